@@ -1,17 +1,21 @@
 """One configuration tree. Defaults live here; a YAML file holds only what differs; unknown keys are refused with the nearest name.
 
 Order of precedence: defaults, then each file in turn, then `key.sub=value` on the command line.
-A string `${NAME}` anywhere is the value of that environment variable.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nosology.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -158,3 +162,82 @@ class Config(Section):
     run: RunConfig = RunConfig()
 
 
+def load(files: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
+    """The resolved tree of some YAML files and `key.sub=value` overrides.
+
+    `cluster:` may be the name of a YAML file (relative to the file that names it) with a `ClusterConfig`.
+
+    Raises:
+        ConfigError: unreadable file, unknown key (with the nearest name), or a value outside its rule.
+    """
+    tree: dict[str, Any] = {}
+    for file in files:
+        _merge(tree, _read(Path(file)))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"override {override!r}: expected key.sub=value")
+        try:
+            branch: Any = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"override {key}: the value is not YAML") from None
+        for part in reversed(key.split(".")):
+            branch = {part: branch}
+        _merge(tree, branch)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config file {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise ConfigError(f"config file {path}{f', line {mark.line + 1}' if mark else ''}: not YAML") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"config file {path}: expected a mapping of sections, found {type(tree).__name__}")
+    if isinstance(tree.get("cluster"), str):
+        tree["cluster"] = _read(path.parent / tree["cluster"])
+    return tree
+
+
+def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _explain(problem: Any) -> str:
+    path = [str(part) for part in problem["loc"]]
+    if problem["type"] != "extra_forbidden":
+        return f"{'.'.join(path)}: {problem['msg']}"
+    section: type[BaseModel] = Config
+    for part in path[:-1]:
+        section = section.model_fields[part].annotation  # type: ignore[assignment]
+    known = {key.rpartition(".")[2]: key for key, _ in flatten(Config())}
+    near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
+    if near:
+        hint = f"the nearest is {'.'.join([*path[:-1], near[0]])}"
+    elif found := difflib.get_close_matches(path[-1], known, n=1):
+        hint = f"the nearest is {known[found[0]]}"
+    else:
+        hint = f"known here: {', '.join(section.model_fields)}"
+    return f"{'.'.join(path)}: unknown key; {hint}"
+
+
+def flatten(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every leaf, in the order of the tree."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
