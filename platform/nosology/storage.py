@@ -1,0 +1,319 @@
+"""Files by URI: local paths and whatever fsspec opens (`s3://…`). The one place that creates a file only if it is absent.
+
+Errors name the URI and the remedy, never a content. A full disk, a refused permission, a lost connection is a `StorageError`
+(exit 1: the same command, once the cause is mended, resumes); a URI that cannot be right is an `InputError` (exit 2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from nosology.errors import InputError
+
+_CHUNK_BYTES = 1 << 20
+
+
+class StorageError(InputError):
+    """The storage refused or failed: disk full, no permission, no connection. Nothing that was committed is lost."""
+
+    exit_code = 1
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.rule, self.file, self.field, self.remedy)
+
+
+def _rebuild(rule: str, file: str | None, field: str | None, remedy: str | None) -> StorageError:
+    return StorageError(rule, file=file, field=field, remedy=remedy)
+
+
+_REMEDIES = {
+    errno.ENOSPC: ("the disk is full", "Free space or choose another folder, then run the same command again; it resumes"),
+    errno.EDQUOT: ("the disk quota is used up", "Free space or choose another folder, then run the same command again; it resumes"),
+    errno.EACCES: ("permission denied", "Give this user access, or choose another folder"),
+    errno.EPERM: ("operation not permitted", "Give this user access, or choose another folder"),
+    errno.EROFS: ("the file system is read-only", "Choose a folder that can be written"),
+    errno.EMFILE: ("too many open files", "Raise the limit (ulimit -n)"),
+    errno.EIO: ("the device reports an input/output error", "Check the disk"),
+}
+
+
+@contextlib.contextmanager
+def _errors(uri: str) -> Iterator[None]:
+    """Turns an operating system's or a client's error into one that names the URI and the remedy."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError("no such file or folder", file=uri, remedy="Check the path") from None
+    except IsADirectoryError:
+        raise InputError("a folder where a file was expected", file=uri) from None
+    except NotADirectoryError:
+        raise InputError("a file where a folder was expected", file=uri) from None
+    except OSError as error:
+        rule, remedy = _REMEDIES.get(error.errno or 0, (f"storage failed ({type(error).__name__}, errno {error.errno})", None))
+        raise StorageError(rule, file=uri, remedy=remedy) from None
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec"):
+            raise
+        remedy = "Check the address, the credentials and the connection, then run the same command again; it resumes"
+        raise StorageError(f"storage failed ({type(error).__name__})", file=uri, remedy=remedy) from None
+
+
+def is_local(uri: str) -> bool:
+    """Whether the URI is a path of this machine's file system."""
+    return "://" not in uri or uri.startswith("file://")
+
+
+def local_path(uri: str) -> Path:
+    """The path of a local URI."""
+    if not is_local(uri):
+        raise InputError("a local path is needed here", file=uri)
+    return Path(uri.removeprefix("file://"))
+
+
+def _remote(uri: str) -> tuple[Any, str]:
+    """fsspec's file system and path of a URI that is not local.
+
+    Raises:
+        InputError: no such kind of storage is known, or its driver is not installed.
+    """
+    import fsspec
+
+    try:
+        return cast("tuple[Any, str]", fsspec.core.url_to_fs(uri, use_listings_cache=False))
+    except (ValueError, ImportError):
+        raise InputError("no driver for this kind of storage", file=uri, remedy="Use a local path or s3://bucket/path") from None
+
+
+def join(uri: str, *parts: str) -> str:
+    """The URI of something below a folder."""
+    return "/".join([uri.rstrip("/") if uri != "/" else "", *(part.strip("/") for part in parts)])
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder is there."""
+    with _errors(uri):
+        if is_local(uri):
+            return local_path(uri).exists()
+        filesystem, path = _remote(uri)
+        return bool(filesystem.exists(path))
+
+
+def is_folder(uri: str) -> bool:
+    """Whether a folder is there (on S3: whether anything lies below)."""
+    with _errors(uri):
+        if is_local(uri):
+            return local_path(uri).is_dir()
+        filesystem, path = _remote(uri)
+        return bool(filesystem.isdir(path))
+
+
+def make_folder(uri: str) -> None:
+    """Makes a folder and those above it; nothing to do on object stores."""
+    if is_local(uri):
+        with _errors(uri):
+            local_path(uri).mkdir(parents=True, exist_ok=True)
+
+
+def size(uri: str) -> int:
+    """Bytes of a file."""
+    with _errors(uri):
+        if is_local(uri):
+            return local_path(uri).stat().st_size
+        filesystem, path = _remote(uri)
+        return int(filesystem.size(path))
+
+
+def list_files(uri: str) -> list[str]:
+    """URIs of all files below a folder, at any depth, sorted; names that begin with a dot are left out.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    with _errors(uri):
+        if is_local(uri):
+            root = local_path(uri)
+            if not root.is_dir():
+                raise FileNotFoundError(uri)
+            found = []
+            for folder, folders, names in os.walk(root):
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                found += [os.path.join(folder, name) for name in names if not name.startswith(".")]
+            return sorted(found)
+        filesystem, path = _remote(uri)
+        paths = (found for found in filesystem.find(path) if not os.path.basename(found).startswith("."))
+        return sorted(str(filesystem.unstrip_protocol(found)) for found in paths)
+
+
+def open_input(uri: str) -> BinaryIO:
+    """A readable, seekable binary stream; the caller closes it."""
+    with _errors(uri):
+        if is_local(uri):
+            return open(local_path(uri), "rb")  # noqa: SIM115 - the caller closes it
+        filesystem, path = _remote(uri)
+        return cast("BinaryIO", filesystem.open(path, "rb"))
+
+
+def read_bytes(uri: str) -> bytes:
+    """The content of a file."""
+    with open_input(uri) as stream, _errors(uri):
+        return stream.read()
+
+
+def read_json(uri: str) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    data = read_bytes(uri)
+    try:
+        return json.loads(data)
+    except ValueError:
+        raise InputError("not valid JSON", file=uri, remedy="The file is damaged or was not written by this program") from None
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Writes a file whole: a reader sees the old content or the new, never a part."""
+    with _errors(uri):
+        if is_local(uri):
+            path = local_path(uri)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _temporary(path, data) as temporary:
+                os.replace(temporary, path)
+            _sync_folder(path.parent)
+            return
+        filesystem, path_in_store = _remote(uri)
+        filesystem.pipe_file(path_in_store, data)
+
+
+def write_json(uri: str, value: Any) -> None:
+    """Writes a JSON file whole (see `write_bytes`)."""
+    write_bytes(uri, json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def create_if_absent(uri: str, data: bytes) -> bool:
+    """Creates a file with this content unless it is there already; whole or not at all, and on disk when it returns.
+
+    Local: a temporary file in the same folder, fsync, link, fsync of the folder. Elsewhere: a conditional put (S3:
+    `If-None-Match: *`). A put whose answer was lost is tried again by the client and then finds its own object, so there a
+    file that holds exactly `data` counts as created: put a nonce into `data` where it matters who won.
+
+    Returns:
+        False if the file was there already (with other content, where the backend is remote).
+
+    Raises:
+        InputError: the file system cannot create a file only if it is absent.
+        StorageError: the disk is full, permission is denied and the like.
+    """
+    with _errors(uri):
+        if is_local(uri):
+            path = local_path(uri)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with _temporary(path, data) as temporary:
+                    os.link(temporary, path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK):
+                    raise
+                raise InputError(
+                    "this file system has no hard links, so two runs could write over each other", file=uri,
+                    remedy="Put the output on a local disk, NFS or S3") from None  # fmt: skip
+            _sync_folder(path.parent)
+            return True
+        filesystem, path_in_store = _remote(uri)
+        try:
+            filesystem.pipe_file(path_in_store, data, mode="create")
+        except OSError as error:
+            # EINVAL is how s3fs words a 412 from servers that leave out which condition failed
+            if not isinstance(error, FileExistsError) and error.errno != errno.EINVAL:
+                raise
+            return bool(filesystem.cat_file(path_in_store) == data)
+        return True
+
+
+def probe(folder: str) -> None:
+    """Proves that the storage creates a file only if it is absent, by doing so twice.
+
+    Raises:
+        InputError: the second file replaced the first.
+    """
+    if is_local(folder):  # create_if_absent itself refuses a file system without links
+        make_folder(folder)
+        return
+    uri = join(folder, f"probe-{uuid.uuid4().hex}")
+    try:
+        first, second = create_if_absent(uri, b"first"), create_if_absent(uri, b"second")
+        held = read_bytes(uri)
+    finally:
+        remove(uri)
+    if not first or second or held != b"first":
+        raise InputError(
+            "this storage does not honour conditional writes (If-None-Match), so two runs could write over each other", file=folder,
+            remedy="Use a local disk, AWS S3, or an S3 server with conditional puts")  # fmt: skip
+
+
+def remove(uri: str) -> None:
+    """Removes a file; one that is not there is no error."""
+    with _errors(uri), contextlib.suppress(FileNotFoundError):
+        if is_local(uri):
+            local_path(uri).unlink(missing_ok=True)
+        else:
+            filesystem, path = _remote(uri)
+            filesystem.rm_file(path)
+
+
+def remove_folder(uri: str) -> None:
+    """Removes a folder and all below it; one that is not there is no error."""
+    with _errors(uri), contextlib.suppress(FileNotFoundError):
+        if is_local(uri):
+            shutil.rmtree(local_path(uri))
+        else:
+            filesystem, path = _remote(uri)
+            filesystem.rm(path, recursive=True)
+
+
+def digest(uri: str) -> str:
+    """SHA-256 of a file's bytes as they lie there, hexadecimal; read in pieces."""
+    with open_input(uri) as stream, _errors(uri):
+        state = hashlib.sha256()
+        while piece := stream.read(_CHUNK_BYTES):
+            state.update(piece)
+        return state.hexdigest()
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, data: bytes) -> Iterator[Path]:
+    """A hidden file beside `path` with this content, on disk; gone afterwards."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,133 @@
+"""Storage: create-if-absent under competition, whole writes, errors that name the URI and the remedy."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nosology import storage
+from nosology.errors import InputError
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request, tmp_path):
+    if request.param == "local":
+        yield str(tmp_path / "store")
+    else:
+        uri = "memory://store-" + tmp_path.name
+        yield uri
+        storage.remove_folder(uri)
+
+
+def test_create_if_absent_keeps_the_first(folder):
+    uri = storage.join(folder, "a", "one.json")
+    assert storage.create_if_absent(uri, b"first")
+    assert not storage.create_if_absent(uri, b"second")
+    assert storage.read_bytes(uri) == b"first"
+    assert storage.list_files(folder) == [uri if storage.is_local(folder) else uri.replace("memory://", "memory:///")]
+
+
+def test_one_of_many_wins(tmp_path):
+    uri = str(tmp_path / "epoch-1.json")
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda n: storage.create_if_absent(uri, b"%d" % n), range(64)))
+    assert sum(won) == 1
+    assert storage.read_bytes(uri) == b"%d" % won.index(True)
+    assert os.listdir(tmp_path) == ["epoch-1.json"]  # no temporary file is left
+
+
+def test_json_digest_remove(folder):
+    uri = storage.join(folder, "x.json")
+    assert not storage.exists(uri)
+    storage.write_json(uri, {"n": 1})
+    storage.write_json(uri, {"n": 2})
+    assert storage.read_json(uri) == {"n": 2}
+    data = storage.read_bytes(uri)
+    assert storage.digest(uri) == hashlib.sha256(data).hexdigest()
+    assert storage.size(uri) == len(data)
+    storage.remove(uri)
+    storage.remove(uri)
+    assert not storage.exists(uri)
+
+
+def test_probe_accepts_conditional_storage_and_leaves_nothing(folder):
+    storage.probe(folder)
+    assert not storage.exists(folder) or storage.list_files(folder) == []
+
+
+def test_probe_refuses_storage_without_conditions(monkeypatch):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    def overwrite(self, path, value, mode="overwrite", **options):
+        self.open(path, mode="wb", data=value)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", overwrite)
+    with pytest.raises(InputError, match="conditional"):
+        storage.probe("memory://careless")
+
+
+def test_412_without_condition_counts_as_present(monkeypatch):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    storage.create_if_absent("memory://m412/x", b"first")
+
+    def refuse(self, path, value, mode="overwrite", **options):
+        raise OSError(errno.EINVAL, "At least one of the pre-conditions you specified did not hold")
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
+    assert not storage.create_if_absent("memory://m412/x", b"second")
+    assert storage.create_if_absent("memory://m412/x", b"first")  # an answer was lost, the put was repeated: ours
+
+
+def test_full_disk_names_file_and_remedy_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    uri = str(tmp_path / "part.parquet")
+    with pytest.raises(storage.StorageError, match="part.parquet.*disk is full.*Free space") as caught:
+        storage.create_if_absent(uri, b"x" * 100)
+    assert caught.value.exit_code == 1
+    assert os.listdir(tmp_path) == []
+    assert isinstance(pickle.loads(pickle.dumps(caught.value)), storage.StorageError)
+
+
+def test_file_system_without_links_is_refused(tmp_path, monkeypatch):
+    def no_link(source, target):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", no_link)
+    with pytest.raises(InputError, match="hard links"):
+        storage.create_if_absent(str(tmp_path / "x"), b"x")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda d: storage.read_bytes(f"{d}/none.json"), "no such file"),
+        (lambda d: storage.list_files(f"{d}/none"), "no such file"),
+        (lambda d: storage.read_bytes(d), "folder where a file"),
+        (lambda d: storage.read_bytes("nonsense://x/y"), "no driver"),
+    ],
+)
+def test_errors_name_the_uri(tmp_path, call, words):
+    with pytest.raises(InputError, match=words) as caught:
+        call(str(tmp_path))
+    assert caught.value.file is not None
+
+
+def test_broken_json_is_an_error_without_its_text(tmp_path):
+    (tmp_path / "x.json").write_text('{"name": "Zebulon')
+    with pytest.raises(InputError) as caught:
+        storage.read_json(str(tmp_path / "x.json"))
+    assert "Zebulon" not in str(caught.value) and caught.value.__suppress_context__
+
+
+def test_join():
+    assert storage.join("/", "a", "b") == "/a/b"
+    assert storage.join("s3://bucket/", "/a/", "b.json") == "s3://bucket/a/b.json"
