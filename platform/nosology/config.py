@@ -52,14 +52,20 @@ class DeidConfig(Section):
     ner: str | None = Field(None, description="directory of a token-classification model; None is the shipped tagger on the local encoder")
     threshold: Share = Field(0.85, description="least probability at which the model's span counts")
     rewrite: Literal["tags", "mask", "surrogates"] = Field("tags", description="what stands in the place of an identifier")
-    dates: Literal["year", "shift"] = Field("year", description="cut dates to the year, or shift them by a secret number of days per patient")
-    key_file: str | None = Field(None, description="file with the secret for pseudonyms and date shifts; None makes one for the run, outside its outputs")
+    dates: Literal["year", "shift"] = Field(
+        "year", description="cut dates to the year, or shift them by a secret number of days per patient"
+    )
+    key_file: str | None = Field(
+        None, description="file with the secret for pseudonyms and date shifts; None makes one for the run, outside its outputs"
+    )
 
 
 class PrepareConfig(Section):
     """From records to training blocks."""
 
-    template: Literal["alpaca", "chatml", "model"] = Field("model", description="how a prompt is written; model is the base model's chat template")
+    template: Literal["alpaca", "chatml", "model"] = Field(
+        "model", description="how a prompt is written; model is the base model's chat template"
+    )
     context_tokens: Positive = Field(512, description="tokens in a packed block")
     validation_share: Share = 0.05
     test_share: Share = 0.1
@@ -83,17 +89,27 @@ class TrainConfig(Section):
     method: Literal["lora", "full"] = "lora"
     rank: Positive = 16
     alpha: Positive = 32
+    dropout: Share = Field(0.0, description="dropout on the adapter's input")
+    targets: tuple[str, ...] | None = Field(
+        None, description="names of the linear layers that get an adapter; None is every one but the head"
+    )
     zero: Annotated[int, Field(ge=0, le=3)] = Field(0, description="DeepSpeed ZeRO stage")
     offload: bool = Field(False, description="optimizer state (and parameters at stage 3) in host memory")
     epochs: Positive = 1
     max_steps: Positive | None = None
-    batch_size: Positive = Field(8, description="blocks or rows per worker and step")
+    batch_size: Positive = Field(8, description="blocks or rows per worker in one forward pass")
+    accumulation_steps: Positive = Field(1, description="forward passes in one optimizer step")
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    schedule: Literal["linear", "cosine"] = "cosine"
     warmup_share: Share = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    gradient_clip: Annotated[float, Field(gt=0)] = Field(1.0, description="largest norm of the gradient")
     precision: Literal["fp32", "bf16"] = "bf16"
     checkpoint_steps: Positive = 50
+    keep_checkpoints: Positive = Field(2, description="newest checkpoints that are kept")
     workers: Positive = Field(2, description="training processes")
     use_gpu: bool = False
+    max_failures: Annotated[int, Field(ge=0)] = Field(3, description="lost workers that a run survives")
     seed: int = 0
 
 
@@ -224,7 +240,9 @@ def _explain(problem: Any) -> str:
         section = section.model_fields[part].annotation  # type: ignore[assignment]
     known = {key.rpartition(".")[2]: key for key, _ in flatten(Config())}
     near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
-    if near:
+    if path[-1] in known:
+        hint = f"the nearest is {known[path[-1]]}"
+    elif near:
         hint = f"the nearest is {'.'.join([*path[:-1], near[0]])}"
     elif found := difflib.get_close_matches(path[-1], known, n=1):
         hint = f"the nearest is {known[found[0]]}"

@@ -1,0 +1,268 @@
+"""The command line: it parses, reports and sets the exit status; `verbs` does the work.
+
+Exit status: 0 done, 2 wrong use or configuration, 3 finished with dead letters beyond the allowed share, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from nosology.config import Config
+
+app = typer.Typer(
+    name="nosology",
+    help="Claims and clinical notes in, audited medical codes out, on your own machines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+terms = typer.Typer(help="Code sets: measure their search.", no_args_is_help=True)
+app.add_typer(terms, name="terms")
+
+Files = Annotated[list[Path], typer.Option("--config", "-c", help="YAML file; may be given several times, later ones win")]
+Overrides = Annotated[list[str], typer.Argument(metavar="[KEY.SUB=VALUE]...", help="values over those of the files")]
+Json = Annotated[bool, typer.Option("--json", help="end with one JSON line on stdout")]
+Inputs = Annotated[list[str], typer.Option("--in", help="file, folder or run folder, local or s3://; may be given several times")]
+Input = Annotated[str, typer.Option("--in", help="file, folder or run folder, local or s3://")]
+Out = Annotated[str, typer.Option("--out", help="run folder; the same command again resumes it")]
+NONE: list[Any] = []
+
+
+def _perform(verb: str, as_json: bool, work: Callable[[], dict[str, Any]]) -> None:
+    """Run a verb's work; print its report; leave with its exit status. The text of an unforeseen exception is never shown,
+    for it could hold a value of a record."""
+    from nosology.errors import NosologyError
+
+    report: dict[str, Any]
+    try:
+        report, status = work(), 0
+    except NosologyError as error:
+        report, status = {"verb": verb, "error": str(error)}, error.exit_code
+        partial = getattr(error, "report", None)
+        if partial:
+            report = {**partial, **report}
+    except KeyboardInterrupt:
+        report, status = {"verb": verb, "error": "interrupted; the same command resumes"}, 1
+    except Exception as error:
+        from nosology.runs import describe
+
+        report, status = {"verb": verb, "error": f"internal error: {describe(error)}; please report this line"}, 1
+    if status:
+        print(f"nosology {verb}: {report['error']}", file=sys.stderr)
+    elif not as_json:
+        _show(report)
+    if as_json:
+        print(json.dumps(report | {"exit": status} if status else report), flush=True)
+    raise typer.Exit(status)
+
+
+def _show(report: dict[str, Any]) -> None:
+    """The report as aligned lines for a person."""
+    width = max(map(len, report), default=0)
+    for name, value in report.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        print(f"{name.ljust(width)}  {shown}")
+
+
+def _load(files: list[Path], overrides: list[str]) -> Config:
+    from nosology.config import load
+
+    return load(files, overrides)
+
+
+@app.command()
+def ingest(inputs: Inputs, out: Out, config: Files = NONE, overrides: Overrides = NONE, as_json: Json = False) -> None:
+    """Read archives (X12, FHIR, Medicare RIF, Synthea, HL7 v2, Parquet, JSONL, CSV, text) into tables."""
+    from nosology import verbs
+
+    _perform("ingest", as_json, lambda: verbs.ingest(_load(config, overrides), inputs, out))
+
+
+@app.command()
+def deidentify(
+    input: Input,
+    out: Out,
+    text_column: Annotated[str | None, typer.Option(help="column that holds the note")] = None,
+    id_column: Annotated[str | None, typer.Option(help="column that identifies the row")] = None,
+    spans: Annotated[Path | None, typer.Option(help="write the spans found, one JSON line an input")] = None,
+    config: Files = NONE,
+    overrides: Overrides = NONE,
+    as_json: Json = False,
+) -> None:
+    """Remove the 18 Safe Harbor identifiers from notes, claims and resources."""
+    from nosology import verbs
+
+    columns = [f"input.{name}={value}" for name, value in (("text_column", text_column), ("id_column", id_column)) if value]
+    _perform("deidentify", as_json, lambda: verbs.deidentify(_load(config, overrides + columns), input, out, spans))
+
+
+@app.command()
+def prepare(
+    out: Out,
+    inputs: Inputs = NONE,
+    phrases: Annotated[Path | None, typer.Option(help="JSON lines of {phrase, code}; default: the code set's inclusion terms")] = None,
+    config: Files = NONE,
+    overrides: Overrides = NONE,
+    as_json: Json = False,
+) -> None:
+    """Make training blocks: splits without leaks, duplicates removed, templates, packing."""
+    from nosology import verbs
+
+    _perform("prepare", as_json, lambda: verbs.prepare(_load(config, overrides), inputs, phrases, out))
+
+
+@app.command()
+def train(input: Input, out: Out, config: Files = NONE, overrides: Overrides = NONE, as_json: Json = False) -> None:
+    """Fine-tune a model on prepared blocks (LoRA or full, DeepSpeed ZeRO 0-3); resumes from its last good checkpoint."""
+    from nosology import verbs
+
+    _perform("train", as_json, lambda: verbs.train(_load(config, overrides), input, out))
+
+
+@app.command()
+def quantize(input: Input, out: Out, config: Files = NONE, overrides: Overrides = NONE, as_json: Json = False) -> None:
+    """Merge a trained adapter and write one INT8 artefact for the laptop engine and vLLM."""
+    from nosology import verbs
+
+    _perform("quantize", as_json, lambda: verbs.quantize(_load(config, overrides), input, out))
+
+
+@app.command()
+def code(
+    inputs: Inputs,
+    out: Out,
+    jsonl: Annotated[Path | None, typer.Option(help="write the codes, one JSON line a note")] = None,
+    config: Files = NONE,
+    overrides: Overrides = NONE,
+    as_json: Json = False,
+) -> None:
+    """Give ICD-10-CM codes to notes, with evidence, confidence and route; compare with what was billed."""
+    from nosology import verbs
+
+    _perform("code", as_json, lambda: verbs.code(_load(config, overrides), inputs, out, jsonl))
+
+
+@app.command()
+def score(
+    input: Input,
+    gold: Annotated[Path, typer.Option(help="JSON lines of {id, codes}")],
+    out: Out,
+    config: Files = NONE,
+    overrides: Overrides = NONE,
+    as_json: Json = False,
+) -> None:
+    """Measure predictions (run folder of `code`, or its JSON lines) against gold codes; write an HTML report."""
+    from nosology import verbs
+
+    _perform("score", as_json, lambda: verbs.score(_load(config, overrides), input, gold, out))
+
+
+@terms.command("score")
+def terms_score(
+    file: Annotated[Path, typer.Argument(help="JSON lines of {phrase, code}")],
+    leave_out: Annotated[Path | None, typer.Option(help="JSON lines of {phrase, code} kept out of the index and of training")] = None,
+    out: Annotated[str, typer.Option("--out", help="run folder")] = "runs/terms-score",
+    config: Files = NONE,
+    overrides: Overrides = NONE,
+    as_json: Json = False,
+) -> None:
+    """Rank all billable codes for each phrase."""
+    from nosology import verbs
+
+    left = [f"terminology.leave_out={leave_out}"] if leave_out else []
+    _perform("terms score", as_json, lambda: verbs.terms_score(_load(config, overrides + left), file, out))
+
+
+@app.command()
+def serve(config: Files = NONE, overrides: Overrides = NONE, as_json: Json = False) -> None:
+    """Serve POST /v1/code and /v1/chat/completions until SIGINT or SIGTERM."""
+    from nosology import verbs
+
+    _perform("serve", as_json, lambda: verbs.serve(_load(config, overrides)))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(
+    context: typer.Context,
+    verb: Annotated[str, typer.Argument(help="verb to run on the cluster; its own options follow")],
+    address: Annotated[str, typer.Option(help="address of the cluster's job server")] = "http://127.0.0.1:8265",
+    as_json: Json = False,
+) -> None:
+    """Run a verb as a Ray job: follow its log, return its exit status."""
+    from nosology import verbs
+
+    _perform("submit", as_json, lambda: verbs.submit(verb, context.args, address))
+
+
+@app.command()
+def status(run: Annotated[str, typer.Argument(help="run folder")], as_json: Json = False) -> None:
+    """Progress of a run, from its folder alone."""
+    from nosology import verbs
+
+    _perform("status", as_json, lambda: verbs.status(run))
+
+
+@app.command("config")
+def show_config(
+    config: Files = NONE,
+    overrides: Overrides = NONE,
+    schema: Annotated[Path | None, typer.Option(help="write the JSON schema of the tree to this file")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the resolved configuration."""
+
+    def work() -> dict[str, Any]:
+        from nosology.config import Config
+
+        if schema:
+            schema.write_text(json.dumps(Config.model_json_schema(), indent=1) + "\n")
+        return _load(config, overrides).model_dump(mode="json")
+
+    if as_json:
+        _perform("config", True, work)
+
+    def printed() -> dict[str, Any]:
+        import yaml
+
+        print(yaml.safe_dump(work(), sort_keys=False), end="")
+        return {}
+
+    _perform("config", False, printed)
+
+
+@app.command()
+def doctor(config: Files = NONE, overrides: Overrides = NONE, as_json: Json = False) -> None:
+    """What this machine can do, what will not work, and how to mend it."""
+    from nosology import verbs
+
+    _perform("doctor", as_json, lambda: verbs.doctor(_load(config, overrides), as_json))
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option("--out", help="run folder")] = "runs/demo",
+    config: Files = NONE,
+    overrides: Overrides = NONE,
+    as_json: Json = False,
+) -> None:
+    """The whole way on the sample archive: from files to audited codes and one HTML report."""
+    from nosology import verbs
+
+    _perform("demo", as_json, lambda: verbs.demo(_load(config, overrides), out))
+
+
+def main() -> None:
+    """Entry point of the `nosology` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

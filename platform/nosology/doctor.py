@@ -1,0 +1,185 @@
+"""What this machine can do, what will not work, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nosology import storage
+from nosology.config import Config, home
+from nosology.errors import NosologyError
+
+# Measured: `make demo` peaks below 6 GiB and writes below 3 GiB.
+_MEMORY_GIB, _DISK_GIB, _SHM_GIB = 8, 5, 1
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check.
+
+    Attributes:
+        check: what was looked at.
+        state: good; limited (works, with the limit that `means` names); bad (will not work).
+        found: what is there.
+        means: what will not work, in plain words; None when good.
+        remedy: how to mend it; None when good.
+    """
+
+    check: str
+    state: Literal["good", "limited", "bad"]
+    found: str
+    means: str | None = None
+    remedy: str | None = None
+
+
+def examine(config: Config, storage_uri: str) -> list[Finding]:
+    """Every check, in the order in which a person would mend things.
+
+    Args:
+        storage_uri: a folder, local or `s3://`, that runs are to be written to.
+    """
+    return [
+        _python(),
+        *_packages(),
+        _compiler(),
+        _cores(),
+        _memory(),
+        _shared_memory(),
+        _disk(storage_uri),
+        _gpu(),
+        _encoder(config),
+        _write(storage_uri),
+    ]
+
+
+def _python() -> Finding:
+    found = sys.version.split()[0]
+    if sys.version_info >= (3, 11):
+        return Finding("python", "good", found)
+    return Finding("python", "bad", found, "the package does not install", "install Python 3.11 or newer")
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    pinned = _pinned()
+    for name in ("ray", "torch", "deepspeed", "transformers", "peft", "presidio-analyzer", "pyarrow", "fsspec", "s3fs"):
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            findings.append(
+                Finding(name, "bad", "absent", f"verbs that need {name} fail", f"pip install {name}, or run make in a checkout")
+            )
+            continue
+        tested = pinned.get(name, found)
+        if found.split("+")[0] == tested:
+            findings.append(Finding(name, "good", found))
+        else:
+            findings.append(
+                Finding(name, "limited", found, f"tested with {tested}; this version is untested", f"pip install {name}=={tested}")
+            )
+    return findings
+
+
+def _pinned() -> dict[str, str]:
+    lock = Path(__file__).parents[2] / "requirements.lock"
+    if not lock.is_file():
+        return {}
+    return dict(line.split("==", 1) for line in lock.read_text().split() if "==" in line)
+
+
+def _compiler() -> Finding:
+    found = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+    if found:
+        return Finding("compiler", "good", found)
+    return Finding(
+        "compiler", "limited", "absent", "DeepSpeed cannot build its own optimizers", "install gcc (Debian: apt-get install gcc)"
+    )
+
+
+def _cores() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores >= 2:
+        return Finding("cores", "good", str(cores))
+    return Finding("cores", "limited", str(cores), "two training workers share one core and slow down", "set train.workers=1")
+
+
+def _memory() -> Finding:
+    import psutil
+
+    total = psutil.virtual_memory().total / _GIB
+    if total >= _MEMORY_GIB - 0.5:  # a machine sold as 8 GiB shows a little less
+        return Finding("memory", "good", f"{total:.1f} GiB")
+    means = f"below the {_MEMORY_GIB} GiB that the demo is tested with: workers may be killed"
+    return Finding("memory", "limited", f"{total:.1f} GiB", means, "set train.workers=1 and cluster.num_cpus=1")
+
+
+def _shared_memory() -> Finding:
+    if not Path("/dev/shm").is_dir():
+        return Finding("shared memory", "good", "not used on this system")
+    free = shutil.disk_usage("/dev/shm").free / _GIB
+    if free >= _SHM_GIB:
+        return Finding("shared memory", "good", f"{free:.1f} GiB")
+    means = "Ray keeps its objects on disk instead: slower"
+    return Finding("shared memory", "limited", f"{free:.1f} GiB", means, "give the container more (docker run --shm-size=2g)")
+
+
+def _disk(uri: str) -> Finding:
+    if not storage.is_local(uri):
+        return Finding("disk", "good", "output is remote")
+    folder = storage.local_path(uri).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / _GIB
+    if free >= _DISK_GIB:
+        return Finding("disk", "good", f"{free:.0f} GiB free")
+    return Finding(
+        "disk", "limited", f"{free:.1f} GiB free", f"below the {_DISK_GIB} GiB that the demo may need", "free space or write elsewhere"
+    )
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+        return Finding("gpu", "good", f"{torch.cuda.device_count()} x {', '.join(sorted(names))}")
+    means = "models of 8B and more cannot be trained or served here; small ones run on the CPU"
+    return Finding("gpu", "limited", "none", means, "join a cluster that has some: cluster.address")
+
+
+def _encoder(config: Config) -> Finding:
+    from nosology.engines.encoder import encoder_directory
+
+    folder = config.model.encoder or str(home() / "encoder")
+    try:
+        encoder_directory(config.model.encoder)
+    except NosologyError as error:
+        return Finding("encoder", "bad", folder, f"coding, terms and the de-identification tagger fail: {error}", "make models")
+    return Finding("encoder", "good", folder)
+
+
+def _write(uri: str) -> Finding:
+    probe = storage.join(uri, f".doctor-{os.getpid()}")
+    try:
+        storage.probe(uri)
+        storage.create_if_absent(probe, b"")
+        storage.remove(probe)
+    except NosologyError as error:
+        return Finding("storage", "bad", uri, str(error), "give this user write access, or choose another --out")
+    return Finding("storage", "good", uri)
+
+
+def summary(findings: list[Finding]) -> dict[str, Any]:
+    """The report of `nosology doctor`."""
+    return {
+        "checks": len(findings),
+        "bad": sum(f.state == "bad" for f in findings),
+        "limited": sum(f.state == "limited" for f in findings),
+        "findings": [{"check": f.check, "state": f.state, "found": f.found, "means": f.means, "remedy": f.remedy} for f in findings],
+    }

@@ -1,0 +1,69 @@
+"""Configuration: precedence, refusals with the nearest name, the cluster file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nosology.config import Config, flatten, load
+from nosology.errors import ConfigError
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_files_then_overrides(tmp_path: Path) -> None:
+    first = write(tmp_path, "a.yaml", "train: {rank: 4, zero: 3}\n")
+    second = write(tmp_path, "b.yaml", "train: {rank: 8}\n")
+    tree = load([first, second], ["train.zero=1", "train.use_gpu=true"])
+    assert (tree.train.rank, tree.train.zero, tree.train.use_gpu) == (8, 1, True)
+
+
+def test_cluster_may_be_a_file_beside_the_config(tmp_path: Path) -> None:
+    write(tmp_path, "onprem.yaml", "address: ray://head:10001\n")
+    assert load([write(tmp_path, "a.yaml", "cluster: onprem.yaml\n")]).cluster.address == "ray://head:10001"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("deid: {treshold: 0.5}", ("treshold", "deid.threshold")),
+        ("trian: {rank: 3}", ("trian", "train")),
+        ("rank: 3", ("rank", "train.rank")),
+        ("zzz: 3", ("zzz", "known here")),
+        ("train: {rank: 0}", ("train.rank", "greater than or equal to 1")),
+        ("train: {rank: many}", ("train.rank", "integer")),
+        ("train: [1]", ("train",)),
+        ("- 1", ("mapping", "list")),
+        ("train: {", ("not YAML", "line")),
+    ],
+)
+def test_refusals_name_the_key_and_the_remedy(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([write(tmp_path, "bad.yaml", text)])
+    assert all(part in str(caught.value) for part in expected), str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing.yaml"):
+        load([tmp_path / "nothing.yaml"])
+
+
+@given(st.text(max_size=40))
+def test_no_override_crashes(text: str) -> None:
+    try:
+        load([], [text])
+    except ConfigError as error:
+        assert str(error)
+
+
+def test_every_key_has_one_default_and_the_tree_round_trips() -> None:
+    assert Config.model_validate(Config().model_dump()) == Config()
+    assert len({key for key, _ in flatten(Config())}) == len(list(flatten(Config())))
