@@ -50,7 +50,9 @@ class DeidConfig(Section):
 
     policy: Literal["safe_harbor"] = "safe_harbor"
     ner: str | None = Field(None, description="directory of a token-classification model; None is the shipped tagger on the local encoder")
-    threshold: Share = Field(0.85, description="least probability at which the model's span counts")
+    threshold: Share | None = Field(
+        None, description="least probability at which the model's span counts; None is the one recommended beside the model, else 0.85"
+    )
     rewrite: Literal["tags", "mask", "surrogates"] = Field("tags", description="what stands in the place of an identifier")
     dates: Literal["year", "shift"] = Field(
         "year", description="cut dates to the year, or shift them by a secret number of days per patient"
