@@ -1,0 +1,407 @@
+"""The ledger of a job: every unit of the input is in the output or in the dead-letter table, exactly once, under any kill.
+
+    DIR/job.json                             what the job is; created only if absent; holds the fingerprint and the plan
+    DIR/epoch-N.json                         manifests accepted when epoch N began; created only if absent
+    DIR/manifests/epoch-N/KEY-START-STOP     one manifest per interval, created only if absent
+    DIR/<table>/KEY-START-STOP-EPOCH-….parquet  immutable parts; DIR/dead holds the dead letters
+
+A unit is a row of a table, or a whole file for ingest. An interval is [start, stop) of the units of one file; intervals
+begin at multiples of the job's `batch_rows`, so that what is accepted is kept as merged ranges: kilobytes for any archive.
+
+A driver opens the next epoch before it works. Work of an older epoch that the new epoch's list does not name is a zombie's:
+it is ignored for ever, by name and not by time. The list of accepted manifests, never a directory listing, is what readers
+read; each group of accepted manifests carries the sum of their SHA-256, so that a changed manifest is found.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nosology import storage
+from nosology.distributed.coverage import MODULUS, Commit, Coverage, Group, Interval, Job, Part, PlannedFile, Snapshot, Tally
+from nosology.errors import FingerprintError, InputError
+from nosology.records import DeadLetter, arrow_schema
+
+DEAD = "dead"
+_PART = re.compile(r"[0-9a-f]{64}(\.\d+)?-\d+-\d+-e\d+-[0-9a-f]{12}-\d+\.parquet")
+_MANIFEST = re.compile(r"(?P<key>[0-9a-f]{64}(?:\.\d+)?)-(?P<start>\d+)-(?P<stop>\d+)\.json")
+
+
+class Writer:
+    """Commits intervals from a worker. Picklable; knows no driver.
+
+    Args:
+        out: folder of the job.
+        epoch: epoch of the driver that sent the work.
+        keys: keys of the plan's files, by number.
+        schemas: schema of each output table.
+    """
+
+    def __init__(self, out: str, epoch: int, keys: Sequence[str], schemas: Mapping[str, pa.Schema]) -> None:
+        self.out, self.epoch, self.keys = out, epoch, keys
+        self.schemas = {**schemas, DEAD: arrow_schema(DeadLetter)}
+
+    def begin(self, interval: Interval) -> Attempt:
+        """Starts an attempt at an interval."""
+        return Attempt(self, interval)
+
+    def superseded(self) -> bool:
+        """Whether another driver took the job over: then nothing that this worker writes counts any more."""
+        return storage.exists(epoch_uri(self.out, self.epoch + 1))
+
+
+class Attempt:
+    """The parts of one interval, until they are committed by their manifest."""
+
+    def __init__(self, writer: Writer, interval: Interval) -> None:
+        self._writer, self.interval = writer, interval
+        self._nonce = uuid.uuid4().hex[:12]
+        self._parts: list[dict[str, Any]] = []
+
+    def add(self, table: str, rows: pa.Table) -> None:
+        """Writes an immutable part.
+
+        Args:
+            table: an output table or `dead`.
+            rows: rows in the table's schema; none writes nothing.
+        """
+        if not rows.num_rows:
+            return
+        interval, writer = self.interval, self._writer
+        data = parquet_bytes(rows.cast(writer.schemas[table]))
+        stem = f"{writer.keys[interval.file]}-{interval.start}-{interval.stop}"
+        name = f"{stem}-e{writer.epoch}-{self._nonce}-{len(self._parts)}.parquet"
+        if not storage.create_if_absent(storage.join(writer.out, table, name), data):
+            raise InputError("a part of this name exists already", file=storage.join(writer.out, table, name))
+        digest = hashlib.sha256(data).hexdigest()
+        self._parts.append({"table": table, "name": name, "sha256": digest, "bytes": len(data), "rows": rows.num_rows})
+
+    def commit(self, tally: Tally) -> Commit | None:
+        """Creates the manifest.
+
+        Returns:
+            What was committed: this attempt, or the one that came first. None if another driver took the job over; the parts
+            of an attempt that does not count are removed.
+        """
+        writer = self._writer
+        tally.rows = Counter()
+        for part in self._parts:
+            tally.rows[part["table"]] += part["rows"]
+        body = {"epoch": writer.epoch, "file": writer.keys[self.interval.file], "start": self.interval.start, "stop": self.interval.stop,
+                "parts": self._parts, **tally.to_json()}  # fmt: skip
+        data = _sealed(body)
+        uri = manifest_uri(writer.out, writer.epoch, writer.keys[self.interval.file], self.interval)
+        if writer.superseded():
+            self.abandon()
+            return None
+        if storage.create_if_absent(uri, data):
+            return Commit(self.interval, _sum(data), tally)
+        self.abandon()
+        return read_manifest(uri, self.interval)[0]
+
+    def abandon(self) -> None:
+        """Removes the parts written so far."""
+        for part in self._parts:
+            storage.remove(storage.join(self._writer.out, part["table"], part["name"]))
+
+
+class Ledger:
+    """The driver's side of a job. Made by `open_ledger`."""
+
+    def __init__(self, out: str, job: Job, epoch: int, groups: dict[int, Group], finished: bool) -> None:
+        self.out, self.job, self.epoch, self.finished = out, job, epoch, finished
+        self.groups = groups
+        self.done = Coverage()
+        self.tally = Tally()
+        for group in groups.values():
+            self._count(group)
+        self.num_resumed = self.done.num_units
+        self.mine = Group()
+
+    def _count(self, group: Group) -> None:
+        for file, spans in group.coverage.ranges.items():
+            for start, stop in spans:
+                self.done.add(file, start, stop)
+        self.tally.add(group.tally)
+
+    def pending(self) -> Iterator[Interval]:
+        """What is still to do, in order."""
+        for number, file in enumerate(self.job.files):
+            for start, stop in self.done.missing(number, file.num_units):
+                yield from self.job.intervals(number, start, stop)
+
+    def writer(self, schemas: Mapping[str, pa.Schema]) -> Writer:
+        """What a worker needs to commit in this epoch."""
+        return Writer(self.out, self.epoch, [file.key for file in self.job.files], schemas)
+
+    def accept(self, commit: Commit) -> bool:
+        """Counts a commit of this epoch; False if it was counted before (a task that ran twice)."""
+        interval = commit.interval
+        if self.mine.coverage.holds(interval.file, interval.start, interval.stop):
+            return False
+        self.done.add(interval.file, interval.start, interval.stop)
+        self.mine.add(commit)
+        self.tally.add(commit.tally)
+        return True
+
+    def finish(self) -> None:
+        """Proves that coverage equals the plan, closes the job, removes parts that no accepted manifest names.
+
+        Raises:
+            InputError: another driver took the job over.
+            RuntimeError: a unit is missing or too many, which is a fault of this program.
+        """
+        for number, file in enumerate(self.job.files):
+            if list(self.done.missing(number, file.num_units)):
+                raise RuntimeError(f"units of file number {number} are missing")
+        if self.done.num_units != self.job.num_units:
+            raise RuntimeError("more units are done than the plan has")
+        if not self.finished:
+            groups = {**self.groups, self.epoch: self.mine} if self.mine.coverage.ranges else self.groups
+            if not create_epoch(self.out, self.epoch + 1, groups, finished=True):
+                raise InputError("another run of this job took over", file=self.out, remedy="Let it finish; `status` shows how far it is")
+            self.finished = True
+        sweep(self.out)
+
+
+def open_ledger(
+    out: str, verb: str, fingerprint: Mapping[str, str], files: Sequence[PlannedFile], batch_rows: int, schemas: Mapping[str, pa.Schema]
+) -> Ledger:
+    """Starts or resumes a job: creates or checks `job.json`, then opens the next epoch.
+
+    Args:
+        out: folder of the job.
+        verb: the command.
+        fingerprint: what makes two runs the same job, by named field.
+        files: the plan; a resumed job keeps the order of its first run.
+        batch_rows: units of one commit; a resumed job keeps that of its first run.
+        schemas: schema of each output table.
+
+    Raises:
+        FingerprintError: the folder belongs to another job; names the fields that differ.
+        InputError: the storage cannot create only if absent, or another driver took the same epoch, or a manifest is damaged.
+    """
+    if DEAD in schemas or "manifests" in schemas:
+        raise ValueError("an output table cannot be named `dead` or `manifests`")
+    encoded = {name: base64.b64encode(schema.serialize()).decode() for name, schema in sorted(schemas.items())}
+    plan_digest = hashlib.sha256(json.dumps(sorted((file.key, file.num_units, file.table) for file in files)).encode()).hexdigest()
+    job = Job(verb, dict(fingerprint), plan_digest, batch_rows, tuple(files), encoded)
+    storage.probe(out)
+    held = job if storage.create_if_absent(_job_uri(out), _job_bytes(job)) else read_job(out)
+    differing = _differences(held, job)
+    if differing:
+        raise FingerprintError(
+            f"{out} belongs to another job; {', '.join(differing)} {'differs' if len(differing) == 1 else 'differ'}. "
+            "Choose another output folder, or run with what the first run had"
+        )
+    places = {file.key: file for file in files}
+    job = Job(held.verb, held.fingerprint, held.input, held.batch_rows, tuple(places[file.key] for file in held.files), held.schemas)
+    for name, schema in {**schemas, DEAD: arrow_schema(DeadLetter)}.items():  # a table without rows still has its columns
+        storage.create_if_absent(storage.join(out, name, "empty.parquet"), parquet_bytes(schema.empty_table()))
+    newest, groups, finished = _newest(out)
+    if finished:
+        return Ledger(out, job, newest, groups, True)
+    if newest:
+        group = _harvest(out, job, newest)
+        if group.coverage.ranges:
+            groups[newest] = group
+    if not create_epoch(out, newest + 1, groups, finished=False):
+        raise InputError("another run of this job started at the same moment", file=out, remedy="Let it finish, or stop it first")
+    return Ledger(out, job, newest + 1, groups, False)
+
+
+def _differences(held: Job, job: Job) -> list[str]:
+    fields = sorted(set(held.fingerprint) | set(job.fingerprint))
+    names = [name for name in fields if held.fingerprint.get(name) != job.fingerprint.get(name)]
+    if held.verb != job.verb:
+        names.insert(0, "verb")
+    if held.input != job.input:
+        names.append("input (files, their content or their number of rows)")
+    if held.schemas != job.schemas:
+        names.append("columns of the output")
+    return names
+
+
+def _harvest(out: str, job: Job, epoch: int) -> Group:
+    """Manifests that workers of an epoch committed; one that a listing does not show yet is lost work, never a lost row."""
+    folder = storage.join(out, "manifests", f"epoch-{epoch}")
+    group = Group()
+    if not storage.exists(folder):
+        return group
+    numbers = {file.key: number for number, file in enumerate(job.files)}
+    for uri in storage.list_files(folder):
+        match = _MANIFEST.fullmatch(uri.rsplit("/", 1)[-1])
+        if match and match["key"] in numbers:
+            interval = Interval(numbers[match["key"]], int(match["start"]), int(match["stop"]))
+            group.add(read_manifest(uri, interval)[0])
+    return group
+
+
+def create_epoch(out: str, epoch: int, groups: Mapping[int, Group], *, finished: bool) -> bool:
+    """Creates the list of what is accepted; False if another driver created that epoch first."""
+    value = {
+        "epoch": epoch, "finished": finished, "nonce": uuid.uuid4().hex, "accepted": {n: group.to_json() for n, group in groups.items()}
+    }  # fmt: skip
+    return storage.create_if_absent(epoch_uri(out, epoch), _sealed(value))
+
+
+def _newest(out: str) -> tuple[int, dict[int, Group], bool]:
+    """Number of the newest epoch (0: none), what it accepts, whether the job is finished. Epochs have no gaps."""
+    epoch = 0
+    while storage.exists(epoch_uri(out, epoch + 1)):
+        epoch += 1
+    if not epoch:
+        return 0, {}, False
+    value = _unsealed(epoch_uri(out, epoch))
+    return epoch, {int(number): Group.of(group) for number, group in value["accepted"].items()}, bool(value["finished"])
+
+
+def snapshot(out: str) -> Snapshot:
+    """The newest snapshot of a run.
+
+    Raises:
+        InputError: the folder holds no job, or a manifest is missing or changed.
+    """
+    job = read_job(out)
+    epoch, groups, finished = _newest(out)
+    placed: list[tuple[Interval, list[Part]]] = []
+    tally = Tally()
+    for number, group in groups.items():
+        total = 0
+        for file, spans in group.coverage.ranges.items():
+            for interval in (i for start, stop in spans for i in job.intervals(file, start, stop)):
+                commit, parts = read_manifest(manifest_uri(out, number, job.files[file].key, interval), interval)
+                total = (total + commit.sum) % MODULUS
+                tally.add(commit.tally)
+                placed.append((interval, [_part(out, part, interval) for part in parts]))
+        if total != group.sum:
+            raise InputError("manifests are not those that were accepted", file=storage.join(out, "manifests", f"epoch-{number}"),
+                             remedy="The folder was changed after the run; restore it or run again into a new one")  # fmt: skip
+    placed.sort(key=lambda entry: (entry[0].file, entry[0].start))
+    return Snapshot(job, epoch, finished, tuple(part for _, parts in placed for part in parts), tally)
+
+
+def _part(out: str, part: Mapping[str, Any], interval: Interval) -> Part:
+    uri = storage.join(out, part["table"], part["name"])
+    return Part(part["table"], uri, part["sha256"], part["rows"], part["bytes"], interval)
+
+
+def status(out: str) -> tuple[Job, Coverage, Tally, bool]:
+    """How far a job is, with what workers committed since its epoch began: the job, units done, counts, whether finished."""
+    job = read_job(out)
+    epoch, groups, finished = _newest(out)
+    if epoch and not finished:
+        groups[epoch] = _harvest(out, job, epoch)
+    ledger = Ledger(out, job, epoch, groups, finished)
+    return job, ledger.done, ledger.tally, finished
+
+
+def read_part(part: Part) -> pa.Table:
+    """The rows of a part, after its digest was checked.
+
+    Raises:
+        InputError: the part is missing, truncated or changed.
+    """
+    data = storage.read_bytes(part.uri)
+    if len(data) != part.size_bytes or hashlib.sha256(data).hexdigest() != part.digest:
+        raise InputError("the part is not what its manifest says (truncated or changed)", file=part.uri,
+                         remedy="Restore it from a copy, or run again into a new folder")  # fmt: skip
+    return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+
+
+def sweep(out: str) -> None:
+    """Removes parts that no accepted manifest names: those of killed or repeated attempts. Other files stay."""
+    seen = snapshot(out)
+    kept = {(part.table, part.uri.rsplit("/", 1)[-1]) for part in seen.parts}
+    for table in (*seen.job.schemas, DEAD):
+        for uri in storage.list_files(storage.join(out, table)):
+            name = uri.rsplit("/", 1)[-1]
+            if _PART.fullmatch(name) and (table, name) not in kept:
+                storage.remove(uri)
+
+
+def is_run(uri: str) -> bool:
+    """Whether a folder is the output of a job."""
+    return storage.exists(_job_uri(uri))
+
+
+def parquet_bytes(rows: pa.Table) -> bytes:
+    """A Parquet file with a checksum on every page."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
+    return bytes(sink.getvalue())
+
+
+def read_job(out: str) -> Job:
+    """What `job.json` says.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    if not is_run(out):
+        raise InputError("not a run folder (it holds no job.json)", file=out, remedy="Give the --out folder of an earlier run")
+    value = _unsealed(_job_uri(out))
+    files = tuple(PlannedFile(**file) for file in value["files"])
+    return Job(value["verb"], value["fingerprint"], value["input"], value["batch_rows"], files, value["schemas"])
+
+
+def read_manifest(uri: str, interval: Interval) -> tuple[Commit, list[dict[str, Any]]]:
+    """What a manifest says: the commit and its parts.
+
+    Raises:
+        InputError: it is missing or damaged, or is of another interval.
+    """
+    value = _unsealed(uri)
+    if (value["start"], value["stop"]) != (interval.start, interval.stop):
+        raise InputError("the manifest is of another interval", file=uri, remedy="The folder was changed after the run")
+    return Commit(interval, int(value["sha256"], 16), Tally.of(value)), value["parts"]
+
+
+def epoch_uri(out: str, epoch: int) -> str:
+    return storage.join(out, f"epoch-{epoch}.json")
+
+
+def manifest_uri(out: str, epoch: int, key: str, interval: Interval) -> str:
+    return storage.join(out, "manifests", f"epoch-{epoch}", f"{key}-{interval.start}-{interval.stop}.json")
+
+
+def _job_uri(out: str) -> str:
+    return storage.join(out, "job.json")
+
+
+def _job_bytes(job: Job) -> bytes:
+    return _sealed({**asdict(job), "nonce": uuid.uuid4().hex})
+
+
+def _sealed(value: Mapping[str, Any]) -> bytes:
+    """JSON with the SHA-256 of its own canonical form in the field `sha256`."""
+    plain = json.loads(json.dumps(value))
+    return json.dumps({**plain, "sha256": _seal(plain)}, indent=1).encode() + b"\n"
+
+
+def _seal(plain: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _sum(data: bytes) -> int:
+    return int(json.loads(data)["sha256"], 16)
+
+
+def _unsealed(uri: str) -> dict[str, Any]:
+    value: dict[str, Any] = storage.read_json(uri)
+    body = {name: item for name, item in value.items() if name != "sha256"} if isinstance(value, dict) else {}
+    if not body or value.get("sha256") != _seal(body):
+        remedy = "The file was changed or truncated after it was written; restore it, or run again into a new folder"
+        raise InputError("damaged: its checksum does not match its content", file=uri, remedy=remedy)
+    return value
