@@ -143,9 +143,14 @@ class CodingConfig(Section):
 class ServeConfig(Section):
     """The Ray Serve application."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    replicas: Positive = 1
+    host: str = Field("127.0.0.1", description="address that the HTTP proxy binds to; it asks for no key, so keep it on loopback")
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    replicas: Positive = Field(1, description="copies of the coder and of the generator, each")
+    model_name: str = Field("nosology", description="name of the generator under /v1/models and /v1/chat/completions")
+    max_body_bytes: Positive = Field(4 << 20, description="a larger request is answered with 413")
+    max_tokens: Positive = Field(512, description="most tokens of a chat answer, and the default")
+    max_queued: Positive = Field(128, description="requests that may wait for a replica; more are answered with 429")
+    request_timeout_seconds: Annotated[float, Field(gt=0)] = Field(120.0, description="a request without an answer by then gets 504")
 
 
 class ClusterConfig(Section):

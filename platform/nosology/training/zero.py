@@ -1,0 +1,55 @@
+"""From our configuration to DeepSpeed's, as a pure function; combinations that cannot work are refused here, before a launch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nosology.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nosology.config import TrainConfig
+
+
+def check(config: TrainConfig) -> None:
+    """ConfigError, with the reason, for a combination that does not work."""
+    if config.offload and config.zero == 0:
+        raise ConfigError("train.offload needs train.zero of 1, 2 or 3: without ZeRO the optimizer state cannot move")
+    if config.offload and not config.use_gpu:
+        raise ConfigError("train.offload moves state from a GPU to host memory; without train.use_gpu it is there already")
+
+
+def deepspeed_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
+    """The dictionary that `deepspeed.initialize` takes.
+
+    fp16 does not occur: TrainConfig offers fp32 and bf16 only, because DeepSpeed refuses fp16 on CPU and bf16 needs no loss scale.
+    Off the GPU the optimizer is torch's own (`torch_adam`), which spares the compilation of DeepSpeed's CPU Adam (30-75 s).
+    """
+    check(config)
+    zero: dict[str, Any] = {"stage": config.zero}
+    if config.zero >= 1:
+        zero |= {"overlap_comm": config.use_gpu, "contiguous_gradients": config.zero >= 2, "reduce_bucket_size": 50_000_000}
+    if config.zero == 3:
+        # small parameters stay whole: gathering a LoRA factor or a norm costs more than it saves
+        zero |= {"stage3_param_persistence_threshold": 10_000, "stage3_prefetch_bucket_size": 50_000_000,
+                 "stage3_gather_16bit_weights_on_model_save": config.method == "full"}  # fmt: skip
+    if config.offload:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
+        if config.zero == 3:
+            zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+    optimizer = {
+        "lr": config.learning_rate, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": config.weight_decay,
+        "adam_w_mode": True, "torch_adam": not config.use_gpu,
+    }  # fmt: skip
+    return {
+        "train_micro_batch_size_per_gpu": config.batch_size,
+        "gradient_accumulation_steps": config.accumulation_steps,
+        "train_batch_size": config.batch_size * config.accumulation_steps * world_size,
+        "gradient_clipping": config.gradient_clip,
+        "optimizer": {"type": "AdamW", "params": optimizer},
+        "bf16": {"enabled": config.precision == "bf16"},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": False,
+        "wall_clock_breakdown": False,
+        "steps_per_print": 1 << 40,
+    }

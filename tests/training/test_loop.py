@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from nosology.config import ModelConfig, TrainConfig
+from nosology.errors import ConfigError, InputError, ModelError
+from nosology.training import OBJECTIVES, checkpoint, objective, order
+from nosology.training.generate import Generate
+from nosology.training.loop import train
+
+
+def settings(**changes):
+    toy = {"precision": "fp32", "batch_size": 4, "learning_rate": 1e-2, "epochs": 2, "checkpoint_steps": 5, "rank": 8, "alpha": 16}
+    return TrainConfig(**{**toy, **changes})
+
+
+def curve(out: Path) -> dict[int, float]:
+    """Loss by step; a step that was taken twice keeps its last value."""
+    return {line["step"]: line["value"] for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines())}
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 64, 1000])
+def test_the_order_of_an_epoch_is_a_permutation(length):
+    first = order.sample_indices(length, seed=3, start=0, count=length)
+    second = order.sample_indices(length, seed=3, start=length, count=length)
+    assert sorted(first) == sorted(second) == list(range(length))
+    if length >= 64:
+        assert first != second and first != order.sample_indices(length, seed=4, start=0, count=length) and first != list(range(length))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_each_sample_comes_once_an_epoch_on_any_number_of_workers(workers):
+    steps = order.num_steps(24, epochs=2, samples_per_step=4 * workers)
+    seen = [i for step in range(steps) for rank in range(workers) for i in order.batch_indices(24, 0, step, 4, rank, workers)]
+    assert all(seen[:48].count(i) == 2 for i in range(24)) and sorted(seen[:24]) == list(range(24))
+
+
+def test_learning_rate_warms_up_and_decays_to_zero():
+    for schedule in ("linear", "cosine"):
+        rates = [order.learning_rate(step, 100, 1.0, 0.1, schedule) for step in range(101)]
+        assert rates[0] == pytest.approx(0.1) and rates[9] == rates[10] == 1.0 and rates[100] == pytest.approx(0)
+        assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_loss_falls_and_the_checkpoint_holds_what_inference_loads(base, blocks, tmp_path, method):
+    config = settings(method=method, epochs=10 if method == "lora" else 6)
+    report = train(Generate(), config, ModelConfig(base=base), blocks, tmp_path)
+    assert report["last_loss"] < report["first_loss"] * 0.92
+    assert report["steps"] == len(curve(tmp_path)) == 24 * config.epochs // 4
+    assert set(report["metrics"]) == {"loss", "accuracy", "answer_tokens"} and report["tokens"] > 0
+    file = "adapter_model.safetensors" if method == "lora" else "model.safetensors"
+    assert checkpoint.weights_file(Path(report["checkpoint"])).name == file
+
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    if method == "lora":
+        loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), report["checkpoint"])
+    else:
+        loaded = AutoModelForCausalLM.from_pretrained(report["checkpoint"])
+    task = Generate()
+    with torch.no_grad():
+        again = task.evaluate(loaded.eval(), task.rows(blocks, "validation"), 4)
+    assert again["loss"] == pytest.approx(report["metrics"]["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_run_that_stops_continues_as_if_it_had_not(base, blocks, tmp_path, method):
+    config = settings(method=method, dropout=0.1 if method == "lora" else 0.0, accumulation_steps=2, max_steps=6, checkpoint_steps=2)
+
+    class Stop(Exception):
+        pass
+
+    def stop_after_three(measures):
+        if measures["step"] == 3:
+            raise Stop
+
+    whole = train(Generate(), config, ModelConfig(base=base), blocks, tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(Generate(), config, ModelConfig(base=base), blocks, tmp_path / "cut", on_step=stop_after_three)
+    resumed = train(Generate(), config, ModelConfig(base=base), blocks, tmp_path / "cut")
+    assert resumed["start_step"] == 2 and whole["start_step"] == 0
+    left, right = curve(tmp_path / "whole"), curve(tmp_path / "cut")
+    assert left.keys() == right.keys() and all(left[s] == pytest.approx(right[s], abs=1e-6) for s in left)
+    assert train(Generate(), config, ModelConfig(base=base), blocks, tmp_path / "cut")["start_step"] == 6
+
+
+def test_packed_loss_is_the_loss_of_the_examples_alone(base, blocks):
+    import torch
+
+    task = Generate()
+    module = task.build(settings(method="full"), ModelConfig(base=base)).eval()
+    packed = task.rows(blocks, "train")[0]
+    with torch.no_grad():
+        together = task.loss(module, task.collate([packed]))
+        alone = []
+        for segment in range(1, int(packed["segment_ids"].max()) + 1):
+            inside = packed["segment_ids"] == segment
+            alone.append(float(task.loss(module, task.collate([{name: values[inside] for name, values in packed.items()}]))))
+    assert len(alone) > 2 and float(together) == pytest.approx(sum(alone) / len(alone), abs=1e-5)
+
+
+def test_only_labels_enter_the_loss(base, blocks):
+    import torch
+
+    task = Generate()
+    module = task.build(settings(method="full"), ModelConfig(base=base)).eval()
+    row = dict(task.rows(blocks, "train")[0])
+    with torch.no_grad():
+        before = task.evaluate(module, [row], 1)
+        assert before["answer_tokens"] == int((row["labels"] != -100).sum()) > 0
+        row["labels"] = row["labels"] * 0 - 100
+        assert float(task.loss(module, task.collate([row]))) == 0.0
+
+
+def test_a_damaged_checkpoint_is_passed_over(base, blocks, tmp_path):
+    train(Generate(), settings(max_steps=4, checkpoint_steps=2), ModelConfig(base=base), blocks, tmp_path)
+    root = tmp_path / "checkpoints"
+    last = checkpoint.newest(root)
+    assert last and last.step == 4
+    file = last.folder / "adapter_model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    assert checkpoint.newest(root).step == 2
+
+
+def test_an_unpublished_folder_is_never_read_and_old_ones_go(base, blocks, tmp_path):
+    root = tmp_path / "checkpoints"
+    half = checkpoint.new_folder(root, 9)
+    (half / "state.json").write_text("{}")
+    report = train(Generate(), settings(max_steps=6, checkpoint_steps=1, keep_checkpoints=2), ModelConfig(base=base), blocks, tmp_path)
+    assert report["start_step"] == 0
+    assert sorted(path.name[:13] for path in root.glob("*.json")) == ["step-00000005", "step-00000006"]
+    assert {path.name[:13] for path in root.iterdir() if path.is_dir()} == {"step-00000005", "step-00000006", "step-00000009"}
+
+
+def test_an_adapter_that_learnt_nothing_is_refused_and_the_older_checkpoint_stays(base, blocks, tmp_path):
+    train(Generate(), settings(max_steps=2, checkpoint_steps=2), ModelConfig(base=base), blocks, tmp_path)
+
+    from nosology.training import step
+
+    class Empty(step.LocalStepper):
+        """Saves what ZeRO-3 elsewhere saves: an adapter of zeros."""
+
+        def save(self, folder, number):
+            import torch
+
+            with torch.no_grad():
+                for parameter in self.bare.parameters():
+                    parameter.zero_() if parameter.requires_grad else None
+            super().save(folder, number)
+
+    with pytest.raises(ModelError, match="zero"):
+        train(Generate(), settings(max_steps=4, checkpoint_steps=2), ModelConfig(base=base), blocks, tmp_path, stepper=Empty)
+    assert checkpoint.newest(tmp_path / "checkpoints").step == 2
+
+
+@pytest.mark.parametrize(("change", "fault"), [
+    (lambda t: t.pop("b"), "missing"), (lambda t: t.update(c=t["b"].clone()), "unexpected"),
+    (lambda t: t.update(b=t["b"][:1]), "shape"), (lambda t: t["b"].fill_(float("nan")), "finite"),
+    (lambda t: t.update(b=t["b"][:0]), "shape"), (lambda t: [x.zero_() for x in t.values()], "zero"),
+])  # fmt: skip
+def test_a_reopened_file_is_checked(tmp_path, change, fault):
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {"a": torch.ones(2), "b": torch.ones(3)}
+    expected = {name: tuple(t.shape) for name, t in tensors.items()}
+    save_file(tensors, tmp_path / "x.safetensors")
+    checkpoint.verify_tensors(tmp_path / "x.safetensors", expected)
+    change(tensors)
+    save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(ModelError, match=fault):
+        checkpoint.verify_tensors(tmp_path / "x.safetensors", expected)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(base, blocks, tmp_path):
+    class Broken(Generate):
+        def loss(self, module, batch):
+            return super().loss(module, batch) * float("nan")
+
+    with pytest.raises(ModelError, match="not finite"):
+        train(Broken(), settings(), ModelConfig(base=base), blocks, tmp_path)
+    assert checkpoint.newest(tmp_path / "checkpoints") is None
+
+
+def test_bad_inputs_are_named(base, blocks, tmp_path):
+    task = Generate()
+    with pytest.raises(ConfigError, match="model.base"):
+        task.build(settings(), ModelConfig())
+    with pytest.raises(ConfigError, match="targets"):
+        task.build(settings(targets=("nowhere",)), ModelConfig(base=base))
+    with pytest.raises(InputError):
+        task.rows(str(tmp_path / "absent"), "train")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="Parquet"):
+        task.rows(str(tmp_path / "empty"), "train")
+    with pytest.raises(ConfigError, match="retrieve"):
+        objective("retrieve")
+    assert objective("generate").name == "generate" and "tag" in OBJECTIVES
