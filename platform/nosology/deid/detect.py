@@ -1,0 +1,50 @@
+"""Detection: the rules, the tagger, and the resolver over both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from nosology.deid import RECOGNIZERS, recognizer
+from nosology.deid.resolve import kept, known, repeated, resolve
+from nosology.records import Span
+
+if TYPE_CHECKING:
+    from nosology.config import DeidConfig
+    from nosology.deid.ner import Tagging
+
+
+class Detector:
+    """Both passes, loaded once.
+
+    Args:
+        config: `deid` section.
+        rules_only: leave the tagger out (to measure pass 1).
+    """
+
+    def __init__(self, config: DeidConfig, *, rules_only: bool = False) -> None:
+        self._recognizers = [recognizer(name) for name in RECOGNIZERS]
+        self._tagging: Tagging | None = None
+        if not rules_only:
+            from nosology.deid.ner import load_tagging
+
+            self._tagging = load_tagging(config.ner, config.threshold)
+
+    def find(self, texts: Sequence[str], known_names: Sequence[Iterable[str]] | None = None) -> list[list[Span]]:
+        """Disjoint spans of each text, in order of their start. `known_names`: names that the record's own fields hold."""
+        tagged = self._tagging.find(texts) if self._tagging else [[] for _ in texts]
+        found = []
+        for number, text in enumerate(texts):
+            spans = [span for one in self._recognizers for span in one.find(text)]
+            spans += [span for span in tagged[number] if not kept(text, span)]
+            if known_names:
+                spans += known(text, known_names[number])
+            spans = resolve(text, spans)
+            again = repeated(text, spans)
+            found.append(resolve(text, spans + again) if again else spans)
+        return found
+
+
+def find_spans(texts: Sequence[str], config: DeidConfig) -> list[list[Span]]:
+    """Spans of each text by both passes. Loads the models at each call: keep a `Detector` for more than one."""
+    return Detector(config).find(texts)

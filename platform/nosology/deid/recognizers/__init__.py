@@ -1,0 +1,1 @@
+"""Pass 1: one module a group of Safe Harbor classes."""
