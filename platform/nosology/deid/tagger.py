@@ -1,0 +1,94 @@
+"""The token classifier of the shipped adapter: a BERT-type encoder, a case-shape signal beside its uncased words, and a head.
+
+Shapes: B texts, T tokens, C classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import BertModel, BertPreTrainedModel
+
+from nosology.errors import ModelError
+
+# inside-outside tagging: one class a kind of identifier, the first is "none"
+CLASSES = ("O", "NAME", "LOCATION", "ORGANIZATION", "DATE", "ID", "PHONE")
+NUM_SHAPES = 8
+
+
+def shape(word: str) -> int:
+    """How a word is written: 1 lower, 2 Capital, 3 ALL CAPS, 4 miXed, 5 digits, 6 digits and letters, 7 other; 0 is no word."""
+    if not word:
+        return 0
+    has_digit, has_letter = any(c.isdigit() for c in word), any(c.isalpha() for c in word)
+    if has_digit:
+        return 6 if has_letter else 5
+    if not has_letter:
+        return 7
+    if word.islower():
+        return 1
+    if word.isupper():
+        return 2 if len(word) == 1 else 3
+    return 2 if word[0].isupper() and word[1:].islower() else 4
+
+
+def shapes(text: str, offsets: list[tuple[int, int]]) -> list[int]:
+    """The shape of the word (a run of letters and digits) in which each token stands."""
+    found, start, end, value = [], 0, 0, 0
+    for first, last in offsets:
+        if first == last:
+            found.append(0)
+            continue
+        if not (start <= first and last <= end):
+            start = end = first
+            while start and text[start - 1].isalnum():
+                start -= 1
+            end = last
+            while end < len(text) and text[end - 1].isalnum() and text[end].isalnum():
+                end += 1
+            value = shape(text[start:end])
+        found.append(value)
+    return found
+
+
+class Tagger(BertPreTrainedModel):  # type: ignore[misc]
+    """Probabilities of `config.num_labels` classes for each token."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.shapes = torch.nn.Embedding(NUM_SHAPES, config.hidden_size)
+        self.dropout = torch.nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, shape_ids: torch.Tensor, **unused: Any) -> torch.Tensor:
+        """Logits (B, T, C) of tokens (B, T)."""
+        words_BTD = self.bert.embeddings.word_embeddings(input_ids) + self.shapes(shape_ids)
+        states_BTD = self.bert(inputs_embeds=words_BTD, attention_mask=attention_mask).last_hidden_state
+        logits_BTC: torch.Tensor = self.classifier(self.dropout(states_BTD))
+        return logits_BTC
+
+
+def new_tagger(encoder: Path) -> Tagger:
+    """An encoder directory with a head that knows nothing yet.
+
+    Raises:
+        ModelError: the directory holds no BERT-type model.
+    """
+    from transformers import AutoConfig
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    try:
+        kind = AutoConfig.from_pretrained(encoder, local_files_only=True).model_type
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{encoder} holds no transformers model") from error
+    if kind != "bert":
+        raise ModelError(f"{encoder} is of type {kind}; the tagger takes a BERT-type encoder")
+    module: Tagger = Tagger.from_pretrained(
+        encoder, num_labels=len(CLASSES), id2label=dict(enumerate(CLASSES)), label2id={c: i for i, c in enumerate(CLASSES)}, local_files_only=True
+    )
+    return module
