@@ -66,10 +66,11 @@ class Coverage:
 
 @dataclass
 class Tally:
-    """Counts of what was done. `records` = `ok` + sum of `dead`."""
+    """Counts of what was done. `records` = `ok` + sum of `dead`; `skipped` ones (of a kind that no table holds) are apart."""
 
     records: int = 0
     ok: int = 0
+    skipped: int = 0
     dead: Counter[str] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
@@ -78,19 +79,18 @@ class Tally:
         """Adds another's counts."""
         self.records += other.records
         self.ok += other.ok
+        self.skipped += other.skipped
         self.dead += other.dead
         self.formats += other.formats
         self.rows += other.rows
 
     def to_json(self) -> dict[str, Any]:
-        return {"records": self.records, "ok": self.ok, "dead": dict(self.dead), "formats": dict(self.formats), "rows": dict(self.rows)}
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
 
     @staticmethod
     def of(counts: Mapping[str, Any]) -> Tally:
         """From the JSON of a manifest or an epoch."""
-        return Tally(
-            counts["records"], counts["ok"], Counter(counts["dead"]), Counter(counts["formats"]), Counter(counts["rows"])
-        )  # fmt: skip
+        return Tally(counts["records"], counts["ok"], counts["skipped"], *(Counter(counts[n]) for n in ("dead", "formats", "rows")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,7 @@ class PlannedFile:
         num_units: rows, or 1 where the unit is the file.
         kind: `part` (Parquet part of an earlier run), `rows` (a user's JSONL, CSV or Parquet), `archive` (ingest).
         table: name of the table it holds, `rows` where it is none of ours.
+        format: reader of the file; "part" for a part, whose rows name their own.
         size_bytes: bytes of the file.
     """
 
@@ -113,6 +114,7 @@ class PlannedFile:
     num_units: int
     kind: str
     table: str
+    format: str
     size_bytes: int
 
 

@@ -170,7 +170,7 @@ class Ledger:
         if not self.finished:
             groups = {**self.groups, self.epoch: self.mine} if self.mine.coverage.ranges else self.groups
             if not create_epoch(self.out, self.epoch + 1, groups, finished=True):
-                raise InputError("another run of this job took over", file=self.out, remedy="Let it finish; `status` shows how far it is")
+                raise taken_over(self.out)
             self.finished = True
         sweep(self.out)
 
@@ -219,6 +219,11 @@ def open_ledger(
     if not create_epoch(out, newest + 1, groups, finished=False):
         raise InputError("another run of this job started at the same moment", file=out, remedy="Let it finish, or stop it first")
     return Ledger(out, job, newest + 1, groups, False)
+
+
+def taken_over(out: str) -> InputError:
+    """What a driver says when a later one works on its job."""
+    return InputError("another run of this job took over", file=out, remedy="Let it finish; `nosology status` shows how far it is")
 
 
 def _differences(held: Job, job: Job) -> list[str]:

@@ -1,0 +1,164 @@
+"""The input of a job: which files, how many units each, and the rows of an interval.
+
+An input is a file, a folder of files, or the folder of an earlier run, whose newest snapshot is read.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from nosology import storage
+from nosology.config import InputConfig
+from nosology.distributed.coverage import Interval, PlannedFile
+from nosology.errors import InputError, Reason
+
+
+def plan(inputs: Sequence[str], columns: InputConfig, tables: Sequence[str] | None = None) -> list[PlannedFile]:
+    """What a stage has to do: the rows of each file.
+
+    Args:
+        inputs: files, folders, folders of earlier runs.
+        columns: which columns of a user's own table are what.
+        tables: tables of an earlier run that the stage reads; None is all.
+
+    Raises:
+        InputError: an input is missing, unfinished or empty, or files cannot be read; all of those are named at once.
+    """
+    planned: list[PlannedFile] = []
+    faults: list[InputError] = []
+    for uri in inputs:
+        if _is_run(uri):
+            planned += _parts(uri, tables)
+            continue
+        for file in _files(uri):
+            try:
+                planned.append(_rows_file(file, columns))
+            except InputError as error:
+                faults.append(error)
+    return _checked(planned, faults, inputs)
+
+
+def plan_archive(inputs: Sequence[str]) -> list[PlannedFile]:
+    """What an ingest has to do: each file is one unit.
+
+    Raises:
+        InputError: an input is missing or empty, or files are of no known format; all of those are named at once.
+    """
+    from nosology import readers
+
+    planned: list[PlannedFile] = []
+    faults: list[InputError] = []
+    for uri in inputs:
+        for file in _files(uri):
+            try:
+                source = readers.SourceFile(file, file.rsplit("/", 1)[-1], storage.digest(file), storage.size(file))
+                with storage.open_input(file) as stream:
+                    name = readers.probe(source, stream)
+                planned.append(PlannedFile(source.digest, file, source.digest, 1, "archive", "", name, source.size_bytes))
+            except InputError as error:
+                faults.append(error)
+    return _checked(planned, faults, inputs)
+
+
+def _is_run(uri: str) -> bool:
+    from nosology.distributed import sink
+
+    return storage.is_folder(uri) and sink.is_run(uri)
+
+
+def _files(uri: str) -> list[str]:
+    return storage.list_files(uri) if storage.is_folder(uri) else [uri]
+
+
+def _parts(uri: str, tables: Sequence[str] | None) -> list[PlannedFile]:
+    """Parts of an earlier run, in the order of its input."""
+    from nosology.distributed import sink
+
+    seen = sink.snapshot(uri)
+    if not seen.finished:
+        raise InputError("this run is not finished", file=uri, remedy=f"Run its `{seen.job.verb}` again; it resumes")
+    return [
+        PlannedFile(part.digest, part.uri, part.digest, part.rows, "part", part.table, "part", part.size_bytes)
+        for part in seen.parts
+        if part.table != sink.DEAD and (tables is None or part.table in tables)
+    ]
+
+
+def _rows_file(uri: str, columns: InputConfig) -> PlannedFile:
+    from nosology.readers import tabular
+
+    digest, size = storage.digest(uri), storage.size(uri)
+    name, table = tabular.describe(uri, columns)
+    return PlannedFile(digest, uri, digest, tabular.count_rows(uri), "rows", table or "rows", name, size)
+
+
+def _checked(planned: list[PlannedFile], faults: list[InputError], inputs: Sequence[str]) -> list[PlannedFile]:
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise InputError(f"{len(faults)} files cannot be read:\n  " + "\n  ".join(str(fault) for fault in faults),
+                         remedy="\nNothing was done. Mend these files or take them out of the input, then run again")  # fmt: skip
+    planned = [file for file in planned if file.num_units]
+    if not planned:
+        raise InputError("nothing to read here", file=", ".join(inputs), remedy="Check the path")
+    copies: Counter[str] = Counter()
+    keyed = []
+    for file in planned:
+        copy = copies[file.digest]
+        copies[file.digest] += 1
+        keyed.append(PlannedFile(f"{file.digest}.{copy}" if copy else file.digest, file.uri, file.digest, file.num_units,
+                                 file.kind, file.table, file.format, file.size_bytes))  # fmt: skip
+    return keyed
+
+
+class Rows:
+    """Reads the rows of intervals, in a worker. Keeps its place in the file it reads, for intervals come in order."""
+
+    def __init__(self, files: Sequence[PlannedFile]) -> None:
+        self._files = files
+        self._part: tuple[int, Any] = (-1, None)
+        self._place: tuple[int, int, Iterator[tuple[int, dict[str, Any] | Reason]]] = (-1, 0, iter(()))
+
+    def read(self, interval: Interval) -> Iterable[dict[str, Any] | tuple[int, Reason]]:
+        """Rows of an interval with their keys and `_table`; (row number, reason) for one that cannot be decoded.
+
+        Raises:
+            InputError: the file is not what it was when the run began.
+        """
+        file = self._files[interval.file]
+        return self._part_rows(file, interval) if file.kind == "part" else self._user_rows(file, interval)
+
+    def _part_rows(self, file: PlannedFile, interval: Interval) -> Iterator[dict[str, Any]]:
+        from nosology.distributed import sink
+        from nosology.distributed.coverage import Part
+
+        number, table = self._part
+        if number != interval.file:
+            table = sink.read_part(Part(file.table, file.uri, file.digest, file.num_units, file.size_bytes, interval))
+            self._part = (interval.file, table)
+        for row in table.slice(interval.start, interval.stop - interval.start).to_pylist():
+            yield {**row, "_table": file.table}
+
+    def _user_rows(self, file: PlannedFile, interval: Interval) -> Iterator[dict[str, Any] | tuple[int, Reason]]:
+        from nosology.readers import tabular
+
+        number, place, rows = self._place
+        if number != interval.file or place > interval.start:
+            place, rows = interval.start, tabular.read_rows(file.uri, interval.start, file.num_units)
+        taken = list(itertools.islice(rows, interval.start - place, interval.stop - place))
+        self._place = (interval.file, interval.stop, rows)
+        if len(taken) != interval.stop - interval.start:
+            self._place = (-1, 0, iter(()))
+            raise InputError("the file changed during the run", file=file.uri, remedy="Run again into a new folder")
+        for row, value in taken:
+            yield (row, value) if isinstance(value, Reason) else keyed(value, file, row)
+
+
+def keyed(values: Mapping[str, Any], file: PlannedFile, row: int) -> dict[str, Any]:
+    """A row of a user's file with its key; a file in the schema of one of our tables keeps the keys it has."""
+    key = {"source_digest": file.digest, "source_row": row, "source_format": file.format}
+    own = file.table != "rows" and values.get("source_digest") is not None and values.get("source_row") is not None
+    return {**(key if own else {}), **values, **({} if own else key), "_table": file.table}
