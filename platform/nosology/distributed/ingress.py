@@ -66,9 +66,7 @@ class Backend(Protocol):
         """Prediction of one note `{"id", "text", "sex", "age", "date_of_service"}`, as the dict of its record."""
         ...
 
-    async def chat(
-        self, messages: list[dict[str, str]], max_tokens: int, temperature: float, choices: list[str] | None
-    ) -> dict[str, Any]:
+    async def chat(self, messages: list[dict[str, str]], max_tokens: int, temperature: float, choices: list[str] | None) -> dict[str, Any]:
         """`{"text", "finish_reason", "prompt_tokens", "completion_tokens"}` of one conversation."""
         ...
 
@@ -151,8 +149,30 @@ def _names(model: type[BaseModel]) -> set[str]:
 KNOWN = _names(NoteRequest) | _names(ChatRequest)
 # OpenAI's parameters that the engine does not have; named so that the refusal can say which one it was.
 UNSUPPORTED = frozenset(
-    "audio frequency_penalty function_call functions logit_bias logprobs metadata modalities parallel_tool_calls prediction "
-    "presence_penalty reasoning_effort seed service_tier stop store stream_options tool_choice tools top_logprobs top_p user".split()
+    (
+        "audio",
+        "frequency_penalty",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "metadata",
+        "modalities",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "reasoning_effort",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream_options",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "user",
+    )  # fmt: skip
 )
 
 
@@ -269,9 +289,7 @@ def _routes(app: FastAPI, backend: Backend, config: ServeConfig, measures: Measu
             param = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
             raise Refusal(422, f"{param}: must be at most {config.max_tokens}.", param=param, code="less_than_equal")
         choices = body.structured_outputs.choice if body.structured_outputs else None
-        answer = await answered(
-            backend.chat([message.model_dump() for message in body.messages], max_tokens, body.temperature, choices)
-        )
+        answer = await answered(backend.chat([message.model_dump() for message in body.messages], max_tokens, body.temperature, choices))
         measures.tokens.labels("prompt").inc(answer["prompt_tokens"])
         measures.tokens.labels("completion").inc(answer["completion_tokens"])
         return JSONResponse(_chat_response(body.model or served[0], answer, time.time_ns()))

@@ -1,0 +1,421 @@
+"""The Ray Serve application: `Ingress` (HTTP) → `Coder` → `Generator`, and the client that batch jobs call it with.
+
+The coder asks the generator through its Serve handle, so each choice is made by the served model. The batch calls the coder
+through `CoderClient`, from Ray Data actors of the same cluster. No exception crosses a Serve boundary: Serve would log its
+text. A replica answers with a `Fault` instead, and the caller raises from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from nosology.config import Config, ServeConfig
+from nosology.distributed.ingress import Asgi, Refusal, build_app
+from nosology.distributed.session import prepare_environment, session
+from nosology.errors import ConfigError, NosologyError, Reason, RecordError
+from nosology.runs import describe
+
+prepare_environment()  # Ray reads how it authenticates when it is imported
+
+from ray import serve  # noqa: E402
+from ray.exceptions import RayActorError  # noqa: E402
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError  # noqa: E402
+from ray.serve.handle import DeploymentHandle  # noqa: E402
+
+if TYPE_CHECKING:
+    from nosology.engines import Completion, Engine, Message
+
+logger = logging.getLogger("nosology.serving")
+
+APPLICATION = "nosology"
+# WARNING, because Serve's INFO lines repeat the client's X-Request-ID; no access log, because paths come from clients.
+LOGGING = {"log_level": "WARNING", "enable_access_log": False}
+UNAVAILABLE = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError)
+
+Row = dict[str, Any]
+Codes = Callable[[Sequence[Mapping[str, Any]]], list[Row]]  # rows of notes in, predictions as dicts out
+OpenEngine = Callable[[], "Engine"]
+OpenCoder = Callable[["Engine | None"], Codes]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a replica has no answer. Holds no value of a record.
+
+    Attributes:
+        error: class and position of the exception, or the text of one of ours.
+        reason: set when one record is at fault.
+    """
+
+    error: str
+    reason: Reason | None = None
+
+
+def _answer(work: Callable[[], Any]) -> Any:
+    """What `work` returns, or the `Fault` that it ended in."""
+    try:
+        return work()
+    except RecordError as error:
+        return Fault(str(error), error.reason)
+    except Exception as error:
+        logger.error("replica: %s", describe(error))
+        return Fault(describe(error))
+
+
+# ---------------------------------------------------------------------------------------------------------- replicas
+
+
+class GeneratorReplica:
+    """Holds one engine; one request computes at a time, others wait in Serve's queue.
+
+    Args:
+        open_engine: loads the engine, here in the replica.
+        name: what `/v1/models` calls it.
+        digest: of the artefact that it serves.
+    """
+
+    def __init__(self, open_engine: OpenEngine, name: str, digest: str) -> None:
+        self._engine = open_engine()
+        self._about = {"id": name, "digest": digest}
+        self._lock = threading.Lock()
+
+    def about(self) -> dict[str, str]:
+        return self._about
+
+    def choose(self, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]) -> list[list[float]] | Fault:
+        with self._lock:
+            return cast("list[list[float]] | Fault", _answer(lambda: self._engine.choose(prompts, choices)))
+
+    def chat(
+        self, messages: Sequence[Message], max_tokens: int, temperature: float, choices: Sequence[str] | None = None
+    ) -> Completion | Fault:
+        with self._lock:
+            return cast("Completion | Fault", _answer(lambda: self._engine.chat(messages, max_tokens, temperature, choices)))
+
+
+class ServedEngine:
+    """The `Engine` protocol over the handle of a `Generator`; for threads without an event loop, as Serve runs plain methods in."""
+
+    def __init__(self, generator: DeploymentHandle, timeout_seconds: float) -> None:
+        self._generator, self._timeout_seconds = generator, timeout_seconds
+
+    def choose(self, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]) -> list[list[float]]:
+        return cast("list[list[float]]", self._wait(self._generator.choose.remote(prompts, choices)))
+
+    def chat(self, messages: Sequence[Message], max_tokens: int, temperature: float, choices: Sequence[str] | None = None) -> Completion:
+        return cast("Completion", self._wait(self._generator.chat.remote(messages, max_tokens, temperature, choices)))
+
+    def _wait(self, response: Any) -> Any:
+        value = response.result(timeout_s=self._timeout_seconds)
+        if isinstance(value, Fault):
+            raise NosologyError(f"generator: {value.error}")
+        return value
+
+
+class CoderReplica:
+    """Holds one coder; `generator` is None when the encoder heads code alone."""
+
+    def __init__(self, open_coder: OpenCoder, generator: DeploymentHandle | None, timeout_seconds: float) -> None:
+        self._codes = open_coder(ServedEngine(generator, timeout_seconds) if generator else None)
+        self._lock = threading.Lock()
+
+    def about(self) -> None:
+        """Answers once the coder is loaded."""
+
+    def code(self, rows: Sequence[Mapping[str, Any]]) -> list[Row] | Fault:
+        with self._lock:
+            return cast("list[Row] | Fault", _answer(lambda: self._codes(rows)))
+
+
+class IngressReplica:
+    """The HTTP application; it answers 503 until coder and generator have answered once."""
+
+    async def __init__(self, config: ServeConfig, coder: DeploymentHandle, generator: DeploymentHandle | None) -> None:
+        self._config, self._coder, self._generator = config, coder, generator
+        self._models: list[dict[str, Any]] = []
+        self._loaded = False
+        self._loading = asyncio.create_task(self._load())
+
+    def __serve_build_asgi_app__(self) -> Asgi:  # noqa: PLW3201  (name fixed by Ray Serve)
+        return build_app(self, self._config)
+
+    def ready(self) -> bool:
+        if not self._loaded and self._loading.done():  # it failed, for instance because a replica died under it
+            self._loading = asyncio.create_task(self._load())
+        return self._loaded
+
+    async def _load(self) -> None:
+        await self._coder.about.remote()
+        self._models = [await self._generator.about.remote()] if self._generator else []
+        self._loaded = True
+
+    def models(self) -> list[dict[str, Any]]:
+        return self._models
+
+    async def code(self, note: dict[str, Any]) -> dict[str, Any]:
+        (prediction,) = await self._ask(self._coder.code, [note])
+        return cast("dict[str, Any]", prediction)
+
+    async def chat(self, messages: list[dict[str, str]], max_tokens: int, temperature: float, choices: list[str] | None) -> dict[str, Any]:
+        assert self._generator
+        done = await self._ask(self._generator.chat, messages, max_tokens, temperature, choices)
+        return {
+            "text": done.text,
+            "finish_reason": done.finish_reason,
+            "prompt_tokens": done.prompt_tokens,
+            "completion_tokens": done.completion_tokens,
+        }
+
+    async def _ask(self, method: Any, *arguments: Any) -> Any:
+        try:
+            value = await method.remote(*arguments)
+        except BackPressureError:
+            raise Refusal(429, "Too many requests are waiting; try again.", code="busy") from None
+        except UNAVAILABLE:
+            raise Refusal(503, "A model is being restarted; try again.", code="unavailable") from None
+        if not isinstance(value, Fault):
+            return value
+        if value.reason:
+            raise Refusal(422, value.error, param=value.reason.field, code=value.reason.code)
+        logger.error("replica answered with a fault: %s", value.error)
+        raise Refusal(500, "Internal error.", code="internal_error")
+
+
+# ------------------------------------------------------------------------------------------------------ application
+
+
+def open_engine(config: Config) -> Engine:
+    """The engine of `model.artefact`."""
+    from nosology.engines import open_engine as open_
+
+    return open_(cast("str", config.model.artefact))
+
+
+def open_coder(config: Config, engine: Engine | None) -> Codes:
+    """The coder of the config, over rows as the batch has them."""
+    from nosology.coding import Coder
+
+    return Coder(config.coding, config.terminology, engine).code_rows
+
+
+def application(config: Config, *, coder: OpenCoder | None = None, engine: OpenEngine | None = None, digest: str = "") -> serve.Application:
+    """The application graph.
+
+    Args:
+        config: the tree; `model.artefact` None leaves the generator out.
+        coder: opens another coder than the config's.
+        engine: opens another engine than the artefact's.
+        digest: of the artefact.
+    """
+    rules = config.serve
+    options: dict[str, Any] = {
+        "num_replicas": rules.replicas,
+        "max_queued_requests": rules.max_queued,
+        # A model that cannot be loaded once cannot be loaded: fail at once, with its message.
+        "max_constructor_retry_count": 1,
+        "logging_config": LOGGING,
+        # Half a core each by Ray's books, so that a batch job's actor fits beside them on two cores.
+        "ray_actor_options": {"num_cpus": 0.5},
+    }
+    generator = None
+    if engine is None and config.model.artefact:
+        engine = functools.partial(open_engine, config)
+    if engine:
+        generator = serve.deployment(GeneratorReplica, name="Generator", **options).bind(engine, rules.model_name, digest)
+    codes = serve.deployment(CoderReplica, name="Coder", **options).bind(
+        coder or functools.partial(open_coder, config), generator, rules.request_timeout_seconds
+    )
+    front = options | {"num_replicas": 1, "max_ongoing_requests": 2 * rules.max_queued, "max_queued_requests": -1}
+    front["ray_actor_options"] = {"num_cpus": 0}
+    return serve.deployment(serve.ingress()(IngressReplica), name="Ingress", **front).bind(rules, codes, generator)
+
+
+def build(arguments: Mapping[str, Any]) -> serve.Application:
+    """The application for `serve run` and `serve deploy`; `arguments` holds the tree under `config`."""
+    return application(Config.model_validate(arguments.get("config", {})))
+
+
+def start(config: Config, app: serve.Application | None = None, *, http: bool = True) -> str:
+    """Deploys the application on the cluster that this process is connected to, and waits until its models are loaded.
+
+    Args:
+        config: the tree.
+        app: another application than the config's.
+        http: False serves handles alone (`CoderClient`) and opens no port.
+
+    Returns:
+        The URL of the service; an empty string without HTTP.
+
+    Raises:
+        ConfigError: the port is in use, or the host is not an address of this machine.
+        NosologyError: a model could not be loaded.
+    """
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    rules = config.serve
+    running = bool(serve.status().proxies)
+    if http and not running:
+        _check_port(rules.host, rules.port)
+    serve.start(
+        proxy_location="HeadOnly" if http else "Disabled",
+        http_options={"host": rules.host, "port": rules.port},
+        logging_config=LOGGING,
+    )
+    try:
+        serve.run(app or application(config), name=APPLICATION, route_prefix="/" if http else None, logging_config=LOGGING)
+    except RuntimeError:
+        raise NosologyError(_failure()) from None
+    if not http:
+        return ""
+    url = f"http://{f'[{rules.host}]' if ':' in rules.host else rules.host}:{rules.port}"
+    _wait_until_ready(url, rules)
+    return url
+
+
+def stop() -> None:
+    """Takes the application down after the requests that it has taken; Serve itself too when nothing else runs on it."""
+    serve.delete(APPLICATION)
+    if not serve.status().applications:
+        serve.shutdown()
+
+
+@contextmanager
+def served(config: Config, app: serve.Application | None = None) -> Iterator[CoderClient]:
+    """The application without HTTP for as long as a batch lasts, and a client for it."""
+    start(config, app, http=False)
+    try:
+        yield CoderClient()
+    finally:
+        stop()
+
+
+def run(config: Config, app: serve.Application | None = None) -> dict[str, Any]:
+    """`nosology serve`: starts or joins a cluster, serves until SIGINT or SIGTERM, and stops cleanly.
+
+    Prints one line when ready, to stderr, so that stdout keeps to the report.
+
+    Returns:
+        `url`, `uptime_seconds` and the `signal` that ended it.
+    """
+    received: list[int] = []
+    ended = threading.Event()
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        ended.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    started = time.monotonic()
+    try:
+        if not config.cluster.address:
+            _check_port(config.serve.host, config.serve.port)  # before a cluster is started for nothing
+        with session(config.cluster):
+            url = start(config, app)
+            print(f"nosology serves at {url} (POST /v1/code, /v1/chat/completions); SIGINT or SIGTERM ends it", file=sys.stderr, flush=True)
+            while not ended.wait(1.0):  # a timed wait lets Python run the signal handler
+                pass
+            stop()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return {"url": url, "uptime_seconds": round(time.monotonic() - started, 1), "signal": signal.Signals(received[0]).name}
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"serve.host {host}, serve.port {port}: {error.strerror}; free the port or choose another with serve.port=…"
+            ) from None
+
+
+def _wait_until_ready(url: str, rules: ServeConfig) -> None:
+    """The replicas are up when this is called; the ingress still has to hear from them."""
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=10):
+                return
+        except urllib.error.HTTPError as answer:
+            if answer.code != 503:
+                break
+        except OSError:  # refused: the proxy that runs here listens elsewhere
+            break
+        time.sleep(0.1)
+    raise ConfigError(f"serve.port: this cluster serves on another port than {rules.port}; give that one, or stop its service")
+
+
+def _failure() -> str:
+    """Why the application did not start: the last line of what its replica's constructor said, which names models and rules."""
+    found = serve.status().applications.get(APPLICATION)
+    for deployment in (found.deployments if found else {}).values():
+        lines = [line for line in deployment.message.splitlines() if line.strip()]
+        if deployment.status in ("DEPLOY_FAILED", "UNHEALTHY") and lines:
+            return f"the service did not start: {lines[-1]}"
+    return "the service did not start"
+
+
+# ----------------------------------------------------------------------------------------------------------- client
+
+
+class CoderClient:
+    """Codes rows through the `Coder` deployment: a plain picklable callable for Ray Data actors of the same cluster.
+
+    A replica that dies in the middle of a request is asked again, for coding changes nothing.
+
+    Args:
+        timeout_seconds: for one answer.
+        attempts: how often a request is sent in all.
+    """
+
+    def __init__(self, timeout_seconds: float = 600.0, attempts: int = 6) -> None:
+        self._timeout_seconds, self._attempts = timeout_seconds, attempts
+        self._handle: DeploymentHandle | None = None
+
+    def __getstate__(self) -> tuple[float, int]:
+        return self._timeout_seconds, self._attempts
+
+    def __setstate__(self, state: tuple[float, int]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """Predictions of the rows, in their order.
+
+        Raises:
+            RecordError: a row is at fault; which one is known when it is alone.
+            ServiceError: the service did not answer; no row is at fault.
+        """
+        value: list[Row] | Fault = Fault("not asked")
+        for attempt in range(self._attempts):
+            if self._handle is None:
+                self._handle = serve.get_deployment_handle("Coder", APPLICATION)
+            try:
+                value = self._handle.code.remote(rows).result(timeout_s=self._timeout_seconds)
+                break
+            except (*UNAVAILABLE, BackPressureError, TimeoutError) as error:
+                value, self._handle = Fault(type(error).__name__), None
+                if attempt == self._attempts - 1:
+                    raise ServiceError(f"the coder did not answer after {self._attempts} attempts: {value.error}") from None
+                time.sleep(min(0.25 * 2**attempt, 8.0))
+        if isinstance(value, Fault):
+            reason = value.reason or Reason("internal_error", None, value.error)
+            raise RecordError(reason.code, reason.field, reason.rule)
+        return value
+
+
+class ServiceError(NosologyError):
+    """The served models do not answer: the job must stop, for no record is at fault."""

@@ -1,0 +1,158 @@
+"""The Serve application on a real Ray cluster of this machine, with made-up coder and engine, over loopback HTTP."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from nosology.config import ClusterConfig, Config
+from nosology.errors import ConfigError, NosologyError, RecordError
+
+CANARY = "Zebulon Quackenbush 987-65-4329"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Done:
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class FakeEngine:
+    """Prefers the choice that stands in the last message."""
+
+    def choose(self, prompts: Sequence[Any], choices: Sequence[Sequence[str]]) -> list[list[float]]:
+        return [[1.0 if c in prompt[-1]["content"] else 0.0 for c in offered] for prompt, offered in zip(prompts, choices, strict=True)]
+
+    def chat(self, messages: Sequence[Any], max_tokens: int, temperature: float, choices: Sequence[str] | None = None) -> Done:
+        if "fail" in messages[-1]["content"]:
+            raise ValueError(messages[-1]["content"])
+        return Done(choices[-1] if choices else "hello", "stop", len(messages), 1)
+
+
+class FakeCoder:
+    """Codes J06.9 or I10, whichever the served engine chooses; refuses, breaks or dies on a word."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        predictions = []
+        for row in rows:
+            if "refuse" in row["text"]:
+                raise RecordError("impossible_date", "date_of_service", "must not lie before the first release")
+            if "break" in row["text"]:
+                raise ValueError(row["text"])
+            if "die" in row["text"] and not Path(row["text"].split()[-1]).exists():
+                Path(row["text"].split()[-1]).touch()
+                os._exit(1)
+            ((cold, _),) = self.engine.choose([[{"role": "user", "content": row["text"]}]], [["cold", "pressure"]])
+            code = {"code": "J06.9" if cold > 0.5 else "I10", "title": "t", "confidence": 1.0, "route": "auto", "assertion": "present"}
+            code |= {"section": "body", "trail": [], "evidence": [{"start": 0, "end": 1, "text": row["text"][:1]}]}
+            predictions.append({"codes": [code], "route": "auto", "release": "2026-04"})
+        return predictions
+
+
+def broken_coder(_: Any) -> Any:
+    raise NosologyError("model.encoder: no such directory")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Path]:
+    from nosology.distributed.session import session
+
+    with session(ClusterConfig(num_cpus=2)) as running:
+        yield Path(running.folder)
+
+
+@pytest.fixture(scope="module")
+def service(cluster: Path) -> Iterator[tuple[Config, str]]:
+    from nosology.distributed import serving
+
+    config = Config.model_validate({"serve": {"port": free_port(), "max_body_bytes": 65536}})
+    url = serving.start(config, serving.application(config, coder=FakeCoder, engine=FakeEngine, digest="d1"))
+    yield config, url
+    serving.stop()
+
+
+def test_the_served_model_makes_the_choice(service: tuple[Config, str]) -> None:
+    for text, code in (("a cold", "J06.9"), ("high pressure", "I10")):
+        answer = httpx.post(f"{service[1]}/v1/code", json={"id": "n1", "text": text}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["id"] == "n1" and answer.json()["codes"][0]["code"] == code
+
+
+def test_chat_models_health_metrics(service: tuple[Config, str]) -> None:
+    url = service[1]
+    body = {"model": "nosology", "messages": [{"role": "user", "content": "x"}], "structured_outputs": {"choice": ["A", "B"]}}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
+    assert answer["choices"][0]["message"]["content"] == "B" and answer["usage"]["total_tokens"] == 2
+    assert httpx.get(f"{url}/v1/models").json()["data"][0]["digest"] == "d1"
+    assert httpx.get(f"{url}/healthz").status_code == 200
+    assert 'nosology_requests_total{route="/v1/chat/completions",status="200"} 1.0' in httpx.get(f"{url}/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "status"),
+    [
+        ("/v1/code", {"json": {"text": f"refuse {CANARY}"}}, 422),
+        ("/v1/code", {"json": {"text": f"break {CANARY}"}}, 500),
+        ("/v1/code", {"json": {"text": CANARY * 20_000}}, 413),  # 620 kB against 64 kB: the client may still be writing
+        ("/v1/chat/completions", {"json": {"messages": [{"role": "user", "content": f"fail {CANARY}"}]}}, 500),
+        (f"/v1/{CANARY}", {"json": {"text": "x"}, "headers": {"x-request-id": CANARY}}, 404),
+    ],
+)
+def test_faults_are_answered_and_no_value_is_logged(
+    service: tuple[Config, str], cluster: Path, path: str, options: dict[str, Any], status: int
+) -> None:
+    answer = httpx.post(service[1] + path, timeout=60, **options)
+    assert answer.status_code == status and set(answer.json()) == {"error"}
+    assert "Zebulon" not in answer.text
+    logs = [file for file in cluster.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert [file for file in logs if "serve" in file.parts]
+    leaks = [file.name for file in logs if b"Zebulon" in file.read_bytes()]
+    assert not leaks
+
+
+def test_the_client_of_the_batch(service: tuple[Config, str], tmp_path: Path) -> None:
+    import pickle
+
+    from nosology.distributed.serving import CoderClient
+
+    client = pickle.loads(pickle.dumps(CoderClient()))
+    rows = [{"text": "cold"}, {"text": "pressure"}]
+    assert [p["codes"][0]["code"] for p in client(rows)] == ["J06.9", "I10"]
+    with pytest.raises(RecordError) as refused:
+        client([{"text": f"refuse {CANARY}"}])
+    assert refused.value.reason.code == "impossible_date"
+    with pytest.raises(RecordError) as broke:
+        client([{"text": f"break {CANARY}"}])
+    assert broke.value.reason.code == "internal_error" and "ValueError" in str(broke.value) and "Zebulon" not in str(broke.value)
+
+
+def test_a_replica_that_dies_is_asked_again(service: tuple[Config, str], tmp_path: Path) -> None:
+    from nosology.distributed.serving import CoderClient
+
+    (prediction,) = CoderClient()([{"text": f"die cold {tmp_path / 'died'}"}])
+    assert (tmp_path / "died").exists() and prediction["codes"][0]["code"] == "J06.9"
+
+
+def test_a_second_service_on_another_port_is_refused(service: tuple[Config, str]) -> None:
+    from nosology.distributed import serving
+
+    config = service[0].model_copy(update={"serve": service[0].serve.model_copy(update={"port": free_port()})})
+    with pytest.raises(ConfigError, match="another port"):
+        serving.start(config, serving.application(config, coder=FakeCoder, engine=FakeEngine, digest="d1"))
