@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from nosology.config import ClusterConfig, Config
 from nosology.errors import ConfigError, NosologyError, RecordError
@@ -54,7 +57,10 @@ class FakeCoder:
         for row in rows:
             if "refuse" in row["text"]:
                 raise RecordError("impossible_date", "date_of_service", "must not lie before the first release")
+            if "away" in row["text"]:
+                raise NosologyError("the index is gone")
             if "break" in row["text"]:
+                print(row["text"], flush=True)  # as a careless library would
                 raise ValueError(row["text"])
             if "die" in row["text"] and not Path(row["text"].split()[-1]).exists():
                 Path(row["text"].split()[-1]).touch()
@@ -64,10 +70,6 @@ class FakeCoder:
             code |= {"section": "body", "trail": [], "evidence": [{"start": 0, "end": 1, "text": row["text"][:1]}]}
             predictions.append({"codes": [code], "route": "auto", "release": "2026-04"})
         return predictions
-
-
-def broken_coder(_: Any) -> Any:
-    raise NosologyError("model.encoder: no such directory")
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +152,73 @@ def test_a_replica_that_dies_is_asked_again(service: tuple[Config, str], tmp_pat
     assert (tmp_path / "died").exists() and prediction["codes"][0]["code"] == "J06.9"
 
 
+def test_a_service_that_cannot_work_is_no_fault_of_a_record(service: tuple[Config, str]) -> None:
+    from nosology.distributed.serving import CoderClient, ServiceError
+
+    with pytest.raises(ServiceError, match="2 times: the index is gone"):
+        CoderClient(attempts=2)([{"text": "away"}])
+    assert httpx.post(f"{service[1]}/v1/code", json={"text": "away"}, timeout=60).status_code == 503
+
+
 def test_a_second_service_on_another_port_is_refused(service: tuple[Config, str]) -> None:
     from nosology.distributed import serving
 
     config = service[0].model_copy(update={"serve": service[0].serve.model_copy(update={"port": free_port()})})
     with pytest.raises(ConfigError, match="another port"):
         serving.start(config, serving.application(config, coder=FakeCoder, engine=FakeEngine, digest="d1"))
+
+
+SCRIPT = """
+import sys
+from nosology.config import Config
+from nosology.distributed import serving
+from nosology.errors import NosologyError
+
+config = Config.model_validate({"serve": {"port": int(sys.argv[1])}, "cluster": {"num_cpus": 2}})
+broken = sys.argv[2] == "broken"
+def open_coder(_):
+    if broken:
+        raise NosologyError("model.encoder: no such directory")
+    return lambda rows: [{"codes": [], "route": "reject", "release": "r"} for _ in rows]
+try:
+    print(serving.run(config, serving.application(config, coder=open_coder)), flush=True)
+except NosologyError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+def serve_in_background(port: int, kind: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(port), kind], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_serve_says_one_line_answers_and_ends_on_sigterm() -> None:
+    port = free_port()
+    process = serve_in_background(port, "sound")
+    assert process.stderr and process.stderr.readline().startswith(f"nosology serves at http://127.0.0.1:{port}")
+    assert httpx.post(f"http://127.0.0.1:{port}/v1/code", json={"text": "x"}, timeout=60).json()["route"] == "reject"
+    answer = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json={"messages": [{"role": "user", "content": "x"}]})
+    assert answer.status_code == 404 and answer.json()["error"]["code"] == "model_not_found"
+    listening = [c for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port]
+    assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "'signal': 'SIGTERM'" in out and "Traceback" not in err
+    assert not psutil.wait_procs(family, 15)[1]
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/healthz")
+
+
+def test_a_model_that_cannot_be_loaded_ends_serve_with_its_message() -> None:
+    _, err = (process := serve_in_background(free_port(), "broken")).communicate(timeout=120)
+    assert process.returncode == 1 and "model.encoder: no such directory" in err.splitlines()[-1]
+
+
+def test_a_port_in_use_is_said_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        _, err = (process := serve_in_background(port, "sound")).communicate(timeout=60)
+    assert process.returncode == 2 and f"serve.port {port}" in err and "in use" in err and "Traceback" not in err

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 from nosology.config import Config, ServeConfig
 from nosology.distributed.ingress import Asgi, Refusal, build_app
 from nosology.distributed.session import prepare_environment, session
+from nosology.distributed.stages import _silence
 from nosology.errors import ConfigError, NosologyError, Reason, RecordError
 from nosology.runs import describe
 
@@ -51,6 +52,10 @@ OpenEngine = Callable[[], "Engine"]
 OpenCoder = Callable[["Engine | None"], Codes]
 
 
+class ServiceError(NosologyError):
+    """A served model does not answer. No record is at fault: a job must stop, and can be resumed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Why a replica has no answer. Holds no value of a record.
@@ -58,20 +63,24 @@ class Fault:
     Attributes:
         error: class and position of the exception, or the text of one of ours.
         reason: set when one record is at fault.
+        of_service: True when no record is: a model behind this replica is away, or cannot work at all.
     """
 
     error: str
     reason: Reason | None = None
+    of_service: bool = False
 
 
 def _answer(work: Callable[[], Any]) -> Any:
-    """What `work` returns, or the `Fault` that it ended in."""
+    """What `work` returns, or the `Fault` that it ended in. What a library prints while it holds a note is thrown away."""
     try:
-        return work()
+        with _silence():
+            return work()
     except RecordError as error:
         return Fault(str(error), error.reason)
+    except (*UNAVAILABLE, TimeoutError, NosologyError) as error:
+        return Fault(describe(error), of_service=True)
     except Exception as error:
-        logger.error("replica: %s", describe(error))
         return Fault(describe(error))
 
 
@@ -120,9 +129,11 @@ class ServedEngine:
 
     def _wait(self, response: Any) -> Any:
         value = response.result(timeout_s=self._timeout_seconds)
-        if isinstance(value, Fault):
-            raise NosologyError(f"generator: {value.error}")
-        return value
+        if not isinstance(value, Fault):
+            return value
+        if value.of_service:
+            raise ServiceError(f"generator: {value.error}")
+        raise RecordError("generator_failed", None, value.error)
 
 
 class CoderReplica:
@@ -191,6 +202,8 @@ class IngressReplica:
         if value.reason:
             raise Refusal(422, value.error, param=value.reason.field, code=value.reason.code)
         logger.error("replica answered with a fault: %s", value.error)
+        if value.of_service:
+            raise Refusal(503, "A model does not answer; try again.", code="unavailable")
         raise Refusal(500, "Internal error.", code="internal_error")
 
 
@@ -316,20 +329,21 @@ def run(config: Config, app: serve.Application | None = None) -> dict[str, Any]:
         received.append(number)
         ended.set()
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     started = time.monotonic()
-    try:
-        if not config.cluster.address:
-            _check_port(config.serve.host, config.serve.port)  # before a cluster is started for nothing
-        with session(config.cluster):
+    if not config.cluster.address:
+        _check_port(config.serve.host, config.serve.port)  # before a cluster is started for nothing
+    with session(config.cluster):
+        # Ray sets its own SIGTERM handler when it starts, so ours comes after it.
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
             url = start(config, app)
             print(f"nosology serves at {url} (POST /v1/code, /v1/chat/completions); SIGINT or SIGTERM ends it", file=sys.stderr, flush=True)
             while not ended.wait(1.0):  # a timed wait lets Python run the signal handler
                 pass
             stop()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
     return {"url": url, "uptime_seconds": round(time.monotonic() - started, 1), "signal": signal.Signals(received[0]).name}
 
 
@@ -399,23 +413,18 @@ class CoderClient:
             RecordError: a row is at fault; which one is known when it is alone.
             ServiceError: the service did not answer; no row is at fault.
         """
-        value: list[Row] | Fault = Fault("not asked")
         for attempt in range(self._attempts):
             if self._handle is None:
                 self._handle = serve.get_deployment_handle("Coder", APPLICATION)
             try:
                 value = self._handle.code.remote(rows).result(timeout_s=self._timeout_seconds)
-                break
             except (*UNAVAILABLE, BackPressureError, TimeoutError) as error:
-                value, self._handle = Fault(type(error).__name__), None
-                if attempt == self._attempts - 1:
-                    raise ServiceError(f"the coder did not answer after {self._attempts} attempts: {value.error}") from None
+                value, self._handle = Fault(type(error).__name__, of_service=True), None
+            if not isinstance(value, Fault):
+                return cast("list[Row]", value)
+            if not value.of_service:
+                reason = value.reason or Reason("internal_error", None, value.error)
+                raise RecordError(reason.code, reason.field, reason.rule)
+            if attempt + 1 < self._attempts:
                 time.sleep(min(0.25 * 2**attempt, 8.0))
-        if isinstance(value, Fault):
-            reason = value.reason or Reason("internal_error", None, value.error)
-            raise RecordError(reason.code, reason.field, reason.rule)
-        return value
-
-
-class ServiceError(NosologyError):
-    """The served models do not answer: the job must stop, for no record is at fault."""
+        raise ServiceError(f"the coder did not answer, {self._attempts} times: {value.error}")
