@@ -1,0 +1,284 @@
+"""The stage `prepare` (rows to drafts, on any number of workers) and what follows it once (drafts to examples and blocks)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nosology.config import ModelConfig, PrepareConfig, TerminologyConfig
+from nosology.curation import duplicates, templates
+from nosology.curation.examples import Drop, Lookup, Pair, build_examples, condition_pairs, document_pairs, phrase_pair
+from nosology.curation.packing import Tokens, pack
+from nosology.curation.split import SPLITS, Splitter
+from nosology.errors import InputError, RecordError
+from nosology.records import CLEAN_TABLES, TABLES, Example, Sourced, arrow_schema, column, to_dict
+from nosology.tasks import Message
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PHRASE_TABLES = ("phrases", "rows")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft(Sourced):
+    """An example before duplicates are known, with its tokens."""
+
+    example_id: str = column("id, stable across runs")
+    patient_id: str | None = column("pseudonym; None where no patient stands behind it", default=None)
+    task: str = column("task that reads it, for instance choose_code")
+    split: str = column("train, validation or test")
+    instruction: str = column("system instruction")
+    prompt: str = column("question")
+    answer: str = column("the right answer")
+    question: str = column("what two examples are compared by: phrase and context, without candidates")
+    code: str = column("the code behind the answer")
+    input_ids: tuple[int, ...] = column("tokens of question and answer")
+    num_prompt_tokens: int = column("how many of them serving sends")
+    signature: tuple[int, ...] = column("MinHash values of `question`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped(Sourced):
+    """A pair that became no example. Holds no text."""
+
+    split: str = column("split it would have been in")
+    reason: str = column("not_retrieved, not_mentioned or held_out_category")
+
+
+class CodeSetLookup:
+    """The code set and its index as a `Lookup`. Titles alone are searched: the phrases that are asked for are inclusion terms."""
+
+    def __init__(self, terminology: TerminologyConfig, model: ModelConfig) -> None:
+        from nosology.engines.encoder import load_encoder
+        from nosology.terminology.codeset import code_set
+        from nosology.terminology.index import open_index
+
+        self._codes = code_set()
+        self._index = open_index(self._codes, load_encoder(model.encoder), terminology.model_copy(update={"inclusion_terms": False}))
+
+    def search(self, phrases: Sequence[str], k: int) -> list[list[tuple[str, str]]]:
+        """(code, title) of the best `k` codes of each phrase, best first."""
+        return [[(hit.code, self._codes.title(hit.code)) for hit in hits] for hits in self._index.search(phrases, k)]
+
+    def terms(self, code: str) -> tuple[str, ...]:
+        """Title and inclusion terms; empty for what is no billable code."""
+        return (self._codes.title(code), *self._codes.terms(code)) if code in self._codes else ()
+
+
+class Prepare:
+    """Rows of Clean tables and of `phrases` to the tables `drafts` and `dropped`.
+
+    Args:
+        config: the section `prepare`.
+        tokenizer: directory of the base model, or of its tokenizer.
+        connect: makes the lookup; called once in each worker (for instance `functools.partial(CodeSetLookup, …)`).
+        links: `examples.linked_codes` of the same archive.
+        splitter: who is in which split.
+    """
+
+    verb = "prepare"
+
+    def __init__(
+        self,
+        config: PrepareConfig,
+        tokenizer: str,
+        connect: Callable[[], Lookup],
+        links: Mapping[str, Sequence[str]] | None = None,
+        splitter: Splitter | None = None,
+    ) -> None:
+        self._config, self._tokenizer_path, self._connect = config, tokenizer, connect
+        self._links = dict(links or {})
+        self._splitter = splitter or Splitter.of(config)
+        self._tokenizer: Any = None
+        self._lookup: Lookup | None = None
+
+    def schemas(self) -> dict[str, pa.Schema]:
+        """Output tables."""
+        return {"drafts": arrow_schema(Draft), "dropped": arrow_schema(Dropped)}
+
+    def open(self) -> None:
+        """Loads the tokenizer and connects the lookup."""
+        self._tokenizer = load_tokenizer(self._tokenizer_path, self._config.template)
+        self._lookup = self._connect()
+
+    def process(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """Drafts and drops of rows of one or several tables; rows of tables without pairs give nothing.
+
+        Raises:
+            RecordError: a row lacks a field, or holds columns that only a table with PHI has.
+        """
+        assert self._lookup is not None, "open() comes first"
+        drafts: list[dict[str, Any]] = []
+        dropped: list[dict[str, Any]] = []
+        work: list[tuple[Mapping[str, Any], list[Pair]]] = []
+        for row in rows:
+            pairs, absent = self._pairs(row)
+            dropped += [_dropped(row, Drop(self._splitter.of_patient(_owner(row)), "not_mentioned")) for _ in absent]
+            work += [(row, pairs)] if pairs else []
+        searched = _Once(self._lookup, [pair.phrase for _, pairs in work for pair in pairs], self._config.candidates)
+        for row, pairs in work:
+            for pair in pairs:
+                made, drops = build_examples([pair], searched, self._splitter, self._config.candidates)
+                dropped += [_dropped(row, drop) for drop in drops]
+                drafts += [self._draft(row, pair, one.example, one.question) for one in made]
+        for draft, signature in zip(drafts, duplicates.signatures([d["question"] for d in drafts]) if drafts else [], strict=True):
+            draft["signature"] = signature
+        return {"drafts": drafts, "dropped": dropped}
+
+    def _pairs(self, row: Mapping[str, Any]) -> tuple[list[Pair], list[str]]:
+        table = row["_table"]
+        if table in PHRASE_TABLES:
+            return [phrase_pair(row)], []
+        if table in TABLES and _raw_columns(table) & row.keys():
+            raise RecordError("raw_record", None, "training takes records after de-identification only")
+        if table == "conditions":
+            return condition_pairs(row), []
+        if table == "documents" and self._lookup is not None:
+            return document_pairs(row, self._links, self._lookup)
+        return [], []
+
+    def _draft(self, row: Mapping[str, Any], pair: Pair, example: Example, question: str) -> dict[str, Any]:
+        messages: list[Message] = [{"role": "system", "content": example.instruction}, {"role": "user", "content": example.prompt}]
+        encoded = templates.encode(self._tokenizer, messages, example.answer)
+        tokens = {"input_ids": encoded.input_ids, "num_prompt_tokens": encoded.num_prompt_tokens}
+        return {**_source(row), **to_dict(example), "question": question, "code": pair.code, **tokens}
+
+
+class _Once:
+    """A lookup that has searched all phrases of a batch in one call."""
+
+    def __init__(self, lookup: Lookup, phrases: Sequence[str], k: int) -> None:
+        unique = list(dict.fromkeys(phrases))
+        self._found = dict(zip(unique, lookup.search(unique, k), strict=True)) if unique else {}
+        self.terms = lookup.terms
+
+    def search(self, phrases: Sequence[str], k: int) -> list[Sequence[tuple[str, str]]]:
+        return [self._found[phrase][:k] for phrase in phrases]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `finish` makes.
+
+    Attributes:
+        examples: table of `Example`, in order of id.
+        blocks: table of `PackedBlock`, train first.
+        report: figures: examples, blocks and fill by split, drops by reason and split.
+    """
+
+    examples: pa.Table
+    blocks: pa.Table
+    report: dict[str, Any]
+
+
+def finish(drafts: pa.Table, dropped: pa.Table | None, config: PrepareConfig, pad_id: int = 0) -> Prepared:
+    """Removes duplicates across splits and packs what is left; examples that no block can hold are dropped whole and counted."""
+    import pyarrow as pa
+
+    rows = drafts.select(["example_id", "split", "question", "code", "signature"]).to_pylist()
+    items = [duplicates.Item(r["example_id"], r["split"], r["question"], r["code"], r["signature"]) for r in rows]
+    counts: dict[str, dict[str, int]] = {}
+    for drop in dropped.select(["split", "reason"]).to_pylist() if dropped is not None else []:
+        _count(counts, drop["reason"], drop["split"])
+    removed = duplicates.find_duplicates(list({item.key: item for item in items}.values()), config.near_duplicate)
+    first: dict[str, int] = {}
+    for place, item in enumerate(items):
+        if item.key in first:
+            _count(counts, "exact_duplicate", item.split)
+        elif item.key in removed:
+            first[item.key] = place
+            _count(counts, removed[item.key], item.split)
+        else:
+            first[item.key] = place
+    kept = drafts.take(pa.array([place for key, place in first.items() if key not in removed], pa.int64()))
+    tables, splits, too_long = [], {}, set()
+    for split in SPLITS:
+        chosen = [r for r in kept.select(["split", "example_id", "input_ids", "num_prompt_tokens"]).to_pylist() if r["split"] == split]
+        tokens = [Tokens(r["example_id"], r["input_ids"], r["num_prompt_tokens"]) for r in chosen]
+        packed = pack(tokens, split, config.context_tokens, pad_id)
+        for _ in packed.too_long:
+            _count(counts, "too_long", split)
+        too_long |= set(packed.too_long)
+        tables.append(packed.blocks)
+        splits[split] = {
+            "examples": len(tokens) - len(packed.too_long),
+            "blocks": packed.blocks.num_rows,
+            "tokens": packed.num_tokens,
+            "fill": round(packed.fill, 4),
+        }
+    examples = kept.select(arrow_schema(Example).names).cast(arrow_schema(Example)).sort_by("example_id")
+    examples = examples.filter(pa.array([key not in too_long for key in examples["example_id"].to_pylist()], pa.bool_()))
+    return Prepared(examples, pa.concat_tables(tables), {"splits": splits, "dropped": counts})
+
+
+def write(prepared: Prepared, uri: str) -> dict[str, str]:
+    """Writes `examples/part-0.parquet` and `blocks/part-0.parquet` below a folder; returns their digests by name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from nosology import storage
+
+    digests = {}
+    for name, table in (("examples", prepared.examples), ("blocks", prepared.blocks)):
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+        target = storage.join(uri, name, "part-0.parquet")
+        storage.write_bytes(target, sink.getvalue().to_pybytes())
+        digests[name] = storage.digest(target)
+    return digests
+
+
+def check_clean(schema: pa.Schema, table: str, file: str) -> None:
+    """Refuses a table that holds PHI.
+
+    Raises:
+        InputError: a column is marked `phi`, or is one that only the Raw table of that name has.
+    """
+    marked = [item.name for item in schema if item.metadata and b"phi" in item.metadata]
+    marked += sorted(_raw_columns(table) & set(schema.names) - set(marked))
+    if marked:
+        rule = "training takes clean tables only; this one holds PHI"
+        raise InputError(rule, file=file, field=", ".join(marked), remedy="Run deidentify first")
+
+
+def load_tokenizer(path: str, template: templates.Template) -> Any:
+    """The tokenizer of a local directory with the template set.
+
+    Raises:
+        ModelError: the directory holds no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    from nosology.errors import ModelError
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model.base: no tokenizer can be loaded from {path} ({type(error).__name__})") from None
+    return templates.use_template(tokenizer, template)
+
+
+def _raw_columns(table: str) -> set[str]:
+    """Columns that the Raw table of that name has and the Clean one lacks."""
+    if table not in TABLES:
+        return set()
+    return {name for name in TABLES[table].__dataclass_fields__ if name not in CLEAN_TABLES[table].__dataclass_fields__}
+
+
+def _owner(row: Mapping[str, Any]) -> str:
+    return next((row[name] for name in ("patient_id", "encounter_id", "claim_id", "document_id") if row.get(name)), "")
+
+
+def _source(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("source_digest", "source_row", "source_format")}
+
+
+def _dropped(row: Mapping[str, Any], drop: Drop) -> dict[str, Any]:
+    return {**_source(row), "split": drop.split, "reason": drop.reason}
+
+
+def _count(counts: dict[str, dict[str, int]], reason: str, split: str) -> None:
+    by_split = counts.setdefault(reason, {})
+    by_split[split] = by_split.get(split, 0) + 1
