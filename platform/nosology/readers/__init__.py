@@ -35,14 +35,222 @@ Reasons of dead letters (`REASONS`): a slug; `field` and `rule` name the format'
 
 from __future__ import annotations
 
-import dataclasses
+import datetime
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from nosology.config import IngestConfig, InputConfig
 from nosology.errors import InputError, Reason, RecordError
-from nosology.readers.source import DAMAGED, HEAD_BYTES, Job, Reader, Skipped, SourceFile, Unit, open_source
-from nosology.records import DeadLetter, RawDocument, RawRecord
+from nosology.readers import tabular, values
+from nosology.readers.fhir import Fhir
+from nosology.readers.hl7v2 import Hl7v2
+from nosology.readers.rif import Rif
+from nosology.readers.source import DAMAGED, HEAD_BYTES, Draft, Job, Reader, Skipped, SourceFile, Unit, open_source
+from nosology.readers.synthea import Synthea
+from nosology.readers.text import TOO_LARGE, Text
+from nosology.readers.x12 import X12
+from nosology.records import DeadLetter, RawClaim, RawDocument, RawRecord
 
 __all__ = ["READERS", "REASONS", "Counts", "Reader", "Reading", "Skipped", "SourceFile", "probe", "read_file", "recognise", "summarise"]
+
+# In the order in which they are asked: the strictest first. A new format is one file and one line here.
+READERS: dict[str, Reader] = {
+    reader.name: reader
+    for reader in (tabular.Parquet(), X12(), Hl7v2(), Fhir(), tabular.Jsonl(), Rif(), Synthea(), tabular.Csv(), Text())
+}
+REASONS = {
+    "bad_base64": "Base64 that is none",
+    "bad_json": "a line or file that is no JSON object",
+    "bad_number": "a number that is none",
+    "broken_envelope": "an X12 or HL7 header whose separators cannot be read",
+    "broken_loop": "segments outside the loop they belong to",
+    "broken_row": "a delimited row whose quotation marks do not close",
+    "broken_segment": "a segment without an id",
+    "column_count": "a row with more or fewer columns than the header",
+    "empty_file": "a file of no bytes",
+    "empty_note": "a note without text",
+    "impossible_date": "a day that does not exist, an end before its beginning, a service before birth",
+    "invalid_utf8": "bytes that are no UTF-8",
+    "missing_field": "a required value that is absent",
+    "note_elsewhere": "a note that is only referred to",
+    "note_too_large": "a note above ingest.max_document_bytes",
+    "record_too_long": "a line, segment or message of absurd length",
+    "scattered_claim": "rows of one claim with other claims between",
+    "truncated_file": "a compressed file that breaks off: the rest of it",
+    "truncated_record": "a transaction, or an interchange, without its end",
+    "unreadable_file": "a file that no reader can open",
+    "unreadable_rows": "a damaged part of a Parquet file",
+    "unsupported_content": "an attachment that is no text",
+    "wrong_type": "a value of another type than its field has",
+}
+_TEXT_NAMES, _TABLE_NAMES = (".txt", ".text", ".md"), (".csv", ".tsv")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was read of one or more files; `records` includes `dead`, not `skipped`."""
+
+    records: int = 0
+    notes: int = 0
+    dead: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(self.as_tuple(), other.as_tuple(), strict=True)))
+
+    def as_tuple(self) -> tuple[int, int, int, int]:
+        return self.records, self.notes, self.dead, self.skipped
+
+
+def recognise(head: bytes, file_name: str) -> Reader:
+    """The reader of a file that begins with these uncompressed bytes. The name's ending decides only between table and plain text.
+
+    Raises:
+        InputError: the content is of no known format.
+    """
+    name = file_name.lower().removesuffix(".gz").removesuffix(".zst")
+    found = next((reader for reader in READERS.values() if reader.sniff(head)), None)
+    if found is None or head.lstrip().startswith(b"[{"):
+        known = ", ".join(READERS)
+        remedy = "Write a JSON array as one object a line" if found else "Convert it, or take it out"
+        raise InputError(f"one of the formats {known}", file=file_name, remedy=remedy)
+    if found.name == "csv" and name.endswith(_TEXT_NAMES):
+        return READERS["text"]
+    if found.name == "text" and name.endswith(_TABLE_NAMES) and b"\n" in head:
+        return READERS["csv"]
+    return found
+
+
+def probe(source: SourceFile, stream: BinaryIO, config: IngestConfig | None = None, columns: InputConfig | None = None) -> str:
+    """Name of the file's format, from its beginning (of Parquet: its footer), before any work is done. The stream is at any place afterwards.
+
+    Raises:
+        InputError: the file cannot be read: a damaged gzip or zstd header, an unknown binary format, Parquet that is truncated or has
+            extension types, a table without the columns of a note.
+    """
+    job = Job(source, config or IngestConfig(), columns or InputConfig())
+    content = open_source(stream)
+    try:
+        head = content.peek(HEAD_BYTES)
+    except DAMAGED:
+        raise InputError("a compressed file that can be opened", file=source.name, remedy="Copy or export it again") from None
+    reader = recognise(head, source.name)
+    if reader.name == "parquet":
+        tabular.check_columns(tabular.parquet.names(content, source.name), job, source.name)
+    elif reader.name == "csv":
+        tabular.check_columns(tabular.header_of(content), job, source.name)
+    return reader.name
+
+
+class Reading(Iterator[RawRecord | DeadLetter | Skipped]):
+    """The records of one file, in order; `counts` grows with them. `format` is known from the start."""
+
+    def __init__(self, source: SourceFile, stream: BinaryIO, job: Job) -> None:
+        self.source, self.counts, self._job = source, Counts(), job
+        self._next_row = 0
+        self._fault: Reason | None = None
+        self._content = open_source(stream)
+        self.format = "text"
+        try:
+            head = self._content.peek(HEAD_BYTES)
+            self._empty = not head
+            self._reader = recognise(head, source.name)
+            self.format = self._reader.name
+        except DAMAGED:
+            self._fault = Reason("unreadable_file", None, "a compressed file that can be opened")
+        except InputError as error:
+            self._fault = Reason("unreadable_file", None, error.rule)
+        self._items = self._run()
+
+    def __next__(self) -> RawRecord | DeadLetter | Skipped:
+        return next(self._items)
+
+    def _run(self) -> Iterator[RawRecord | DeadLetter | Skipped]:
+        if self._fault is not None or self._empty:
+            yield self._dead(self._fault or Reason("empty_file", None, "a file with content"))
+            return
+        try:
+            for unit in self._reader.read(self._content, self._job):
+                yield from self._stamp(unit)
+        except DAMAGED:
+            yield self._dead(Reason("truncated_file", None, "a compressed file that is whole"))
+        except InputError as error:
+            yield self._dead(Reason("unreadable_file", error.field, error.rule))
+
+    def _stamp(self, unit: Unit) -> Iterator[RawRecord | DeadLetter | Skipped]:
+        if isinstance(unit, Skipped):
+            self._next_row += 1
+            self.counts += Counts(skipped=1)
+            yield unit
+        elif isinstance(unit, Reason):
+            yield self._dead(unit)
+        else:
+            begun = self._next_row
+            try:
+                rows = [self._row(draft) for draft in unit]
+            except RecordError as error:
+                self._next_row = begun
+                yield self._dead(error.reason)
+                return
+            self.counts += Counts(records=1, notes=sum(isinstance(row, RawDocument) for row in rows))
+            yield from rows
+
+    def _row(self, draft: Draft) -> RawRecord:
+        row = draft(source_digest=self.source.digest, source_row=self._next_row, source_format=self.format)
+        if isinstance(row, RawDocument):
+            self._check_note(row.text)
+        elif isinstance(row, RawClaim):
+            _check_dates(row)
+        self._next_row += 1
+        return row
+
+    def _check_note(self, text: str) -> None:
+        if not text or text.isspace():
+            raise RecordError("empty_note", "text", "a note with text")
+        limit = self._job.ingest.max_document_bytes
+        if len(text) > limit or (4 * len(text) > limit and len(text.encode()) > limit):
+            raise RecordError(TOO_LARGE.code, TOO_LARGE.field, TOO_LARGE.rule)
+
+    def _dead(self, reason: Reason) -> DeadLetter:
+        row, self._next_row = self._next_row, self._next_row + 1
+        self.counts += Counts(records=1, dead=1)
+        return DeadLetter(
+            source_digest=self.source.digest, source_row=row, source_format=self.format, stage="ingest", reason=reason.code,
+            field=reason.field, rule=reason.rule,
+        )  # fmt: skip
+
+
+def _check_dates(claim: RawClaim) -> None:
+    """Raises `impossible_date` for a claim that ends before it begins, or serves someone not yet born."""
+    values.in_order(claim.service_from, claim.service_to, "service_to")
+    days: list[datetime.date] = [day for day in (claim.service_to, claim.service_from, *(line.service_date for line in claim.lines)) if day]
+    if claim.birth_date is not None and days and max(days) < claim.birth_date:
+        raise RecordError("impossible_date", "birth_date", "a birth not after the service")
+
+
+def read_file(source: SourceFile, stream: BinaryIO, config: IngestConfig | None = None, columns: InputConfig | None = None) -> Reading:
+    """The records of a file.
+
+    Args:
+        source: whose digest becomes part of every key.
+        stream: the file as it lies in storage, seekable, at its beginning; the caller closes it.
+        config: limits.
+        columns: names of the columns of a user's own table.
+
+    Content never raises: what cannot be read is a `DeadLetter`. An error of the storage itself passes through.
+    """
+    return Reading(source, stream, Job(source, config or IngestConfig(), columns or InputConfig()))
+
+
+def summarise(files: Iterable[tuple[str, Counts | tuple[int, int, int, int]]]) -> dict[str, Any]:
+    """Totals of an ingest from (format, counts) of each file: files, records, notes, dead, skipped, and the same by_format."""
+    by_format: dict[str, dict[str, int]] = {}
+    for name, counts in files:
+        held = by_format.setdefault(name, dict.fromkeys(("files", "records", "notes", "dead", "skipped"), 0))
+        held["files"] += 1
+        for key, value in zip(("records", "notes", "dead", "skipped"), counts.as_tuple() if isinstance(counts, Counts) else counts, strict=True):
+            held[key] += value
+    keys = ("files", "records", "notes", "dead", "skipped")
+    totals = {key: sum(held[key] for held in by_format.values()) for key in keys}
+    return {**totals, "by_format": dict(sorted(by_format.items()))}

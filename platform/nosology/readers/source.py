@@ -6,12 +6,11 @@ letter, or `Skipped` when it is of a kind that no table holds. `nosology.readers
 
 from __future__ import annotations
 
-import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol
 
 import zstandard
 
@@ -23,7 +22,9 @@ HEAD_BYTES = 1 << 16  # enough for every header seen: the longest, a RIF benefic
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 BOM = b"\xef\xbb\xbf"
 # What a damaged compressed stream raises; an OSError of the storage itself is not among them, and is for the caller to retry.
-DAMAGED: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
+DAMAGED: tuple[type[Exception], ...] = (EOFError, zlib.error, zstandard.ZstdError)
+
+_COMPRESSED_BYTES = 1 << 12  # taken at once: bounds what a hostile file can expand to
 
 Draft = Callable[..., RawRecord]
 
@@ -73,55 +74,87 @@ class Reader(Protocol):
         """Whether a file that begins with these (uncompressed) bytes is of this format."""
         ...
 
-    def read(self, stream: BinaryIO, job: Job) -> Iterator[Unit]:
+    def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         """The file's source records in order. Content never raises, save what the (damaged) stream itself raises."""
         ...
 
 
-class _Zstd(io.RawIOBase):
-    """A zstd file as a stream; unlike the library's own reader it does not take a truncated frame for the end."""
+class _Content(io.RawIOBase):
+    """The uncompressed content of a stream. Fills what it is given to fill; damage is raised only after all that came before it."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._begun = False
+    def __init__(self, stream: BinaryIO, begin: Callable[[], Any] | None, padding: bytes = b"") -> None:
+        self._stream, self._begin, self._padding = stream, begin, padding
+        self._frame: Any = None  # decompressor of the member or frame that is open
+        self._rest = b""  # compressed bytes not yet taken
         self._output = memoryview(b"")
+        self._damage: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return self._begin is None and self._stream.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence) if self.seekable() else super().seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell() if self.seekable() else super().tell()
+
     def readinto(self, target: Any) -> int:
-        while not self._output:
-            data = self._frame.unused_data if self._frame.eof else b""
+        filled = 0
+        while filled < len(target) and self._damage is None:
+            if not self._output:
+                try:
+                    self._output = memoryview(self._more(len(target) - filled))
+                except DAMAGED as damage:
+                    self._damage = damage
+                    break
+                if not self._output:
+                    break
+            size = min(len(target) - filled, len(self._output))
+            target[filled : filled + size] = self._output[:size]
+            self._output = self._output[size:]
+            filled += size
+        if self._damage is not None and not filled:
+            raise self._damage
+        return filled
+
+    def _more(self, wanted: int) -> bytes:
+        """Some uncompressed bytes; none at the end."""
+        if self._begin is None:
+            return self._stream.read(wanted)
+        while True:
+            data = self._rest or self._stream.read(_COMPRESSED_BYTES)
+            self._rest = b""
+            if self._frame is None:
+                if not data:
+                    return b""
+                data = data.lstrip(self._padding) if self._padding else data
+                if not data:
+                    continue
+                self._frame = self._begin()
+            elif not data:
+                raise EOFError("truncated")
+            output: bytes = self._frame.decompress(data)
             if self._frame.eof:
-                self._frame, self._begun = zstandard.ZstdDecompressor().decompressobj(), False
-            data = data or self._stream.read(1 << 16)
-            if not data:
-                if self._begun:
-                    raise EOFError("truncated zstd frame")
-                return 0
-            self._begun = True
-            self._output = memoryview(self._frame.decompress(data))
-        size = min(len(target), len(self._output))
-        target[:size] = self._output[:size]
-        self._output = self._output[size:]
-        return size
+                self._rest, self._frame = self._frame.unused_data, None
+            if output:
+                return output
 
 
 def open_source(stream: BinaryIO) -> io.BufferedReader:
     """The uncompressed content of a file, gzip and zstd recognised by their first bytes.
 
-    Read it with `readline`, `read1` or `peek`: on damage these lose nothing that came before, where `read(n)` would.
+    Read it with `readline` or `read1`: on damage these lose nothing that came before, where `read(n)` would.
     """
-    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream), HEAD_BYTES)
-    magic = buffered.peek(4)[:4]
+    magic = stream.read(4)
+    stream.seek(0)
     if magic.startswith(GZIP):
-        return io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=buffered, mode="rb")), HEAD_BYTES)
+        return io.BufferedReader(_Content(stream, lambda: zlib.decompressobj(wbits=31), padding=b"\0"), HEAD_BYTES)
     if magic == ZSTD:
-        return io.BufferedReader(_Zstd(cast("BinaryIO", buffered)), HEAD_BYTES)
-    if buffered is stream and len(buffered.peek(HEAD_BYTES)) < HEAD_BYTES:  # opened by another hand with a smaller buffer
-        return io.BufferedReader(cast("io.RawIOBase", buffered), HEAD_BYTES)
-    return buffered
+        return io.BufferedReader(_Content(stream, lambda: zstandard.ZstdDecompressor().decompressobj()), HEAD_BYTES)
+    return io.BufferedReader(_Content(stream, None), HEAD_BYTES)
 
 
 def record_bytes(config: IngestConfig) -> int:
@@ -129,7 +162,7 @@ def record_bytes(config: IngestConfig) -> int:
     return max(16 << 20, 8 * config.max_document_bytes)
 
 
-def lines(stream: BinaryIO, limit: int) -> Iterator[bytes | None]:
+def lines(stream: io.BufferedReader, limit: int) -> Iterator[bytes | None]:
     """Lines without their ends, blank ones and a byte order mark left out; None for one above `limit` bytes."""
     first = True
     while line := stream.readline(limit):

@@ -1,0 +1,83 @@
+"""Delimited text: header, delimiter, rows; one bad row never costs another."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+
+from nosology.errors import Reason, RecordError
+from nosology.readers.source import BOM, INVALID_UTF8
+
+DELIMITERS = ",\t;|"
+_STRICT_NAME = re.compile(r"[A-Za-z_][\w.]{0,63}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_][\w.()/#%-]*( [\w.()/#%-]+){0,3}", re.ASCII)
+BAD_QUOTES = Reason("broken_row", None, "quotation marks that close within eight times ingest.max_document_bytes")
+
+
+def header(head: bytes) -> tuple[list[str], str] | None:
+    """Column names and delimiter of a table with a header, or None when the head does not look like one.
+
+    Two columns at least; their names differ and are names; the row below has as many cells.
+    """
+    text = head.removeprefix(BOM).decode("utf-8", "replace")
+    first = text.splitlines()[0] if text else ""
+    mark = max(DELIMITERS, key=first.count)
+    if mark not in first:
+        return None
+    try:
+        found = []
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark):
+            found.append(row)
+            if len(found) == 3:
+                break
+    except csv.Error:
+        return None
+    names = [name.strip() for name in found[0]]
+    if len(set(names)) != len(names) or not all(_NAME.fullmatch(name) and len(name) <= 64 for name in names):
+        return None
+    strict = all(_STRICT_NAME.fullmatch(name) for name in names)
+    whole = len(found) == 3 or (len(found) == 2 and text.endswith("\n"))  # the row below lies in the head entire
+    if whole and len(found[1]) != len(names) and not (strict and len(names) > 2):
+        return None
+    return (names, mark) if strict or len(found) > 1 else None
+
+
+def rows(stream: io.BufferedReader, delimiter: str, limit: int) -> Iterator[list[str] | Reason]:
+    """Rows of cells, the header first; blank lines are left out. A row that is not UTF-8 is a `Reason` in its place."""
+    csv.field_size_limit(max(limit, csv.field_size_limit()))
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        reader = csv.reader(text, delimiter=delimiter)
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                yield BAD_QUOTES
+                return
+            if not row:
+                continue
+            joined = "".join(row)
+            if not joined.isascii():
+                try:
+                    joined.encode()
+                except UnicodeEncodeError:  # bytes that are no UTF-8 were let through as surrogates
+                    yield INVALID_UTF8
+                    continue
+            yield row
+    finally:
+        text.detach()
+
+
+def mapping(names: list[str], row: list[str]) -> dict[str, str]:
+    """The row by column name.
+
+    Raises:
+        RecordError: `column_count`.
+    """
+    if len(row) != len(names):
+        raise RecordError("column_count", None, f"{len(names)} columns, as in the header")
+    return dict(zip(names, row, strict=True))

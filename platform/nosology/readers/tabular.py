@@ -1,0 +1,284 @@
+"""Tables of a user's own: JSONL, CSV, Parquet. Every row is one unit.
+
+`count_rows` and `read_rows` serve the batch, which works on intervals of rows; the readers below serve ingest, where a row becomes a
+document (columns of `InputConfig`), or the row of the table of `records.TABLES` whose columns it has.
+
+Rows are numbered from 0 as they lie in the file, a CSV header and blank lines not counted. A row that cannot be decoded is a `Reason` at its
+number; so is the rest of a damaged compressed file, as one last row. A JSONL line that is a JSON value other than an object is `wrong_type`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import io
+import itertools
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
+from typing import Any
+
+import orjson
+
+from nosology import storage
+from nosology.config import IngestConfig
+from nosology.errors import InputError, Reason, RecordError
+from nosology.readers import parquet, values
+from nosology.readers.delimited import header, mapping, rows
+from nosology.readers.source import BOM, DAMAGED, HEAD_BYTES, TOO_LONG, Job, Unit, lines, open_source, record_bytes
+from nosology.records import TABLES, RawDocument, Sourced
+
+BAD_JSON = Reason("bad_json", "line", "a JSON object")
+TRUNCATED = Reason("truncated_file", None, "a compressed file that is whole")
+_LIMIT_BYTES = record_bytes(IngestConfig())
+Row = dict[str, Any]
+
+
+def _json_row(line: bytes | None) -> Row | Reason:
+    if line is None:
+        return TOO_LONG
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return Reason("invalid_utf8", "line", "UTF-8 throughout")
+        return BAD_JSON
+    return found if isinstance(found, dict) else Reason("wrong_type", "line", "a JSON object")
+
+
+def _csv_rows(stream: io.BufferedReader, limit: int) -> tuple[list[str], Iterator[list[str] | Reason]]:
+    """Column names, and the rows below the header."""
+    found = header(stream.peek(HEAD_BYTES)[:HEAD_BYTES])
+    source = rows(stream, found[1] if found else ",", limit)
+    first = next(source, None)
+    if first is None or isinstance(first, Reason):
+        raise InputError("a header in UTF-8", field="header")
+    return [name.strip() for name in first], source
+
+
+def _kind(head: bytes) -> str:
+    """jsonl, csv or parquet."""
+    if head.startswith(parquet.MAGIC):
+        return "parquet"
+    return "jsonl" if head.removeprefix(BOM).lstrip().startswith(b"{") else "csv"
+
+
+def _until_damage(items: Iterator[Any]) -> Iterator[Any]:
+    """The items, and a `Reason` for what a damaged compressed file still held."""
+    try:
+        yield from items
+    except DAMAGED:
+        yield TRUNCATED
+
+
+def _open(uri: str) -> tuple[io.BufferedReader, str]:
+    stream = open_source(storage.open_input(uri))
+    try:
+        head = stream.peek(HEAD_BYTES)
+    except DAMAGED:
+        stream.close()
+        raise InputError("a compressed file that can be opened", file=uri, remedy="Copy or export it again") from None
+    return stream, _kind(head)
+
+
+def header_of(stream: io.BufferedReader) -> list[str]:
+    """Column names of a delimited table."""
+    return _csv_rows(stream, _LIMIT_BYTES)[0]
+
+
+def columns(uri: str) -> list[str] | None:
+    """Column names of a CSV or Parquet file; None for JSONL, whose rows have each their own.
+
+    Raises:
+        InputError: the file cannot be read, or is of no such format.
+    """
+    stream, kind = _open(uri)
+    with stream:
+        if kind == "parquet":
+            return parquet.names(stream, uri)
+        return _csv_rows(stream, _LIMIT_BYTES)[0] if kind == "csv" else None
+
+
+def count_rows(uri: str) -> int:
+    """Rows of a file, those that cannot be decoded included.
+
+    Raises:
+        InputError: the file cannot be read, or is of no such format.
+    """
+    stream, kind = _open(uri)
+    with stream:
+        if kind == "parquet":
+            return parquet.count(stream, uri)
+        source: Iterator[Any] = lines(stream, _LIMIT_BYTES) if kind == "jsonl" else _csv_rows(stream, _LIMIT_BYTES)[1]
+        return sum(1 for _ in _until_damage(source))
+
+
+def read_rows(uri: str, start: int, stop: int) -> Iterator[tuple[int, Row | Reason]]:
+    """Rows start to stop (exclusive) with their numbers; cells of a CSV are strings.
+
+    Raises:
+        InputError: the file cannot be read, or is of no such format.
+    """
+    stream, kind = _open(uri)
+    with stream:
+        if kind == "parquet":
+            yield from parquet.read(stream, uri, start, stop)
+            return
+        if kind == "jsonl":
+            chosen = itertools.islice(enumerate(_until_damage(lines(stream, _LIMIT_BYTES))), start, stop)
+            for number, line in chosen:
+                yield number, line if isinstance(line, Reason) else _json_row(line)
+            return
+        names, source = _csv_rows(stream, _LIMIT_BYTES)
+        for number, row in itertools.islice(enumerate(_until_damage(source)), start, stop):
+            yield number, row if isinstance(row, Reason) else _csv_row(names, row)
+
+
+def _csv_row(names: list[str], row: list[str]) -> Row | Reason:
+    try:
+        return dict(mapping(names, row))
+    except RecordError as error:
+        return error.reason
+
+
+# ------------------------------------------------------------------------------------------------------------- ingest
+
+
+@cache
+def _fields(record: type[Any]) -> dict[str, tuple[Any, bool]]:
+    """Type and whether it is required, of each field that is not the key."""
+    key = {item.name for item in dataclasses.fields(Sourced)}
+    hints = typing.get_type_hints(record)
+    return {
+        item.name: (hints[item.name], item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING)
+        for item in dataclasses.fields(record)
+        if item.name not in key or not issubclass(record, Sourced)
+    }
+
+
+def table_of(names: typing.Iterable[str]) -> type[Any] | None:
+    """The class of `records.TABLES` all of whose columns (the key aside) are among these."""
+    held = set(names)
+    return next((record for record in TABLES.values() if _fields(record).keys() <= held), None)
+
+
+def _typed(hint: Any, value: Any, field: str) -> Any:
+    """The value as the field's type.
+
+    Raises:
+        RecordError: `missing_field`, `wrong_type`, `bad_number` or `impossible_date`.
+    """
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return None if value is None or value == "" else _typed(next(a for a in args if a is not type(None)), value, field)
+    if value is None:
+        raise RecordError("missing_field", field, "a value")
+    if typing.get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_typed(args[0], one, field) for one in value)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return hint(**_arguments(typing.cast("type[Any]", hint), value))
+    if hint is datetime.date:
+        return value if type(value) is datetime.date else values.day(value.isoformat() if isinstance(value, datetime.date) else str(value), field)
+    if hint is float:
+        return values.number(value, field)
+    if hint is int:
+        return values.count(value, field)
+    if hint is str and isinstance(value, str):
+        return value
+    raise RecordError("wrong_type", field, "the type that the table's schema names")
+
+
+def _arguments(record: type[Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    fields = _fields(record)
+    return {name: _typed(fields[name][0], row[name], name) for name in fields if name in row and (row[name] is not None or fields[name][1])}
+
+
+def _scalar(row: Mapping[str, Any], name: str) -> str | None:
+    value = row.get(name)
+    if value is None or isinstance(value, str):
+        return value.strip() or None if value else None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    raise RecordError("wrong_type", name, "a string or a number")
+
+
+def _date(row: Mapping[str, Any], name: str) -> datetime.date | None:
+    value = row.get(name)
+    return values.day(value.isoformat() if isinstance(value, datetime.date) else _scalar(row, name), name)
+
+
+def unit(row: Row | Reason, job: Job) -> Unit:
+    """What a row becomes."""
+    if isinstance(row, Reason):
+        return row
+    try:
+        if record := table_of(row):
+            return [partial(record, **_arguments(record, row))]
+        text_column, id_column = job.columns.text_column, job.columns.id_column
+        if text_column not in row:
+            return Reason("missing_field", text_column, "the column of the note (input.text_column)")
+        text = row[text_column]
+        if text is not None and not isinstance(text, str):
+            return Reason("wrong_type", text_column, "a string")
+        return [
+            partial(
+                RawDocument, document_id=values.required(_scalar(row, id_column), id_column), text=text or "", patient_id=_scalar(row, "patient_id"),
+                encounter_id=_scalar(row, "encounter_id"), claim_id=_scalar(row, "claim_id"), kind=_scalar(row, "kind"),
+                date=_date(row, "date_of_service") or _date(row, "date"), sex=values.sex(_scalar(row, "sex")),
+                age=values.number(_scalar(row, "age"), "age"),
+            )
+        ]  # fmt: skip
+    except RecordError as error:
+        return error.reason
+
+
+def check_columns(names: list[str], job: Job, file: str) -> None:
+    """Raises `InputError` when a table has neither the columns of one of ours nor those of a note."""
+    wanted = (job.columns.text_column, job.columns.id_column)
+    for name in wanted:
+        if name not in names and table_of(names) is None:
+            remedy = "Name the columns with input.text_column and input.id_column, or take the file out"
+            raise InputError("a table of notes has this column", file=file, field=name, remedy=remedy)
+
+
+class Jsonl:
+    """Reader of JSON lines that are no FHIR resources."""
+
+    name = "jsonl"
+
+    def sniff(self, head: bytes) -> bool:
+        return head.removeprefix(BOM).lstrip().startswith(b"{")
+
+    def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
+        for line in lines(stream, record_bytes(job.ingest)):
+            yield unit(_json_row(line), job)
+
+
+class Csv:
+    """Reader of delimited tables with a header."""
+
+    name = "csv"
+
+    def sniff(self, head: bytes) -> bool:
+        return header(head) is not None
+
+    def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
+        names, source = _csv_rows(stream, record_bytes(job.ingest))
+        for row in source:
+            yield row if isinstance(row, Reason) else unit(_csv_row(names, row), job)
+
+
+class Parquet:
+    """Reader of Parquet."""
+
+    name = "parquet"
+
+    def sniff(self, head: bytes) -> bool:
+        return head.startswith(parquet.MAGIC)
+
+    def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
+        for _, row in parquet.read(stream, job.source.name, 0, None):
+            yield unit(row, job)
