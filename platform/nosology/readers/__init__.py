@@ -1,7 +1,6 @@
 """Readers: archive files in, records out. One file per format; formats are told by content, never by name.
 
-    from nosology import readers
-    readers.probe(source, stream)                     # -> name of the format; InputError when the file cannot be read at all
+    readers.probe(source, stream, config.ingest, config.input)   # -> name of the format; InputError when the file cannot be read at all
     reading = readers.read_file(source, stream, config.ingest, config.input)
     for item in reading: ...                          # RawRecord | DeadLetter | Skipped
     reading.counts                                    # Counts of this file, complete when the loop has ended
@@ -13,16 +12,19 @@ of work is a file: `read_file` streams, holds no more than one record, and its o
 ## What is counted
 A **source record** is what one of these holds; it becomes rows of the tables, or one dead letter, or is skipped — never two of these:
 
-| format   | one source record is                                               | rows it becomes                                            |
-|----------|--------------------------------------------------------------------|------------------------------------------------------------|
-| x12      | a claim: CLM loop of an 837, CLP loop of an 835                    | claim, and its NTE segments joined as one document; remittance |
-|          | a transaction of another kind (skipped)                            |                                                            |
-| fhir     | a resource: a line, or an entry of a Bundle                        | the row of its type; others are skipped; an ExplanationOfBenefit without a Claim is claim and remittance |
-| rif      | a claim: rows that follow each other with one CLM_ID; a PDE row; a beneficiary row | claim; patient                                 |
-| synthea  | a row of patients, encounters, conditions, claims                  | its row; rows of the other tables are skipped              |
-| hl7v2    | a message                                                          | patients (PID), encounters (PV1), conditions (DG1), OBX text joined as one document |
-| jsonl, csv, parquet | a row                                                   | document, or the row of the table whose columns it has     |
-| text     | the file                                                           | document                                                   |
+| format  | one source record is                                           | rows it becomes                                     |
+|---------|----------------------------------------------------------------|-----------------------------------------------------|
+| x12     | a claim: CLM loop of an 837, CLP loop of an 835                | claim, its NTE joined as one document; remittance   |
+|         | a transaction of another kind                                  | skipped                                             |
+| fhir    | a resource: a line, or an entry of a Bundle                    | the row of its type; other types are skipped        |
+| rif     | a claim (rows that follow each other with one CLM_ID), PDE row | claim                                               |
+|         | a beneficiary row                                              | patient                                             |
+| synthea | a row of patients, encounters, conditions, claims              | its row; rows of other tables are skipped           |
+| hl7v2   | a message                                                      | patients, encounters, conditions, text as a document|
+| jsonl, csv, parquet | a row                                              | document, or row of the table whose columns it has  |
+| text    | the file                                                       | document                                            |
+
+An ExplanationOfBenefit becomes a remittance; one that names no Claim stands for it too and becomes a claim beside.
 
 `records` = source records that became rows + `dead`; `skipped` ones are counted apart; `notes` = documents; so a sum over the raw
 files, by plain counting, is `records + skipped`. What cannot be told apart any more (a truncated gzip, an X12 file that loses its
@@ -42,7 +44,7 @@ from typing import Any, BinaryIO
 
 from nosology.config import IngestConfig, InputConfig
 from nosology.errors import InputError, Reason, RecordError
-from nosology.readers import tabular, values
+from nosology.readers import parquet, tabular, values
 from nosology.readers.fhir import Fhir
 from nosology.readers.hl7v2 import Hl7v2
 from nosology.readers.rif import Rif
@@ -56,8 +58,7 @@ __all__ = ["READERS", "REASONS", "Counts", "Reader", "Reading", "Skipped", "Sour
 
 # In the order in which they are asked: the strictest first. A new format is one file and one line here.
 READERS: dict[str, Reader] = {
-    reader.name: reader
-    for reader in (tabular.Parquet(), X12(), Hl7v2(), Fhir(), tabular.Jsonl(), Rif(), Synthea(), tabular.Csv(), Text())
+    reader.name: reader for reader in (tabular.Parquet(), X12(), Hl7v2(), Fhir(), tabular.Jsonl(), Rif(), Synthea(), tabular.Csv(), Text())
 }
 REASONS = {
     "bad_base64": "Base64 that is none",
@@ -122,14 +123,18 @@ def recognise(head: bytes, file_name: str) -> Reader:
     return found
 
 
+def _job(source: SourceFile, config: IngestConfig | None, columns: InputConfig | None) -> Job:
+    return Job(source, config or IngestConfig.model_validate({}), columns or InputConfig.model_validate({}))
+
+
 def probe(source: SourceFile, stream: BinaryIO, config: IngestConfig | None = None, columns: InputConfig | None = None) -> str:
-    """Name of the file's format, from its beginning (of Parquet: its footer), before any work is done. The stream is at any place afterwards.
+    """Name of the file's format, from its beginning (of Parquet: its footer), before any work is done. Moves the stream.
 
     Raises:
         InputError: the file cannot be read: a damaged gzip or zstd header, an unknown binary format, Parquet that is truncated or has
             extension types, a table without the columns of a note.
     """
-    job = Job(source, config or IngestConfig(), columns or InputConfig())
+    job = _job(source, config, columns)
     content = open_source(stream)
     try:
         head = content.peek(HEAD_BYTES)
@@ -137,7 +142,7 @@ def probe(source: SourceFile, stream: BinaryIO, config: IngestConfig | None = No
         raise InputError("a compressed file that can be opened", file=source.name, remedy="Copy or export it again") from None
     reader = recognise(head, source.name)
     if reader.name == "parquet":
-        tabular.check_columns(tabular.parquet.names(content, source.name), job, source.name)
+        tabular.check_columns(parquet.names(content, source.name), job, source.name)
     elif reader.name == "csv":
         tabular.check_columns(tabular.header_of(content), job, source.name)
     return reader.name
@@ -240,7 +245,7 @@ def read_file(source: SourceFile, stream: BinaryIO, config: IngestConfig | None 
 
     Content never raises: what cannot be read is a `DeadLetter`. An error of the storage itself passes through.
     """
-    return Reading(source, stream, Job(source, config or IngestConfig(), columns or InputConfig()))
+    return Reading(source, stream, _job(source, config, columns))
 
 
 def summarise(files: Iterable[tuple[str, Counts | tuple[int, int, int, int]]]) -> dict[str, Any]:
@@ -249,7 +254,8 @@ def summarise(files: Iterable[tuple[str, Counts | tuple[int, int, int, int]]]) -
     for name, counts in files:
         held = by_format.setdefault(name, dict.fromkeys(("files", "records", "notes", "dead", "skipped"), 0))
         held["files"] += 1
-        for key, value in zip(("records", "notes", "dead", "skipped"), counts.as_tuple() if isinstance(counts, Counts) else counts, strict=True):
+        four = counts.as_tuple() if isinstance(counts, Counts) else counts
+        for key, value in zip(("records", "notes", "dead", "skipped"), four, strict=True):
             held[key] += value
     keys = ("files", "records", "notes", "dead", "skipped")
     totals = {key: sum(held[key] for held in by_format.values()) for key in keys}

@@ -145,8 +145,9 @@ def _patient(resource: Resource) -> list[Draft]:
     identifiers = [_string(one.get("value"), "identifier.value") for one in _objects(resource.get("identifier"), "identifier")]
     return [
         partial(
-            RawPatient, patient_id=_id(resource), names=tuple(dict.fromkeys(names)), birth_date=_day(resource.get("birthDate"), "birthDate"),
-            death_date=_day(resource.get("deceasedDateTime"), "deceasedDateTime"), sex=values.sex(_string(resource.get("gender"), "gender")),
+            RawPatient, patient_id=_id(resource), names=tuple(dict.fromkeys(names)),
+            sex=values.sex(_string(resource.get("gender"), "gender")),
+            birth_date=_day(resource.get("birthDate"), "birthDate"), death_date=_day(resource.get("deceasedDateTime"), "deceasedDateTime"),
             address=" ".join(_strings(home.get("line"), "address.line")) or None, city=_string(home.get("city"), "address.city"),
             state=_string(home.get("state"), "address.state"), postal_code=_string(home.get("postalCode"), "address.postalCode"),
             phones=tuple(value for kind, value in reach if value and kind in ("phone", "fax", "sms", "pager")),
@@ -161,7 +162,8 @@ def _encounter(resource: Resource) -> list[Draft]:
     kind = resource.get("class")
     if isinstance(kind, list):  # R5: CodeableConcepts
         kind = next(iter(_objects(_object(next(iter(kind), None), "class").get("coding"), "class")), None)
-    people = [_object(one.get("individual") or one.get("actor"), "participant") for one in _objects(resource.get("participant"), "participant")]
+    participants = _objects(resource.get("participant"), "participant")
+    people = [_object(one.get("individual") or one.get("actor"), "participant") for one in participants]
     places = [_object(one.get("location"), "location") for one in _objects(resource.get("location"), "location")]
     facility = _displays([_object(resource.get("serviceProvider"), "serviceProvider"), *places], "serviceProvider")
     return [
@@ -189,18 +191,21 @@ def _condition(resource: Resource) -> list[Draft]:
 def _document(resource: Resource) -> list[Draft]:
     context = resource.get("context")
     # R4: context is an element with `encounter` and `period`; R5: context is a list of references and period stands beside it
-    encounters = _list(context, "context") if isinstance(context, list) else _list(_object(context, "context").get("encounter"), "context.encounter")
-    period = resource.get("period") if isinstance(context, list) else _object(context, "context").get("period")
+    if isinstance(context, list):
+        encounters, period, related = context, resource.get("period"), []
+    else:
+        element = _object(context, "context")
+        encounters, period = _list(element.get("encounter"), "context.encounter"), element.get("period")
+        related = _objects(element.get("related"), "context.related")
     start, _ = _period(period, "context.period")
     codings = _codings(resource.get("type"), "type")
     kind = codings[0].code if codings else _string(_object(resource.get("type"), "type").get("text"), "type.text")
-    claims = [one for one in _objects(_object(context, "context").get("related"), "context.related")] if isinstance(context, dict) else []
-    claim_ids = [_reference(one, "context.related") for one in claims if "Claim" in (_string(one.get("reference"), "context.related") or "")]
+    claims = [one for one in related if (_string(one.get("reference"), "context.related") or "").startswith("Claim/")]
     return [
         partial(
             RawDocument, document_id=_id(resource), patient_id=_reference(resource.get("subject"), "subject"),
             encounter_id=next((found for one in encounters if (found := _reference(one, "context.encounter"))), None),
-            claim_id=next(iter(claim_ids), None), kind=kind, text=_note(resource),
+            claim_id=next((_reference(one, "context.related") for one in claims), None), kind=kind, text=_note(resource),
             date=start or _day(resource.get("date"), "date"), authors=_displays(resource.get("author"), "author"),
         )
     ]  # fmt: skip
@@ -320,7 +325,8 @@ def _diagnoses(resource: Resource, conditions: Mapping[str, list[Coding]]) -> li
         if not codings:
             continue
         chosen = min(codings, key=lambda code: code.system not in (values.ICD10CM, values.ICD9CM))
-        kinds = [_KINDS.get(code.code.lower(), "other") for one in _list(entry.get("type"), "diagnosis.type") for code in _codings(one, "diagnosis.type")]
+        types = [code for one in _list(entry.get("type"), "diagnosis.type") for code in _codings(one, "diagnosis.type")]
+        kinds = [_KINDS.get(code.code.lower(), "other") for code in types]
         present = _codings(entry.get("onAdmission"), "diagnosis.onAdmission")
         found.append(
             Diagnosis(
@@ -350,10 +356,11 @@ def _benefit(resource: Resource, conditions: Mapping[str, list[Coding]]) -> list
     """The payer's answer; it stands for the claim too when it names none (as CMS's own data do)."""
     claim_id = _reference(resource.get("claim"), "claim")
     paid = _money(_object(resource.get("payment"), "payment").get("amount"), "payment.amount")
+    total = partial(_category, resource.get("total"))
     answer = partial(
         RawRemittance, claim_id=claim_id or _id(resource), payer_claim_id=_id(resource), status=_string(resource.get("outcome"), "outcome"),
-        charge=_category(resource.get("total"), "submitted"), paid=paid if paid is not None else _category(resource.get("total"), "benefit"),
-        patient_responsibility=_category(resource.get("total"), "patientresponsibility") or _category(resource.get("total"), "memberliability"),
+        charge=total("submitted"), paid=total("benefit") if paid is None else paid,
+        patient_responsibility=total("patientresponsibility") or total("memberliability"),
         service_from=_period(resource.get("billablePeriod"), "billablePeriod")[0],
     )  # fmt: skip
     return [answer] if claim_id else [*_claim(resource, conditions), answer]

@@ -129,7 +129,8 @@ class Hl7v2:
 
     def sniff(self, head: bytes) -> bool:
         head = head.removeprefix(BOM).lstrip(_FRAMES + b"\r\n")
-        return head[:3] in (b"MSH", b"FHS", b"BHS") and len(head) > 7 and not head[3:4].isalnum() and not head[3:8].isspace() and not head[3:4].isspace()
+        mark = head[3:4]
+        return head[:3] in (b"MSH", b"FHS", b"BHS") and len(head) > 7 and not mark.isalnum() and not mark.isspace()
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         for message in messages(stream, record_bytes(job.ingest)):
@@ -163,9 +164,7 @@ class Hl7v2:
                 drafts.append(draft)
             elif segment.name == "DG1":
                 conditions.append(segment)
-        drafts += [
-            _condition(segment, patient, encounter_id, f"{control}/DG1-{at}") for at, segment in enumerate(conditions, start=1)
-        ]
+        drafts += [_condition(segment, patient, encounter_id, f"{control}/DG1-{at}") for at, segment in enumerate(conditions, start=1)]
         if note := _document(segments, patient, encounter_id, kind, control):
             drafts.append(note)
         return drafts
@@ -175,7 +174,8 @@ def _decode(lines: list[bytes]) -> list[_Segment] | Reason:
     header = lines[0]
     field = header[3:4]
     marks = header[4:].split(field)[0] if field else b""
-    if not field or field.isalnum() or not field.isascii() or not 4 <= len(marks) <= 5 or not marks.isascii() or len(set(marks + field)) != len(marks) + 1:
+    usable = field and not field.isalnum() and (marks + field).isascii() and len(set(marks + field)) == len(marks) + 1
+    if not usable or not 4 <= len(marks) <= 5:
         return BROKEN_HEADER
     separators = Separators(field.decode("ascii"), *marks.decode("ascii")[:4])
     named = header.split(field)[17:18]
@@ -241,7 +241,8 @@ def _condition(segment: _Segment, patient: _Person | None, encounter_id: str | N
     for code, title, name in ((1, 2, 3), (4, 5, 6)):  # a code and its alternate
         if found := segment.part(3, code):
             system = values.system(segment.part(3, name) or segment.part(2))
-            codings.append(Coding(system=system, code=values.dotted(found, system), display=segment.part(3, title) or segment.part(4) or None))
+            display = segment.part(3, title) or segment.part(4) or None
+            codings.append(Coding(system=system, code=values.dotted(found, system), display=display))
     return partial(
         RawCondition, condition_id=condition_id, patient_id=patient.id if patient else None, encounter_id=encounter_id,
         codings=tuple(codings), onset_date=values.day(segment.part(5), "DG1-5"), status=segment.part(6) or None,
@@ -268,7 +269,7 @@ def _document(segments: list[_Segment], patient: _Person | None, encounter_id: s
     observed = next(s for s in observations if _text(s, wanted))
     name = (header.part(2) if header else "") or observed.part(3) or (order.part(4) if order else "")
     document_id = (header.part(12) if header else "") or (order.part(3) if order else "") or control
-    authors = (_names(header, 9, 2) + _names(header, 5, 2) if header else ()) + (_names(order, 32, 2) if order else ())
+    authors = _names(header, 9, 2) + _names(header, 5, 2) if header else ()
     return partial(
         RawDocument, document_id=values.required(document_id, "MSH-10"), patient_id=patient.id if patient else None,
         encounter_id=encounter_id, kind=name or None, text="\n".join(texts), date=date, sex=patient.sex if patient else None,

@@ -19,9 +19,8 @@ from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawPatient
 SCATTERED = Reason("scattered_claim", "CLM_ID", "rows of a claim next to each other; sort the file by CLM_ID")
 _SEXES = {"1": "male", "2": "female", "0": "unknown"}
 # SSA state codes (not FIPS): Social Security Administration, as used in STATE_CODE
-_STATES = dict(zip((f"{n:02d}" for n in range(1, 55)), (
-    "AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR PA PR RI SC SD "
-    "TN TX UT VT VI VA WA WV WI WY").split() + [""], strict=True))  # fmt: skip
+_STATE_NAMES = "ALAKAZARCACOCTDEDCFLGAHIIDILINIAKSKYLAMEMDMAMIMNMSMOMTNENVNHNJNMNYNCNDOHOKORPAPRRISCSDTNTXUTVTVIVAWAWVWIWY"  # 01 to 53
+_STATES = {f"{n + 1:02d}": _STATE_NAMES[2 * n : 2 * n + 2] for n in range(53)}
 
 Row = Mapping[str, str]
 
@@ -189,8 +188,9 @@ def _line(row: Row, at: int, diagnoses: list[Diagnosis]) -> ClaimLine:
     places = [n for n, one in enumerate(diagnoses, start=1) if one.code.replace(".", "") == pointed] if pointed else []
     quantity = row.get("REV_CNTR_UNIT_CNT") or row.get("LINE_SRVC_CNT")
     charge = row.get("REV_CNTR_TOT_CHRG_AMT") or row.get("LINE_SBMTD_CHRG_AMT")
+    number = values.count(row.get("CLM_LINE_NUM") or row.get("LINE_NUM"), "CLM_LINE_NUM")
     return ClaimLine(
-        number=values.count(row.get("CLM_LINE_NUM") or row.get("LINE_NUM"), "CLM_LINE_NUM") or at, system=system, code=code or revenue or drug,
+        number=number or at, system=system, code=code or revenue or drug,
         modifiers=tuple(row[name] for name in (f"HCPCS_{nth}_MDFR_CD" for nth in ("1ST", "2ND", "3RD", "4TH")) if name in row),
         revenue_code=revenue, quantity=values.number(quantity, "REV_CNTR_UNIT_CNT"), charge=values.number(charge, "REV_CNTR_TOT_CHRG_AMT"),
         service_date=date, diagnosis_pointers=tuple(places[:1]),

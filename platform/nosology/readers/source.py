@@ -172,9 +172,8 @@ def lines(stream: io.BufferedReader, limit: int) -> Iterator[bytes | None]:
             while line and not line.endswith(b"\n"):
                 line = stream.readline(limit)
             yield None
-        elif line := line.strip(b"\r\n"):
-            if not line.isspace():
-                yield line
+        elif (line := line.strip(b"\r\n")) and not line.isspace():
+            yield line
 
 
 TOO_LONG = Reason("record_too_long", "line", "a record within eight times ingest.max_document_bytes")

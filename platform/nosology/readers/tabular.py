@@ -3,20 +3,22 @@
 `count_rows` and `read_rows` serve the batch, which works on intervals of rows; the readers below serve ingest, where a row becomes a
 document (columns of `InputConfig`), or the row of the table of `records.TABLES` whose columns it has.
 
-Rows are numbered from 0 as they lie in the file, a CSV header and blank lines not counted. A row that cannot be decoded is a `Reason` at its
-number; so is the rest of a damaged compressed file, as one last row. A JSONL line that is a JSON value other than an object is `wrong_type`.
+Rows are numbered from 0 as they lie in the file, a CSV header and blank lines not counted. A row that cannot be decoded is a `Reason`
+at its number; so is the rest of a damaged compressed file, as one last row.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import functools
 import io
 import itertools
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import orjson
@@ -31,7 +33,7 @@ from nosology.records import TABLES, RawDocument, Sourced
 
 BAD_JSON = Reason("bad_json", "line", "a JSON object")
 TRUNCATED = Reason("truncated_file", None, "a compressed file that is whole")
-_LIMIT_BYTES = record_bytes(IngestConfig())
+_LIMIT_BYTES = record_bytes(IngestConfig.model_validate({}))
 Row = dict[str, Any]
 
 
@@ -74,14 +76,16 @@ def _until_damage(items: Iterator[Any]) -> Iterator[Any]:
         yield TRUNCATED
 
 
-def _open(uri: str) -> tuple[io.BufferedReader, str]:
-    stream = open_source(storage.open_input(uri))
-    try:
-        head = stream.peek(HEAD_BYTES)
-    except DAMAGED:
-        stream.close()
-        raise InputError("a compressed file that can be opened", file=uri, remedy="Copy or export it again") from None
-    return stream, _kind(head)
+@contextlib.contextmanager
+def _opened(uri: str) -> Iterator[tuple[io.BufferedReader, str]]:
+    """The uncompressed content and its kind."""
+    with storage.open_input(uri) as stored:
+        stream = open_source(stored)
+        try:
+            head = stream.peek(HEAD_BYTES)
+        except DAMAGED:
+            raise InputError("a compressed file that can be opened", file=uri, remedy="Copy or export it again") from None
+        yield stream, _kind(head)
 
 
 def header_of(stream: io.BufferedReader) -> list[str]:
@@ -95,8 +99,7 @@ def columns(uri: str) -> list[str] | None:
     Raises:
         InputError: the file cannot be read, or is of no such format.
     """
-    stream, kind = _open(uri)
-    with stream:
+    with _opened(uri) as (stream, kind):
         if kind == "parquet":
             return parquet.names(stream, uri)
         return _csv_rows(stream, _LIMIT_BYTES)[0] if kind == "csv" else None
@@ -108,8 +111,7 @@ def count_rows(uri: str) -> int:
     Raises:
         InputError: the file cannot be read, or is of no such format.
     """
-    stream, kind = _open(uri)
-    with stream:
+    with _opened(uri) as (stream, kind):
         if kind == "parquet":
             return parquet.count(stream, uri)
         source: Iterator[Any] = lines(stream, _LIMIT_BYTES) if kind == "jsonl" else _csv_rows(stream, _LIMIT_BYTES)[1]
@@ -122,8 +124,7 @@ def read_rows(uri: str, start: int, stop: int) -> Iterator[tuple[int, Row | Reas
     Raises:
         InputError: the file cannot be read, or is of no such format.
     """
-    stream, kind = _open(uri)
-    with stream:
+    with _opened(uri) as (stream, kind):
         if kind == "parquet":
             yield from parquet.read(stream, uri, start, stop)
             return
@@ -147,8 +148,8 @@ def _csv_row(names: list[str], row: list[str]) -> Row | Reason:
 # ------------------------------------------------------------------------------------------------------------- ingest
 
 
-@cache
-def _fields(record: type[Any]) -> dict[str, tuple[Any, bool]]:
+@functools.cache
+def _fields(record: Any) -> dict[str, tuple[Any, bool]]:
     """Type and whether it is required, of each field that is not the key."""
     key = {item.name for item in dataclasses.fields(Sourced)}
     hints = typing.get_type_hints(record)
@@ -159,10 +160,10 @@ def _fields(record: type[Any]) -> dict[str, tuple[Any, bool]]:
     }
 
 
-def table_of(names: typing.Iterable[str]) -> type[Any] | None:
+def table_of(names: typing.Iterable[str]) -> Any:
     """The class of `records.TABLES` all of whose columns (the key aside) are among these."""
-    held = set(names)
-    return next((record for record in TABLES.values() if _fields(record).keys() <= held), None)
+    held, tables = set(names), typing.cast("list[Any]", list(TABLES.values()))
+    return next((record for record in tables if _fields(record).keys() <= held), None)
 
 
 def _typed(hint: Any, value: Any, field: str) -> Any:
@@ -179,9 +180,9 @@ def _typed(hint: Any, value: Any, field: str) -> Any:
     if typing.get_origin(hint) is tuple and isinstance(value, list):
         return tuple(_typed(args[0], one, field) for one in value)
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return hint(**_arguments(typing.cast("type[Any]", hint), value))
+        return typing.cast("Any", hint)(**_arguments(typing.cast("Any", hint), value))
     if hint is datetime.date:
-        return value if type(value) is datetime.date else values.day(value.isoformat() if isinstance(value, datetime.date) else str(value), field)
+        return values.day(value.isoformat() if isinstance(value, datetime.date) else str(value), field)
     if hint is float:
         return values.number(value, field)
     if hint is int:
@@ -191,7 +192,7 @@ def _typed(hint: Any, value: Any, field: str) -> Any:
     raise RecordError("wrong_type", field, "the type that the table's schema names")
 
 
-def _arguments(record: type[Any], row: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(record: Any, row: Mapping[str, Any]) -> dict[str, Any]:
     fields = _fields(record)
     return {name: _typed(fields[name][0], row[name], name) for name in fields if name in row and (row[name] is not None or fields[name][1])}
 
@@ -225,8 +226,9 @@ def unit(row: Row | Reason, job: Job) -> Unit:
             return Reason("wrong_type", text_column, "a string")
         return [
             partial(
-                RawDocument, document_id=values.required(_scalar(row, id_column), id_column), text=text or "", patient_id=_scalar(row, "patient_id"),
-                encounter_id=_scalar(row, "encounter_id"), claim_id=_scalar(row, "claim_id"), kind=_scalar(row, "kind"),
+                RawDocument, document_id=values.required(_scalar(row, id_column), id_column), text=text or "",
+                patient_id=_scalar(row, "patient_id"), encounter_id=_scalar(row, "encounter_id"), claim_id=_scalar(row, "claim_id"),
+                kind=_scalar(row, "kind"),
                 date=_date(row, "date_of_service") or _date(row, "date"), sex=values.sex(_scalar(row, "sex")),
                 age=values.number(_scalar(row, "age"), "age"),
             )

@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterator
 from functools import partial
 
-from nosology.readers.source import BOM, INVALID_UTF8, Job, Unit
 from nosology.errors import Reason
+from nosology.readers.source import BOM, INVALID_UTF8, Job, Unit
 from nosology.records import RawDocument
 
 TOO_LARGE = Reason("note_too_large", "text", "a note within ingest.max_document_bytes")

@@ -16,7 +16,7 @@ ICD10CM, ICD9CM, ICD10PCS, SNOMED, HCPCS, LOINC, RXNORM, NDC, REVENUE = (
 )  # fmt: skip
 ICD10_BEGAN = datetime.date(2015, 10, 1)  # 45 CFR 162.1002(c)
 
-_MONTHS = {name: at for at, name in enumerate("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), start=1)}
+_MONTHS = {"JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC"[3 * n : 3 * n + 3]: n + 1 for n in range(12)}
 _FULL = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ]?\d{2}.*)?", re.ASCII | re.DOTALL)
 _NAMED = re.compile(r"(\d{1,2})-([A-Za-z]{3})-(\d{4})", re.ASCII)
 _PARTIAL = re.compile(r"\d{4}(-?(0[1-9]|1[0-2]))?", re.ASCII)

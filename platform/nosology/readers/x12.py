@@ -379,7 +379,8 @@ class _Remittances(_Transaction):
         head = claim.head
         return [
             partial(
-                RawRemittance, claim_id=values.required(_at(head, 1), "CLP01"), payer_claim_id=_at(head, 7) or None, status=_at(head, 2) or None,
+                RawRemittance, claim_id=values.required(_at(head, 1), "CLP01"), payer_claim_id=_at(head, 7) or None,
+                status=_at(head, 2) or None,
                 charge=values.number(_at(head, 3), "CLP03"), paid=values.number(_at(head, 4), "CLP04"),
                 patient_responsibility=values.number(_at(head, 5), "CLP05"), adjustments=tuple(codes),
                 service_from=min(stated or served, default=None),
