@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nosology.coding.candidates import Candidate, candidates
 from nosology.coding.compare import check_codes, compare
@@ -16,12 +17,14 @@ from nosology.coding.decide import Found, apply_rules, codable, propose
 from nosology.coding.lexicon import Lexicon
 from nosology.coding.mentions import Mention, mentions
 from nosology.config import CodingConfig, TerminologyConfig
-from nosology.engines import Engine
 from nosology.engines.encoder import load_encoder
 from nosology.errors import RecordError
 from nosology.records import Evidence, PredictedCode, Prediction
 from nosology.terminology.codeset import CodeSet, code_set
 from nosology.terminology.index import Index, open_index
+
+if TYPE_CHECKING:
+    from nosology.engines import Engine
 
 Note = Mapping[str, Any]
 YEARS = range(1900, 2101)
@@ -46,9 +49,16 @@ class Coder:
         self.codes: CodeSet = index.codes if index else code_set()
         self.index = index or open_index(self.codes, load_encoder(encoder), terminology)
         self.lexicon = Lexicon(self.codes)
-        self.calibration: Calibration = calibration()
-        self._auto = max(self.calibration.threshold(config.precision_target), config.review_threshold)
         self._lock = threading.Lock()
+
+    @functools.cached_property
+    def calibration(self) -> Calibration:
+        """The fitted confidence that the package carries."""
+        return calibration()
+
+    @functools.cached_property
+    def _auto(self) -> float:
+        return max(self.calibration.threshold(self.config.precision_target), self.config.review_threshold)
 
     def code(self, notes: Sequence[Note]) -> list[Prediction]:
         """Predictions for notes, in order.

@@ -2,10 +2,12 @@
 
 A code has rows: its title, its inclusion terms (those of a heading count for every code below it) and aliases; its score is that of
 its best row. Titles that differ in the encounter suffix alone share one lexical text (74,719 -> 37,987), and those that differ in
-side, displacement, intent of poisoning or trimester alone share one vector (-> 25,751): n-grams tell them apart, and embedding fits a laptop.
+side, displacement, intent of poisoning or trimester alone share one vector (-> 25,751): n-grams tell them apart, and a laptop can
+embed that many.
 
-Built once for a code set and an encoder, kept under `config.home()`, memory-mapped. What is left out is masked at search time, and
-the n-gram weights come from titles alone: nothing of a phrase that is left out reaches a score.
+Built once for a code set and an encoder, kept under `config.home()`, memory-mapped. Leaving out: phrases that are measured are
+usually inclusion terms themselves, so with `leave_out` no inclusion term and no alias has a row: official titles alone are searched.
+Rows are masked at search time, and the n-gram weights come from titles alone: nothing of a phrase that is left out reaches a score.
 
 Shapes: B phrases, D width of vectors, C codes, P rows (pairs of code and text), U texts with a vector, L lexical texts.
 """
@@ -63,15 +65,6 @@ class Hit:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveOut:
-    """Phrases that are measured: every term and alias of their three-character categories is kept out of the search, and so is any
-    term or alias of another category that reads the same."""
-
-    categories: frozenset[str] = frozenset()
-    phrases: frozenset[str] = frozenset()
-
-
 def read_phrases(path: str) -> list[tuple[str, str]]:
     """Lines `{"phrase", "code"}` of a JSONL file as (phrase, code).
 
@@ -96,12 +89,6 @@ def read_phrases(path: str) -> list[tuple[str, str]]:
     return found
 
 
-def leave_out(path: str | None) -> LeaveOut:
-    """What a JSONL file of `{"phrase", "code"}` keeps out of the search; None keeps nothing out."""
-    rows = read_phrases(path) if path else []
-    return LeaveOut(frozenset(code[:3].upper() for _, code in rows), frozenset(phrase.casefold() for phrase, _ in rows))
-
-
 class Index:
     """An opened index. Search is exact and deterministic; equal scores keep the order of the tabular list.
 
@@ -116,7 +103,8 @@ class Index:
         self.codes, self.encoder, self.options = codes, encoder, options
 
         def load(name: str) -> Any:
-            return np.load(directory / f"{name}.npy", mmap_mode="r")
+            # Copy on write: torch refuses read-only memory, and nothing writes, so nothing is copied.
+            return np.load(directory / f"{name}.npy", mmap_mode="c")
 
         self._vectors_UD: Floats = load("vectors")
         self._code_P, self._vector_P, self._lexical_P, kind_P = load("code"), load("vector"), load("lexical"), load("kind")
@@ -126,15 +114,11 @@ class Index:
         self._suffixes: list[str] = table["suffixes"]
         self._suffix_C: Ints = load("suffix")
         self._sided_C = np.array([bool(_SIDE.search(title.lower())) for title in codes.titles])
-        out = leave_out(options.leave_out)
-        hidden_P = np.zeros(len(kind_P), dtype=bool)
-        if not options.inclusion_terms:
-            hidden_P |= kind_P == TERM
-        if out.categories:
-            left_C = np.array([code[:3] in out.categories for code in codes.codes])
-            same_L = np.zeros(self._lexical.size, dtype=bool)
-            same_L[[i for phrase in out.phrases if (i := table["texts"].get(phrase)) is not None]] = True
-            hidden_P |= (kind_P != TITLE) & (left_C[self._code_P] | same_L[self._lexical_P])
+        if options.leave_out is not None:
+            read_phrases(options.leave_out)
+            hidden_P = kind_P != TITLE
+        else:
+            hidden_P = (kind_P == TERM) & (not options.inclusion_terms)
         self._hidden_P = np.flatnonzero(hidden_P)
 
     def scores(self, phrases: Sequence[str]) -> Floats:
@@ -144,8 +128,8 @@ class Index:
     def _scores(self, phrases: Sequence[str], vectors_BD: Floats) -> Floats:
         import torch
 
-        weight = self.options.dense_weight
-        dense_BU = (torch.from_numpy(vectors_BD) @ torch.from_numpy(self._torchable()).T).numpy()
+        weight = np.float32(self.options.dense_weight)
+        dense_BU = (torch.from_numpy(vectors_BD) @ torch.from_numpy(self._vectors_UD).T).numpy()
         lexical_BL = self._lexical.scores(phrases)
         fused_BP = weight * dense_BU[:, self._vector_P] + (1 - weight) * lexical_BL[:, self._lexical_P]
         fused_BP[:, self._hidden_P] = -1.0
@@ -153,12 +137,6 @@ class Index:
         for row, phrase in enumerate(phrases):
             best_BC[row] += self._ties(phrase.lower())
         return best_BC
-
-    def _torchable(self) -> Floats:
-        """The mapped vectors as an array that torch takes without a warning about read-only memory; no copy is made."""
-        with contextlib.suppress(ValueError):
-            self._vectors_UD.flags.writeable = True
-        return self._vectors_UD
 
     def _ties(self, phrase: str) -> Floats:
         words = set(re.findall(r"[a-z]+", phrase))
@@ -203,7 +181,8 @@ def score_terms(path: str, out: str | None, options: TerminologyConfig, codes: C
 
     Args:
         path: JSONL file that is measured.
-        out: JSONL file whose categories' terms are kept out (usually the same file); None uses `options.leave_out`.
+        out: JSONL file of phrases that must not be in the index (usually the same file): titles alone are searched, see above.
+            None uses `options.leave_out`.
 
     Returns:
         `n`; `top1`, `top5`, `top50` (share of phrases whose code is among the first so many); `category` (share whose first code is of
@@ -305,7 +284,7 @@ def _build(folder: Path, codes: CodeSet, encoder: Encoder, only: Collection[str]
         if chosen:
             vectors_UD[chosen] = encoder.embed([texts[i] for i in chosen], progress=advance)
     np.save(folder / "vectors.npy", vectors_UD)
-    (folder / "table.json").write_text(json.dumps({"grams": grams, "suffixes": list(suffixes), "texts": lexical}), encoding="utf-8")
+    (folder / "table.json").write_text(json.dumps({"grams": grams, "suffixes": list(suffixes)}), encoding="utf-8")
 
 
 def shared_text(title: str) -> str:
