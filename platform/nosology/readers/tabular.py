@@ -162,7 +162,8 @@ def _fields(record: Any) -> dict[str, tuple[Any, bool]]:
 
 def table_of(names: typing.Iterable[str]) -> Any:
     """The class of `records.TABLES` all of whose columns (the key aside) are among these."""
-    held, tables = set(names), typing.cast("list[Any]", list(TABLES.values()))
+    held = set(names)
+    tables: list[Any] = list(TABLES.values())
     return next((record for record in tables if _fields(record).keys() <= held), None)
 
 
