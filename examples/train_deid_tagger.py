@@ -24,25 +24,47 @@ from faker import Faker
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "platform" / "nosology" / "deid" / "adapter"
-LOCALES = ["en_US"] * 6 + ["en_GB", "en_IN", "en_CA", "en_AU", "en_NZ", "en_IE"] + """es_ES es_MX es_CO pt_BR pt_PT fr_FR fr_CA de_DE de_AT de_CH it_IT nl_NL nl_BE
-    da_DK no_NO sv_SE fi_FI pl_PL cs_CZ sk_SK sl_SI hr_HR hu_HU ro_RO tr_TR az_AZ et_EE lt_LT lv_LV id_ID vi_VN en_PH fil_PH yo_NG zu_ZA tw_GH ha_NG sq_AL is_IS el_GR ru_RU""".split()  # fmt: skip
-LABEL = {"name": "NAME", "last": "NAME", "first": "NAME", "city": "LOCATION", "country": "LOCATION", "street": "LOCATION", "zip": "LOCATION", "org": "ORGANIZATION",
-         "hospital": "ORGANIZATION", "date": "DATE", "phone": "PHONE", "email": "ID", "id": "ID", "url": "ID"}  # fmt: skip
+LISTS = {
+    line.split(" | ")[0][2:]: line.split(" | ")[1:]
+    for line in (HERE / "deid_templates.txt").read_text().splitlines()
+    if line.startswith("= ")
+}
+LABEL = {
+    "name": "NAME",
+    "last": "NAME",
+    "first": "NAME",
+    "city": "LOCATION",
+    "country": "LOCATION",
+    "street": "LOCATION",
+    "zip": "LOCATION",
+    "org": "ORGANIZATION",
+    "hospital": "ORGANIZATION",
+    "date": "DATE",
+    "phone": "PHONE",
+    "email": "ID",
+    "id": "ID",
+    "url": "ID",
+}
 # slots of presidio-research by its labels; ages, titles, nationalities and bare years are no identifiers under Safe Harbor
-PRESIDIO = {"PERSON": "name", "STREET_ADDRESS": "street", "GPE": "city", "ORGANIZATION": "org", "CREDIT_CARD": "id", "PHONE_NUMBER": "phone", "EMAIL_ADDRESS": "email",
-            "ZIP_CODE": "zip", "DOMAIN_NAME": "url", "IBAN_CODE": "id", "US_SSN": "id", "IP_ADDRESS": "id", "US_DRIVER_LICENSE": "id", "DATE_TIME": "date", "AGE": "age",
-            "NRP": "nrp", "TITLE": "job"}  # fmt: skip
-DRUGS = """metformin lisinopril atorvastatin amlodipine metoprolol omeprazole losartan gabapentin hydrochlorothiazide sertraline furosemide warfarin apixaban insulin
-    prednisone albuterol levothyroxine tramadol Lasix Zoloft Coumadin Eliquis Humira Keytruda Ozempic Lantus Plavix Xarelto Lipitor Norvasc Synthroid methotrexate vancomycin
-    ceftriaxone piperacillin heparin aspirin Tylenol ibuprofen duloxetine bupropion quetiapine lithium carbamazepine Keppra fentanyl morphine Jardiance Entresto""".split()
-LABS = ["A1c", "CBC", "BMP", "CMP", "troponin", "BNP", "TSH", "lipid panel", "creatinine", "INR", "chest x-ray", "CT head", "MRI brain", "echo", "EKG", "urinalysis", "blood culture", "PSA",
-        "colonoscopy", "mammogram", "hemoglobin", "potassium", "D-dimer", "biopsy", "ferritin", "vitamin D", "CT abdomen", "stress test", "PFTs", "HIV", "hepatitis panel"]  # fmt: skip
-PARTS = {"hospital": ["{last} Memorial Hospital", "St. {first} Hospital", "{city} General", "{city} Medical Center", "{last} Clinic", "University of {city} Hospital", "{city} Community Hospital",
-                      "Mount {last}", "{last} {last2} Health System", "{city} VA", "Sacred Heart Hospital", "{last} Nursing Home", "{city} Children's", "{city} Rehab", "Mercy {city}",
-                      "{last} Family Practice", "Our Lady of {city}", "{initials}H", "{initials}MC", "{last} Urgent Care"]}  # fmt: skip
-ORG_FORMS = ["{last} Inc", "{last} and Sons", "{last} & {last2}", "{last}-{last2}", "{last}, {last2} and {last3}", "{last} Group", "{last} Ltd.", "{city} Bank", "{word}ly", "{word}ify", "{word}hub",
-             "{word} Labs", "{Word}{word2}", "{Word} Technologies", "{last} Systems", "{Word} {Word2}", "{last} Corporation", "{Word} Partners", "University of {city}", "{city} School District",
-             "{Word} Insurance", "{initials}", "{Word} Airlines", "The {Word} Company", "{last} Brothers", "{Word}soft", "{last} Foundation"]  # fmt: skip
+PRESIDIO = {
+    "PERSON": "name",
+    "STREET_ADDRESS": "street",
+    "GPE": "city",
+    "ORGANIZATION": "org",
+    "CREDIT_CARD": "id",
+    "PHONE_NUMBER": "phone",
+    "EMAIL_ADDRESS": "email",
+    "ZIP_CODE": "zip",
+    "DOMAIN_NAME": "url",
+    "IBAN_CODE": "id",
+    "US_SSN": "id",
+    "IP_ADDRESS": "id",
+    "US_DRIVER_LICENSE": "id",
+    "DATE_TIME": "date",
+    "AGE": "age",
+    "NRP": "nrp",
+    "TITLE": "job",
+}
 
 
 class Locale:
@@ -61,12 +83,12 @@ class Source:
     def __init__(self, seed: int, aliases: list[str], titles: list[str]) -> None:
         self.random = random.Random(seed)
         Faker.seed(seed)
-        self.fakers = {locale: Locale(locale) for locale in sorted(set(LOCALES))}
+        self.fakers = {locale: Locale(locale) for locale in sorted(set(LISTS["locale"]))}
         self.conditions = aliases + titles
 
     def fill(self, slot: str) -> str:
         r = self.random
-        fake = self.fakers[r.choice(LOCALES)]
+        fake = self.fakers[r.choice(LISTS["locale"])]
         if slot in ("first", "last"):
             return fake.first_name() if slot == "first" else fake.last_name()
         if slot == "name":
@@ -91,16 +113,31 @@ class Source:
             return f"{first} {r.choice(['de', 'van', 'von', 'al', 'bin', 'de la', 'O', 'Mc'])} {last}"
         if slot == "city":
             if r.random() < 0.12:
-                return f"{fake.city()} ({fake.city()})" if r.random() < 0.1 else r.choice(["West ", "Old ", "Lower ", "Fort ", "Saint ", "Port ", "Upper "]) + fake.city()
+                return (
+                    f"{fake.city()} ({fake.city()})"
+                    if r.random() < 0.1
+                    else r.choice(["West ", "Old ", "Lower ", "Fort ", "Saint ", "Port ", "Upper "]) + fake.city()
+                )
             return fake.city() if r.random() < 0.85 else fake.country()
         if slot == "country":
             return self.fakers["en_US"].country() if r.random() < 0.8 else fake.country()
         if slot == "street":
             street = fake.street_address() if r.random() < 0.6 else f"{fake.street_name()} {r.randint(1, 999)}"
             if r.random() < 0.15:
-                street = r.choice([str(r.randint(1, 99999)), f"Apt. {r.randint(1, 999)}", f"Suite {r.randint(1, 999)}", fake.street_name(), f"Unit {r.randint(1, 9999)} Box {r.randint(1, 9999)}"])
+                street = r.choice(
+                    [
+                        str(r.randint(1, 99999)),
+                        f"Apt. {r.randint(1, 999)}",
+                        f"Suite {r.randint(1, 999)}",
+                        fake.street_name(),
+                        f"Unit {r.randint(1, 9999)} Box {r.randint(1, 9999)}",
+                    ]
+                )
             elif r.random() < 0.2:
-                street = f"{street}{r.choice([' ', ', ', chr(10)])}{fake.city()}{r.choice([' ', ', ', chr(10)])}{r.choice([fake.postcode(), fake.country(), fake.city() + ' ' + fake.postcode()])}"
+                street = (
+                    f"{street}{r.choice([' ', ', ', chr(10)])}{fake.city()}{r.choice([' ', ', ', chr(10)])}"
+                    f"{r.choice([fake.postcode(), fake.country(), fake.city() + ' ' + fake.postcode()])}"
+                )
             return street
         if slot == "zip":
             return fake.postcode()
@@ -108,24 +145,37 @@ class Source:
             if slot == "org" and r.random() < 0.35:
                 return fake.company()
             words = [fake.word() for _ in range(2)] if r.random() < 0.5 else [self.fakers["en_US"].word() for _ in range(2)]
-            return r.choice(PARTS["hospital"] if slot == "hospital" else ORG_FORMS).format(
-                last=fake.last_name(), last2=fake.last_name(), last3=fake.last_name(), first=fake.first_name(), city=fake.city(), word=words[0].capitalize(), Word=words[0].capitalize(),
-                word2=words[1], Word2=words[1].capitalize(), initials="".join(r.choice("ABCDGHIMNPRSTUVW") for _ in range(r.choice([2, 3]))),
-            )  # fmt: skip
+            return r.choice(LISTS[slot]).format(
+                last=fake.last_name(),
+                last2=fake.last_name(),
+                last3=fake.last_name(),
+                first=fake.first_name(),
+                city=fake.city(),
+                word=words[0].capitalize(),
+                Word=words[0].capitalize(),
+                word2=words[1],
+                Word2=words[1].capitalize(),
+                initials="".join(r.choice("ABCDGHIMNPRSTUVW") for _ in range(r.choice([2, 3]))),
+            )
         if slot == "date":
             day = fake.date_object() if r.random() < 0.5 else self.fakers["en_US"].date_between("-5y")
-            return day.strftime(r.choice(["%m/%d/%Y", "%-m/%-d/%y", "%Y-%m-%d", "%B %-d, %Y", "%b %-d %Y", "%-d %B %Y", "%B %-d", "%-m/%-d", "%d.%m.%Y", "%A", "%B %Y", "%-d %b", "%m/%Y", "%B",
-                                          "%Y-%m-%d %H:%M:%S", "the %-dth of %B", "%b %d", "%d-%b-%Y", "%A, %B %-d"])).lstrip()  # fmt: skip
+            return day.strftime(r.choice(LISTS["date"]))
         if slot == "phone":
-            return r.choice([fake.phone_number(), self.fakers["en_US"].phone_number(), f"x{r.randint(1000, 99999)}", f"{r.randint(200, 999)}-{r.randint(1000, 9999)}"])
+            return r.choice(
+                [
+                    fake.phone_number(),
+                    self.fakers["en_US"].phone_number(),
+                    f"x{r.randint(1000, 99999)}",
+                    f"{r.randint(200, 999)}-{r.randint(1000, 9999)}",
+                ]
+            )
         if slot == "email":
             return fake.ascii_email()
         if slot == "url":
             return self.fakers["en_US"].url()
         if slot == "id":
-            return r.choice([str(r.randint(10**5, 10 ** r.randint(6, 16))), fake.bothify("??######").upper(), fake.bothify("?-####-##").upper(), fake.bothify("###-##-####"), fake.bothify("??##?###").upper(),
-                             fake.bothify("#######?").upper(), "MRN" + str(r.randint(10**4, 10**8)), fake.bothify("??-###-####").upper(), fake.iban(), fake.credit_card_number(), fake.ipv4(),
-                             fake.bothify("A##-#####"), fake.bothify("S##-####").upper(), fake.bothify("?#######").upper()])  # fmt: skip
+            made = [str(r.randint(10**5, 10 ** r.randint(6, 16))), fake.iban(), fake.credit_card_number(), fake.ipv4()]
+            return r.choice(made + [fake.bothify(form).upper() for form in LISTS["id"]])
         if slot == "age":
             return str(r.randint(1, 89))
         if slot == "year":
@@ -135,10 +185,10 @@ class Source:
         if slot == "vital":
             return f"{r.randint(90, 200)}/{r.randint(40, 110)}"
         if slot == "nrp":
-            return r.choice("American German Dutch African-American Hispanic white French Polish Korean Japanese Finnish Chinese Indian Croatian Spanish Mexican Caucasian Asian Danish Greek".split())
+            return r.choice(LISTS["nrp"])
         if slot == "job":
             return fake.job() if r.random() < 0.3 else self.fakers["en_US"].job()
-        return r.choice({"cond": self.conditions, "drug": DRUGS, "lab": LABS}[slot])
+        return r.choice(self.conditions if slot == "cond" else LISTS[slot])
 
     def sentence(self, template: str) -> dict:
         """A template with its slots filled and the identifiers marked."""
@@ -172,16 +222,32 @@ class Source:
 def note_sentences(data: Path) -> list[str]:
     """Sentences of ACI-bench (train part) and MTS-Dialog notes that hold no name."""
     texts = [r["note"] for r in csv.DictReader((data / "coding/aci_bench/train.csv").open(newline=""))]
-    names = {n for r in csv.DictReader((data / "coding/aci_bench/train_metadata.csv").open(newline="")) for n in (r["patient_firstname"], r["patient_familyname"]) if n}
+    names = {
+        n
+        for r in csv.DictReader((data / "coding/aci_bench/train_metadata.csv").open(newline=""))
+        for n in (r["patient_firstname"], r["patient_familyname"])
+        if n
+    }
     texts += [r["section_text"] for r in csv.DictReader((data / "coding/mts_dialog/MTS-Dialog-TrainingSet.csv").open(newline=""))]
     sentences = [s.strip() for t in texts for s in re.split(r"(?<=[.!?])\s+|\n+", t)]
     common = {w for s in sentences for w in re.findall(r"\b[a-z]{2,}\b", s)}
-    known = common | {d.lower() for d in DRUGS} | set(Path(data / "coding/outpatient_aliases/aliases.tsv").read_text().lower().split())
+    known = (
+        common | {d.lower() for d in LISTS["drug"]} | set(Path(data / "coding/outpatient_aliases/aliases.tsv").read_text().lower().split())
+    )
     kept = []
     for s in sentences:
         words = re.findall(r"[A-Za-z][\w'-]*", s)[1:]
         strange = [w for w in words if w[0].isupper() and w.lower().rstrip("'s") not in known and not w.isupper()]
-        if 12 < len(s) < 400 and not strange and not names & set(re.findall(r"\w+", s)) and not re.search(r"\b(?:Dr|Mrs?|Ms|Miss)\b|\d{1,2}/\d{1,2}/|XX|_|\b(?:in|on|since) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)", s):
+        if (
+            12 < len(s) < 400
+            and not strange
+            and not names & set(re.findall(r"\w+", s))
+            and not re.search(
+                r"\b(?:Dr|Mrs?|Ms|Miss)\b|\d{1,2}/\d{1,2}/|XX|_|\b(?:in|on|since) (?:Jan"
+                r"|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)",
+                s,
+            )
+        ):
             kept.append(s)
     return kept
 
@@ -223,22 +289,27 @@ def make(data: Path, out: Path, seed: int, positives: int, negatives: int) -> No
     aliases = [line.split("\t")[0] for line in (data / "coding/outpatient_aliases/aliases.tsv").read_text().splitlines()[1:] if line]
     import simple_icd_10_cm as icd
 
-    titles = [icd.get_description(c) for c in sorted(set(icd.get_all_codes()))[:: 40]]
+    titles = [icd.get_description(c) for c in sorted(set(icd.get_all_codes()))[::40]]
     source = Source(seed, aliases, titles)
     r = source.random
-    own = [line.replace("\\n", "\n") for line in (HERE / "deid_templates.txt").read_text().splitlines() if line and not line.startswith("#")]
+    own = [line.replace("\\n", "\n") for line in (HERE / "deid_templates.txt").read_text().splitlines() if line and line[0] not in "#="]
     gold = [json.loads(line) for line in (data / "deid/presidio-research/synth_dataset_v2.jsonl").open()]
     theirs = presidio_templates([g for g in gold if g["template_id"] % 4])
     clinical = note_sentences(data)
     literature = [s for p in sorted((data / "coding/ner").glob("*-IOB/*")) if p.is_file() and "train" in p.name for s in iob_sentences(p)]
-    trials = [s.strip() for row in csv.DictReader((data / "coding/trial_parser/clinical_trials.csv").open(newline="")) for s in re.split(r"\n+", row.get("eligibility_criteria") or row.get("criteria") or "") if 20 < len(s) < 300]
+    trials = [
+        s.strip()
+        for row in csv.DictReader((data / "coding/trial_parser/clinical_trials.csv").open(newline=""))
+        for s in re.split(r"\n+", row.get("eligibility_criteria") or row.get("criteria") or "")
+        if 20 < len(s) < 300
+    ]
     rows = []
     with_slots = [t for t in own if any("{" + slot + "}" in t for slot in LABEL)]
     for _ in range(positives):
         dice = r.random()
         if dice < 0.5:
             row = source.sentence(r.choice(with_slots))
-        elif dice < 0.72:
+        elif dice < 0.76:
             row = source.sentence(r.choice(theirs))
         else:  # a sentence of a real note as carrier
             carrier = re.sub(r"[{}]", "", r.choice(clinical))
@@ -262,25 +333,46 @@ def make(data: Path, out: Path, seed: int, positives: int, negatives: int) -> No
             row = {"text": text, "spans": []}
         rows.append(source.noisy(row))
     r.shuffle(rows)
-    held = [{"text": g["text"], "spans": [{**s, "label": LABEL[PRESIDIO[s["label"]]]} for s in g["spans"] if PRESIDIO[s["label"]] in LABEL and not re.fullmatch(r"\d{4}", g["text"][s["start"] : s["end"]])]}
-            for g in gold if g["template_id"] % 4 == 0]  # fmt: skip
+    held = [
+        {
+            "text": g["text"],
+            "spans": [
+                {**s, "label": LABEL[PRESIDIO[s["label"]]]}
+                for s in g["spans"]
+                if PRESIDIO[s["label"]] in LABEL and not re.fullmatch(r"\d{4}", g["text"][s["start"] : s["end"]])
+            ],
+        }
+        for g in gold
+        if g["template_id"] % 4 == 0
+    ]
     out.mkdir(parents=True, exist_ok=True)
     for name, part in (("train", rows), ("validation", held)):
         (out / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part), encoding="utf-8")
-    print(f"{len(rows)} training rows, {len(theirs)} templates of presidio-research, {len(clinical)} note sentences, {len(literature)} + {len(trials)} literature and trial sentences")
+    print(
+        f"{len(rows)} training rows, {len(theirs)} templates of presidio-research, {len(clinical)} note sentences, {len(literature)} +"
+        f" {len(trials)} literature and trial sentences"
+    )
 
 
 def install(folder: Path, report: dict, threshold: float) -> None:
     """The adapter in half precision, with the labels and the threshold that inference reads."""
+    from nosology.engines.encoder import DIGESTS
     from safetensors.torch import load_file, save_file
 
-    from nosology.engines.encoder import DIGESTS
-
     PACKAGE.mkdir(exist_ok=True)
-    save_file({name: tensor.half() for name, tensor in load_file(folder / "adapter_model.safetensors").items()}, PACKAGE / "adapter_model.safetensors")
+    save_file(
+        {name: tensor.half() for name, tensor in load_file(folder / "adapter_model.safetensors").items()},
+        PACKAGE / "adapter_model.safetensors",
+    )
     adapter = json.loads((folder / "adapter_config.json").read_text()) | {"base_model_name_or_path": "all-MiniLM-L6-v2"}
     (PACKAGE / "adapter_config.json").write_text(json.dumps(adapter, indent=1, sort_keys=True) + "\n")
-    (PACKAGE / "tagger.json").write_text(json.dumps({"threshold": threshold, "encoder_sha256": DIGESTS["model.safetensors"], "made_by": "examples/train_deid_tagger.py", **report}, indent=1) + "\n")
+    (PACKAGE / "tagger.json").write_text(
+        json.dumps(
+            {"threshold": threshold, "encoder_sha256": DIGESTS["model.safetensors"], "made_by": "examples/train_deid_tagger.py", **report},
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def main() -> None:
@@ -300,14 +392,47 @@ def main() -> None:
     from nosology.training.tag import Tag
 
     make(options.data, options.work / "rows", options.seed, options.positives, options.negatives)
-    config = TrainConfig(objective="tag", method="lora", rank=16, alpha=32, batch_size=32, learning_rate=options.learning_rate, schedule="linear", precision="fp32",
-                         epochs=1, max_steps=options.max_steps, checkpoint_steps=10_000, workers=1, seed=options.seed)  # fmt: skip
+    config = TrainConfig(
+        objective="tag",
+        method="lora",
+        rank=16,
+        alpha=32,
+        batch_size=32,
+        learning_rate=options.learning_rate,
+        schedule="linear",
+        precision="fp32",
+        epochs=1,
+        max_steps=options.max_steps,
+        checkpoint_steps=100,
+        workers=1,
+        seed=options.seed,
+    )
     started = time.monotonic()
-    report = train(Tag(), config, ModelConfig(), str(options.work / "rows"), options.work / "run",
-                   on_step=lambda m: print(f"step {int(m['step'])} loss {m['value']:.4f} {m['tokens_per_second']:.0f} tokens/s", flush=True) if m["step"] % 25 == 0 else None)  # fmt: skip
+    report = train(
+        Tag(),
+        config,
+        ModelConfig(),
+        str(options.work / "rows"),
+        options.work / "run",
+        on_step=lambda m: (
+            print(f"step {int(m['step'])} loss {m['value']:.4f} {m['tokens_per_second']:.0f} tokens/s", flush=True)
+            if m["step"] % 25 == 0
+            else None
+        ),
+    )
     print(json.dumps(report))
     if options.install:
-        install(Path(report["checkpoint"]), {"rows": report["rows"], "steps": report["steps"], "seconds": round(time.monotonic() - started), "seed": options.seed, "validation": report["metrics"]}, options.threshold)
+        install(
+            Path(report["checkpoint"]),
+            {
+                "rows": report["rows"],
+                "steps": report["steps"],
+                "seconds": round(time.monotonic() - started),
+                "seed": options.seed,
+                "validation": report["metrics"],
+            },
+            options.threshold,
+        )
 
 
 if __name__ == "__main__":

@@ -15,10 +15,28 @@ from nosology.records import Span
 # Classes of 45 CFR 164.514(b)(2)(i), by its letters. ORGANIZATION is the employer or place of care, which (B) and the
 # "relatives, employers, or household members" of the rule's first sentence cover.
 LABELS: dict[str, str] = {
-    "NAME": "A", "LOCATION": "B", "ZIP": "B", "ORGANIZATION": "B", "DATE": "C", "AGE": "C", "PHONE": "D", "FAX": "E", "EMAIL": "F",
-    "SSN": "G", "MRN": "H", "BENEFICIARY": "I", "ACCOUNT": "J", "LICENSE": "K", "VEHICLE": "L", "DEVICE": "M", "URL": "N", "IP": "O",
-    "BIOMETRIC": "P", "PHOTO": "Q", "ID": "R",
-}  # fmt: skip
+    "NAME": "A",
+    "LOCATION": "B",
+    "ZIP": "B",
+    "ORGANIZATION": "B",
+    "DATE": "C",
+    "AGE": "C",
+    "PHONE": "D",
+    "FAX": "E",
+    "EMAIL": "F",
+    "SSN": "G",
+    "MRN": "H",
+    "BENEFICIARY": "I",
+    "ACCOUNT": "J",
+    "LICENSE": "K",
+    "VEHICLE": "L",
+    "DEVICE": "M",
+    "URL": "N",
+    "IP": "O",
+    "BIOMETRIC": "P",
+    "PHOTO": "Q",
+    "ID": "R",
+}
 
 
 class Recognizer(Protocol):

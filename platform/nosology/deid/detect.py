@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nosology.deid import RECOGNIZERS, recognizer
 from nosology.deid.resolve import kept, known, repeated, resolve
+from nosology.deid.rewrite import TAG
 from nosology.records import Span
 
 if TYPE_CHECKING:
@@ -41,8 +42,24 @@ class Detector:
                 spans += known(text, known_names[number])
             spans = resolve(text, spans)
             again = repeated(text, spans)
-            found.append(resolve(text, spans + again) if again else spans)
+            spans = resolve(text, spans + again) if again else spans
+            found.append(_outside_tags(text, spans))
         return found
+
+
+def _outside_tags(text: str, spans: list[Span]) -> list[Span]:
+    """The spans without what an earlier pass put there, so that cleaning a clean text changes nothing."""
+    tags = [match.span() for match in TAG.finditer(text)]
+    if not tags:
+        return spans
+    kept_parts = []
+    for span in spans:
+        at = span.start
+        for start, end in [*((a, b) for a, b in tags if span.start < b and a < span.end), (span.end, span.end)]:
+            if at < start:
+                kept_parts.append(Span(start=at, end=min(start, span.end), label=span.label, score=span.score, source=span.source))
+            at = max(at, end)
+    return [part for part in resolve(text, kept_parts) if any(c.isalnum() for c in text[part.start : part.end])]
 
 
 def find_spans(texts: Sequence[str], config: DeidConfig) -> list[list[Span]]:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from nosology.records import Span
 
 Check = Callable[[re.Match[str]], bool]
+
+
+def words(file: str) -> frozenset[str]:
+    """The words of a list in `recognizers/`; lines that start with # are comments."""
+    lines = (Path(__file__).parent / "recognizers" / file).read_text(encoding="utf-8").splitlines()
+    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,21 +10,35 @@ from nosology.records import Span
 
 # spans of these classes that touch, or that only blanks part, are one identifier
 JOINED = frozenset({"NAME", "LOCATION", "ORGANIZATION", "DATE"})
-BARE_YEAR = re.compile(r"(?:in |the |early |late |mid[- ]?|since |circa )*'?(?:1[89]|20)?\d0['’]?s|(?:in |of |since |the year )?(?:1[89]|20)\d\d(?:\s?(?:-|–|to|/|and)\s?(?:(?:1[89]|20)\d\d|\d\d))?", re.I)
+BARE_YEAR = re.compile(
+    r"(?:in |the |early |late |mid[- ]?|since |circa )*'?(?:1[89]|20)?\d0['’]?s"
+    r"|(?:in |of |since |the year )?(?:1[89]|20)\d\d(?:\s?(?:-|–|to|/|and)\s?"
+    r"(?:(?:1[89]|20)\d\d|\d\d))?",
+    re.I,
+)
 DATE_WORD = re.compile(
-    r"\d|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tues?|wed|thu|fri|sat|sun|ene|abr|ago|dic)|christmas|thanksgiving|easter|halloween"
-    r"|new year|(?:memorial|labor|independence|veterans|valentine)", re.I,
-)  # fmt: skip
+    r"\d|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tues?|wed|thu"
+    r"|fri|sat|sun|ene|abr|ago|dic)|christmas|thanksgiving|easter|halloween"
+    r"|new year|(?:memorial|labor|independence|veterans|valentine)",
+    re.I,
+)
 DURATION = re.compile(
-    r"(?:\w+[ -])?\d+(?:\s?(?:-|to)\s?\d+)?[ -]?(?:years?|yrs?|months?|mos?|weeks?|wks?|days?|hours?|hrs?|minutes?|mins?|seconds?|y/?o|am|pm|mg|mcg|ml|kg|lbs?|cm|mm|%)\b.*"
-    r"|(?:pod|hd|dol)\s?#?\d+|\d{1,2}|\d{1,2}/\d{1,2}|\d+(?:\.\d+)?%?", re.I,
-)  # fmt: skip
+    r"(?:\w+[ -])?\d+(?:\s?(?:-|to)\s?\d+)?[ -]?(?:years?|yrs?|months?|mos?|weeks?"
+    r"|wks?|days?|hours?|hrs?|minutes?|mins?|seconds?|y/?o|am|pm|mg|mcg|ml|kg"
+    r"|lbs?|cm|mm|%)\b.*"
+    r"|(?:pod|hd|dol)\s?#?\d+|\d{1,2}|\d{1,2}/\d{1,2}|\d+(?:\.\d+)?%?",
+    re.I,
+)
 YOUNG = re.compile(r"\D*([0-8]?\d)\b\D*")
-CLINICAL_CODE = re.compile(r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{5}|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}|\d+\s?[a-zµ%]+|[CTLS]\d{1,2}(?:[-/][CTLS]?\d{1,2})?", re.A)
+CLINICAL_CODE = re.compile(
+    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{5}|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
+    r"|\d+\s?[a-zµ%]+|[CTLS]\d{1,2}(?:[-/][CTLS]?\d{1,2})?",
+    re.A,
+)
 
 
 def kept(text: str, span: Span) -> bool:
-    """True for what a tagger takes for an identifier and the rule does not: bare years, younger ages, durations, eponyms, clinical codes."""
+    """True for what a tagger may mark and the rule does not name: bare years, younger ages, durations, eponyms, clinical codes."""
     value = text[span.start : span.end].strip(" .,;:()[]")
     if not any(c.isalnum() for c in value):
         return True
@@ -38,7 +52,9 @@ def kept(text: str, span: Span) -> bool:
     if span.label in ("LOCATION", "ORGANIZATION"):
         return all(w.strip(".,'’") in STOP or w in SURE_EPONYMS for w in value.lower().split())
     if span.label in ("ID", "PHONE"):
-        return not any(c.isdigit() for c in value) or bool(CLINICAL_CODE.fullmatch(value) or BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value))
+        return not any(c.isdigit() for c in value) or bool(
+            CLINICAL_CODE.fullmatch(value) or BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value)
+        )
     return False
 
 
@@ -47,7 +63,11 @@ def trimmed(text: str, span: Span) -> Span | None:
     start, end = max(0, span.start), min(len(text), span.end)
     while start < end and (text[start].isspace() or text[start] in ",;:.!?\"'’“”`*|>=_-"):
         start += 1
-    while end > start and (text[end - 1].isspace() or text[end - 1] in ",;:!?\"“”`*|<=_-." and not (text[end - 1] == "." and text[end - 2].isupper() and (end - 3 < start or not text[end - 3].isalnum()))):
+    while end > start and (
+        text[end - 1].isspace()
+        or text[end - 1] in ',;:!?"“”`*|<=_-.'
+        and not (text[end - 1] == "." and text[end - 2].isupper() and (end - 3 < start or not text[end - 3].isalnum()))
+    ):
         end -= 1
     return None if start == end else Span(start=start, end=end, label=span.label, score=span.score, source=span.source)
 
@@ -66,7 +86,9 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
         if merged and span.start < merged[-1].end:
             last = merged[-1]
             best = span if own > rank[-1] and not (last.start <= span.start and span.end <= last.end and 2 * own[1] < rank[-1][1]) else last
-            merged[-1] = Span(start=last.start, end=max(last.end, span.end), label=best.label, score=max(last.score, span.score), source=best.source)
+            merged[-1] = Span(
+                start=last.start, end=max(last.end, span.end), label=best.label, score=max(last.score, span.score), source=best.source
+            )
             rank[-1] = max(own, rank[-1]) if best is span else rank[-1]
         else:
             merged.append(span)
@@ -75,7 +97,9 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
     for span in merged:
         last_span = joined[-1] if joined else None
         if last_span and last_span.label == span.label and span.label in JOINED and text[last_span.end : span.start] in ("", " ", ". "):
-            joined[-1] = Span(start=last_span.start, end=span.end, label=span.label, score=max(last_span.score, span.score), source=last_span.source)
+            joined[-1] = Span(
+                start=last_span.start, end=span.end, label=span.label, score=max(last_span.score, span.score), source=last_span.source
+            )
         else:
             joined.append(span)
     return joined
@@ -86,7 +110,11 @@ def repeated(text: str, spans: list[Span]) -> list[Span]:
     words = set()
     for span in spans:
         if span.label == "NAME" and span.score >= 0.5:
-            words |= {w for w in re.findall(r"[^\W\d_][\w’'-]{3,}", text[span.start : span.end]) if w[0].isupper() and w.lower() not in STOP and w.lower() not in SURE_EPONYMS}
+            words |= {
+                w
+                for w in re.findall(r"[^\W\d_][\w’'-]{3,}", text[span.start : span.end])
+                if w[0].isupper() and w.lower() not in STOP and w.lower() not in SURE_EPONYMS
+            }
     if not words:
         return []
     pattern = re.compile(r"(?<![\w-])(?:" + "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True)) + r")(?![\w-])")
@@ -99,7 +127,9 @@ def repeated(text: str, spans: list[Span]) -> list[Span]:
 
 def known(text: str, values: Iterable[str]) -> list[Span]:
     """Places of the text where a name from the record's own fields stands, whole or one of its longer words."""
-    words = {w for value in values for w in [value.strip(), *value.split()] if len(w.strip(".,")) >= 4 and w.lower().strip(".,") not in STOP}
+    words = {
+        w for value in values for w in [value.strip(), *value.split()] if len(w.strip(".,")) >= 4 and w.lower().strip(".,") not in STOP
+    }
     if not words:
         return []
     pattern = re.compile(r"(?<!\w)(?:" + "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True)) + r")(?!\w)", re.I)

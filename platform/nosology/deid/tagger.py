@@ -53,7 +53,7 @@ def shapes(text: str, offsets: list[tuple[int, int]]) -> list[int]:
     return found
 
 
-class Tagger(BertPreTrainedModel):  # type: ignore[misc]
+class Tagger(BertPreTrainedModel):  # type: ignore[no-untyped-call]
     """Probabilities of `config.num_labels` classes for each token."""
 
     def __init__(self, config: Any) -> None:
@@ -62,12 +62,19 @@ class Tagger(BertPreTrainedModel):  # type: ignore[misc]
         self.shapes = torch.nn.Embedding(NUM_SHAPES, config.hidden_size)
         self.dropout = torch.nn.Dropout(config.hidden_dropout_prob)
         self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, shape_ids: torch.Tensor, **unused: Any) -> torch.Tensor:
-        """Logits (B, T, C) of tokens (B, T)."""
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        shape_ids: torch.Tensor,
+        position_ids: torch.Tensor | None = None,
+        **unused: Any,
+    ) -> torch.Tensor:
+        """Logits (B, T, C) of tokens (B, T); the mask is (B, T) of real tokens, or (B, 1, T, T) of who looks at whom."""
         words_BTD = self.bert.embeddings.word_embeddings(input_ids) + self.shapes(shape_ids)
-        states_BTD = self.bert(inputs_embeds=words_BTD, attention_mask=attention_mask).last_hidden_state
+        states_BTD = self.bert(inputs_embeds=words_BTD, attention_mask=attention_mask, position_ids=position_ids).last_hidden_state
         logits_BTC: torch.Tensor = self.classifier(self.dropout(states_BTD))
         return logits_BTC
 
@@ -81,7 +88,8 @@ def new_tagger(encoder: Path) -> Tagger:
     from transformers import AutoConfig
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         kind = AutoConfig.from_pretrained(encoder, local_files_only=True).model_type
     except (OSError, ValueError) as error:
@@ -89,6 +97,10 @@ def new_tagger(encoder: Path) -> Tagger:
     if kind != "bert":
         raise ModelError(f"{encoder} is of type {kind}; the tagger takes a BERT-type encoder")
     module: Tagger = Tagger.from_pretrained(
-        encoder, num_labels=len(CLASSES), id2label=dict(enumerate(CLASSES)), label2id={c: i for i, c in enumerate(CLASSES)}, local_files_only=True
+        encoder,
+        num_labels=len(CLASSES),
+        id2label=dict(enumerate(CLASSES)),
+        label2id={c: i for i, c in enumerate(CLASSES)},
+        local_files_only=True,
     )
     return module

@@ -46,7 +46,9 @@ class Tag:
         module = new_tagger(encoder)
         self._tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True)
         if config.method == "lora":
-            return attach(module, config if config.targets else config.model_copy(update={"targets": LINEAR}), whole=("shapes", "classifier"))
+            return attach(
+                module, config if config.targets else config.model_copy(update={"targets": LINEAR}), whole=("shapes", "classifier")
+            )
         adapted = attach(module, config)
         module.bert.embeddings.word_embeddings.weight.requires_grad_(False)
         return adapted
@@ -65,36 +67,68 @@ class Tag:
             for number, line in enumerate(lines):
                 try:
                     row = json.loads(line)
-                    rows.append({"text": str(row["text"]), "spans": [(int(s["start"]), int(s["end"]), str(s["label"])) for s in row["spans"]]})
+                    rows.append(
+                        {"text": str(row["text"]), "spans": [(int(s["start"]), int(s["end"]), str(s["label"])) for s in row["spans"]]}
+                    )
                 except (ValueError, KeyError, TypeError) as error:
                     raise InputError(f"line {number}: expected text and spans with start, end, label", file=file.name) from error
         return rows
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Token ids, mask, shapes and labels (B, T); -100 on special tokens and padding."""
+        """Texts packed into sequences of `MAX_TOKENS` at most, so that short ones cost no padding.
+
+        Returns:
+            input_ids, shape_ids, position_ids (they restart with each text), segment_ids (number of the text in its sequence, 0 is
+            padding) and labels (-100 on special tokens and padding), all (B, T).
+        """
         import torch
 
         from nosology.deid.tagger import CLASSES, shapes
 
-        encoded = self._tokenizer(
-            [row["text"] for row in rows], truncation=True, max_length=MAX_TOKENS, padding=True, return_offsets_mapping=True, return_tensors="pt"
+        encoded = self._tokenizer([row["text"] for row in rows], truncation=True, max_length=MAX_TOKENS, return_offsets_mapping=True)
+        bins: list[list[int]] = []
+        for number in sorted(range(len(rows)), key=lambda i: -len(encoded["input_ids"][i])):
+            size = len(encoded["input_ids"][number])
+            room = next((b for b in bins if sum(len(encoded["input_ids"][i]) for i in b) + size <= MAX_TOKENS), None)
+            if room is None:
+                bins.append([number])
+            else:
+                room.append(number)
+        length = max(sum(len(encoded["input_ids"][i]) for i in b) for b in bins)
+        batch = {
+            name: torch.zeros(len(bins), length, dtype=torch.long) for name in ("input_ids", "shape_ids", "position_ids", "segment_ids")
+        }
+        batch["labels"] = torch.full((len(bins), length), -100)
+        for line, numbers in enumerate(bins):
+            start = 0
+            for segment, number in enumerate(numbers, 1):
+                offsets = [(int(a), int(b)) for a, b in encoded["offset_mapping"][number]]
+                end = start + len(offsets)
+                batch["input_ids"][line, start:end] = torch.tensor(encoded["input_ids"][number])
+                batch["shape_ids"][line, start:end] = torch.tensor(shapes(rows[number]["text"], offsets))
+                batch["position_ids"][line, start:end] = torch.arange(len(offsets))
+                batch["segment_ids"][line, start:end] = segment
+                for place, (first, last) in enumerate(offsets, start):
+                    if first < last:
+                        hit = next((label for a, b, label in rows[number]["spans"] if first < b and a < last), "O")
+                        batch["labels"][line, place] = CLASSES.index(hit)
+                start = end
+        return batch
+
+    def _logits(self, module: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Logits (B, T, C); a text looks at itself only."""
+        segment_BT = batch["segment_ids"]
+        mask_B1TT = segment_BT[:, None, :, None] == segment_BT[:, None, None, :]
+        logits_BTC: torch.Tensor = module(
+            input_ids=batch["input_ids"], attention_mask=mask_B1TT, shape_ids=batch["shape_ids"], position_ids=batch["position_ids"]
         )
-        labels_BT = torch.full(encoded["input_ids"].shape, -100)
-        shape_BT = torch.zeros_like(encoded["input_ids"])
-        for number, row in enumerate(rows):
-            offsets = [(int(a), int(b)) for a, b in encoded["offset_mapping"][number].tolist()]
-            shape_BT[number] = torch.tensor(shapes(row["text"], offsets))
-            for place, (start, end) in enumerate(offsets):
-                if start < end:
-                    hit = next((label for first, last, label in row["spans"] if start < last and first < end), "O")
-                    labels_BT[number, place] = CLASSES.index(hit)
-        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"], "shape_ids": shape_BT, "labels": labels_BT}
+        return logits_BTC
 
     def loss(self, module: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Mean cross-entropy of the batch's real tokens."""
         import torch
 
-        logits_BTC = module(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], shape_ids=batch["shape_ids"])
+        logits_BTC = self._logits(module, batch)
         return torch.nn.functional.cross_entropy(logits_BTC.flatten(0, 1).float(), batch["labels"].flatten(), ignore_index=-100)
 
     def evaluate(self, module: torch.nn.Module, rows: Sequence[Mapping[str, Any]], batch_size: int) -> dict[str, float]:
@@ -103,7 +137,7 @@ class Tag:
         hit = gold = found = 0
         for start in range(0, len(rows), batch_size):
             batch = {name: tensor.to(device) for name, tensor in self.collate(rows[start : start + batch_size]).items()}
-            logits_BTC = module(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], shape_ids=batch["shape_ids"])
+            logits_BTC = self._logits(module, batch)
             real_BT = batch["labels"] >= 0
             inside_BT, said_BT = (batch["labels"] > 0) & real_BT, (logits_BTC.argmax(-1) > 0) & real_BT
             hit += int((inside_BT & said_BT).sum())

@@ -8,7 +8,11 @@ import re
 from nosology.deid.patterns import Patterns, rule
 
 OLD = r"(?:9\d|1[01]\d|12[0-4])"
-OLD_WORDS = r"(?:ninety(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?|(?:one|a) hundred(?: and)?(?: (?:one|two|three|four|five|six|seven|eight|nine|ten))?)"
+OLD_WORDS = (
+    r"(?:ninety(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?|(?:one"
+    r"|a) hundred(?: and)?(?: (?:one|two|three|four|five|six|seven|eight|nine"
+    r"|ten))?)"
+)
 
 
 def _implies_old(match: re.Match[str]) -> bool:
@@ -20,12 +24,24 @@ class Ages(Patterns):
 
     name = "ages"
     rules = (
-        rule("AGE", rf"(?<![\d./-])(?P<v>{OLD})(?:\s*-?\s*(?:year|yr)s?\.?[\s-]*(?:and \d+ months? )?(?:of age|old\b|o\b|young\b)|[\s-]*y[./]?\s?o\b|\s?(?:y/o|yo)\b)", flags=re.I, score=1.0),
+        rule(
+            "AGE",
+            rf"(?<![\d./-])(?P<v>{OLD})(?:\s*-?\s*(?:year|yr)s?\.?[\s-]*(?:and \d+ months? )?"
+            r"(?:of age|old\b|o\b|young\b)|[\s-]*y[./]?\s?o\b|\s?(?:y/o|yo)\b)",
+            flags=re.I,
+            score=1.0,
+        ),
         rule("AGE", rf"(?<![\d./-])(?P<v>{OLD})\s?[MF]\b(?!\w)"),
-        rule("AGE", rf"\bage[ds]?\b\s*(?:is|was|of|at|:|=)?\s*(?P<v>{OLD})(?![\d.%/])", flags=re.I, score=1.0),
-        rule("AGE", rf"\b(?:turn(?:ed|s|ing)?|is|was|now|at)\s+(?P<v>{OLD})\s+(?:years\b|when\b|this (?:year|month|week)\b|in (?:{'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'})|last\b)", flags=re.I),
-        rule("AGE", rf"\b(?:just\s+)?turned\s+(?P<v>{OLD})(?![\d.%/])", flags=re.I),
+        rule("AGE", rf"\bage[ds]?\b\s*(?:is|was|of|at|:|=)?\s*(?P<v>{OLD})(?![\d.%/+])", flags=re.I, score=1.0),
+        rule(
+            "AGE",
+            rf"\b(?:turn(?:ed|s|ing)?|is|was|now|at)\s+(?P<v>{OLD})\s+(?:years\b|when\b"
+            rf"|this (?:year|month|week)\b|in (?:{'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'})"
+            r"|last\b)",
+            flags=re.I,
+        ),
+        rule("AGE", rf"\b(?:just\s+)?turned\s+(?P<v>{OLD})(?![\d.%/+])", flags=re.I),
         rule("AGE", rf"\b(?P<v>{OLD_WORDS})[\s-]*(?:year|yr)s?[\s-]*(?:old|of age)\b", flags=re.I, score=1.0),
         rule("AGE", r"\b(?:nonagenarian|centenarian|supercentenarian)\b", flags=re.I),
         rule("AGE", r"\bborn\s+(?:in\s+)?(?P<v>(?:18|19)\d\d)\b", check=_implies_old, flags=re.I),
-    )  # fmt: skip
+    )

@@ -10,7 +10,8 @@ from nosology.deid.patterns import Patterns, rule
 from nosology.records import Span
 
 CALL = (
-    r"\b(?:phone|ph|tel|telephone|cell|cellphone|mobile|fax|facsimile|pager|beeper|pgr|contact|call(?:ed|ing)?|reach(?:ed|able)?|text(?:ed)?|ring|dial|number"
+    r"\b(?:phone|ph|tel|telephone|cell|cellphone|mobile|fax|facsimile|pager|beeper"
+    r"|pgr|contact|call(?:ed|ing)?|reach(?:ed|able)?|text(?:ed)?|ring|dial|number"
     r"|office|home|work|desk|voicemail|hotline|answering)(?:[\s_]*(?:number|no\.?|#))?"
 )
 FAX_BEFORE = re.compile(r"\bfax(?:[\s_]*(?:number|no\.?|#))?\W{0,6}$|facsimile\W{0,4}$", re.I)
@@ -26,9 +27,14 @@ def _address(match: re.Match[str]) -> bool:
     return True
 
 
+def _network(match: re.Match[str]) -> bool:
+    """An IPv6 address; `12::30` may be a time or a ratio."""
+    return _address(match) and sum(c.isalnum() for c in match[0]) >= 6
+
+
 def _digits(match: re.Match[str]) -> bool:
     """A number that context calls a phone: 7 to 15 digits (ITU-T E.164)."""
-    return 7 <= sum(c.isdigit() for c in match["v"]) <= 15
+    return 7 <= sum(c.isdigit() for c in str(match["v"])) <= 15
 
 
 class Contacts(Patterns):
@@ -39,20 +45,54 @@ class Contacts(Patterns):
         rule("EMAIL", r"(?<![\w.+-])[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+", score=1.0),
         rule("URL", r"\b(?:https?|ftp|sftp)://[^\s<>\"')\]};,]+[^\s<>\"')\]};,.:!?]", flags=re.I, score=1.0),
         rule("URL", r"\bwww\.[\w-]+(?:\.[\w-]+)+(?:/[^\s<>\"')\];,]*[^\s<>\"')\];,.:!?])?", flags=re.I, score=1.0),
-        rule("URL", rf"(?<![@\w.-])(?:[a-z0-9][a-z0-9-]{{1,62}}\.)+{TLD}\b(?![\w@-])(?!\.\w)(?:/[^\s<>\"')\];,]*[^\s<>\"')\];,.:!?])?", flags=re.I),
+        rule(
+            "URL",
+            rf"(?<![@\w.-])(?:[a-z0-9][a-z0-9-]{{1,62}}\.)+{TLD}\b(?![\w@-])(?!\.\w)(?:/[^\s<>\"')\];,]*[^\s<>\"')\];,.:!?])?",
+            flags=re.I,
+        ),
         rule("IP", r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]\d)", check=_address, score=1.0),
-        rule("IP", r"(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{1,4}(?![\w:])", check=lambda m: _address(m) and sum(c.isalnum() for c in m[0]) >= 6, flags=re.I),
+        rule(
+            "IP",
+            r"(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{1,4}(?![\w:])",
+            check=_network,
+            flags=re.I,
+        ),
         rule("DEVICE", r"(?<![\w:-])(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}(?![\w:-])", flags=re.I, score=1.0),
-        rule("PHONE", r"(?<![\w.+-])(?:\+?1[-. ]?)?(?:\([2-9]\d\d\)\s?|[2-9]\d\d[-. ])\d{3}[-. ]\d{4}(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?(?![\w-])", flags=re.I, score=1.0),
-        rule("PHONE", r"(?<![\w.])\+\d{1,3}[\s.-]?(?:\(?\d{1,5}\)?[\s./-]?){2,6}\d{2,}(?:x\d+)?(?!\d)", check=lambda m: 8 <= sum(c.isdigit() for c in m[0]) <= 17),
-        rule("PHONE", rf"{CALL}\s?(?:\w{{1,4}}\s)?[\s:#=\-–(]{{0,5}}(?P<v>\(?\+?\d[\d\s().-]{{5,18}}\d(?:\s*(?:x|ext\.?)\s*\d{{1,6}})?)(?![\d/])", check=_digits, flags=re.I),
-        rule("PHONE", r"(?<![\w.])(?P<v>\(?\+?\d[\d\s().-]{5,18}\d)(?=\s{0,2}[-(]?\s?(?:fax|office|mobile|cell|home|work)\b)", check=_digits, flags=re.I),
+        rule(
+            "PHONE",
+            r"(?<![\w.+-])(?:\+?1[-. ]?)?(?:\([2-9]\d\d\)\s?|[2-9]\d\d[-. ])\d{3}[-. ]\d{4}"
+            r"(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?(?![\w-])",
+            flags=re.I,
+            score=1.0,
+        ),
+        rule(
+            "PHONE",
+            r"(?<![\w.])\+\d{1,3}[\s.-]?(?:\(?\d{1,5}\)?[\s./-]?){2,6}\d{2,}(?:x\d+)?"
+            r"(?!\d)",
+            check=lambda m: 8 <= sum(c.isdigit() for c in m[0]) <= 17,
+        ),
+        rule(
+            "PHONE",
+            rf"{CALL}\s?(?:\w{{1,4}}\s)?[\s:#=\-–(]{{0,5}}(?P<v>\(?\+?\d[\d\s().-]{{5,18}}\d"
+            r"(?:\s*(?:x|ext\.?)\s*\d{1,6})?)(?![\d/])",
+            check=_digits,
+            flags=re.I,
+        ),
+        rule(
+            "PHONE",
+            r"(?<![\w.])(?P<v>\(?\+?\d[\d\s().-]{5,18}\d)(?=\s{0,2}[-(]?\s?(?:fax|office"
+            r"|mobile|cell|home|work)\b)",
+            check=_digits,
+            flags=re.I,
+        ),
         rule("PHONE", r"\b(?:ext|extension|pager|beeper|pgr)\.?\s*[:#]?\s*(?P<v>\d{4,6})\b", flags=re.I),
         rule("PHONE", r"(?<![\w.+-])\(\d{2,4}\)\s?\d{3,4}[\s-]\d{3,4}(?![\w-])"),
-    )  # fmt: skip
+    )
 
     def find(self, text: str) -> Iterator[Span]:
         """As the rules say; a telephone number that the text calls a fax is one."""
         for span in super().find(text):
-            is_fax = span.label == "PHONE" and (FAX_BEFORE.search(text, max(0, span.start - 24), span.start) or FAX_AFTER.match(text, span.end))
+            is_fax = span.label == "PHONE" and (
+                FAX_BEFORE.search(text, max(0, span.start - 24), span.start) or FAX_AFTER.match(text, span.end)
+            )
             yield Span(start=span.start, end=span.end, label="FAX", score=span.score, source=span.source) if is_fax else span

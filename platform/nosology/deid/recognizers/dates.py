@@ -17,7 +17,9 @@ CLOCK = r"(?:[T ]\s?(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?:\s?[AaPp
 YEAR = r"(?:1[89]|20)\d\d"
 DAY = r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
 CUE = (
-    r"(?:\b(?:on|since|dated?|until|till|by|from|starting|through|thru|to|admitted|discharged|seen|visit|dos|doa|dod|dob|last|of|as of|due|around|before|after"
+    r"(?:\b(?:on|since|dated?|until|till|by|from|starting|through|thru|to|admitted"
+    r"|discharged|seen|visit|dos|doa|dod|dob|last|of|as of|due|around|before"
+    r"|after"
     r"|between|and|surgery|scheduled|appointment|expires?|lmp|edd)\b)"
 )
 
@@ -33,7 +35,11 @@ def _numeric(match: re.Match[str]) -> bool:
     return match["s"] == "/" or (len(match["a"]) == 2 and len(match["b"]) == 2 and match["s"] == "-")
 
 
-_SCORE_AFTER = re.compile(r"\s*(?:strength|motor|murmur|power|pain|scale|tab|dose|mg|systolic|diastolic|reflex|bilateral|pulse|in\b|throughout|/)", re.I)
+_SCORE_AFTER = re.compile(
+    r"\s*(?:strength|motor|murmur|power|pain|scale|tab|dose|mg|systolic|diastolic"
+    r"|reflex|bilateral|pulse|in\b|throughout|/)",
+    re.I,
+)
 
 
 def _no_score(match: re.Match[str]) -> bool:
@@ -47,35 +53,63 @@ class Dates(Patterns):
     name = "dates"
     rules = (
         rule("DATE", rf"(?<![\d./-]){YEAR}([-/.])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01]){CLOCK}(?!\d)(?![-/.]\d)", score=1.0),
-        rule("DATE", rf"(?<![\d./-])(?P<a>\d{{1,2}})(?P<s>[/.-])(?P<b>\d{{1,2}})(?P=s)(?P<y>\d{{4}}|\d\d){CLOCK}(?![\d%])(?![/.-]\d)", check=_numeric, score=1.0),
+        rule(
+            "DATE",
+            r"(?<![\d./-])(?P<a>\d{1,2})(?P<s>[/.-])(?P<b>\d{1,2})(?P=s)(?P<y>\d{4}"
+            rf"|\d\d){CLOCK}(?![\d%])(?![/.-]\d)",
+            check=_numeric,
+            score=1.0,
+        ),
         rule("DATE", r"(?<![\d./-])(?:0?[1-9]|1[0-2])[/-](?:19|20)\d\d(?![\d/-])"),
         rule(
             "DATE",
-            rf"{CUE}\s*:?\s*\(?(?P<v>(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])(?:\s?-\s?(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01]))?)(?![\d/%])(?!\.\d)",
-            check=_no_score, flags=re.I,
+            rf"{CUE}\s*:?\s*\(?(?P<v>(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])(?:\s?-\s?"
+            r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01]))?)(?![\d/%])(?!\.\d)",
+            check=_no_score,
+            flags=re.I,
         ),
         rule("DATE", r"(?<![\d./])0[1-9]/(?:0[1-9]|[12]\d|3[01])(?![\d/%])", check=_no_score),
         rule("DATE", r"(?<![\d./])1[0-2]/0[1-9](?![\d/%])", check=_no_score),
         rule(
             "DATE",
-            rf"\b{MONTH}\s*{DAY}(?!\d)(?!\s?(?:mg|mcg|ml|%|tab))(?:\s*(?:-|–|to|through|and)\s*(?:{MONTH}\s*)?{DAY}(?![\d/]))?(?:\s*,?\s*{YEAR}\b)?{CLOCK}",
-            check=lambda m: not m[0].startswith(("may ", "march ")), flags=re.I,
+            rf"\b{MONTH}\s*{DAY}(?!\d)(?!\s?(?:mg|mcg|ml|%|tab))(?:\s*(?:-|–|to|through"
+            rf"|and)\s*(?:{MONTH}\s*)?{DAY}(?![\d/]))?(?:\s*,?\s*{YEAR}\b)?{CLOCK}",
+            check=lambda m: not m[0].startswith(("may ", "march ")),
+            flags=re.I,
         ),
-        rule("DATE", rf"(?<![\w.])(?:the\s+)?{DAY}(?:\s+day)?(?:\s+of)?[\s-]+{MONTH}\b(?:\s*,?[\s-]*(?:{YEAR}|'?\d\d)\b)?{CLOCK}", check=lambda m: " may" not in m[0], flags=re.I),
+        rule(
+            "DATE",
+            rf"(?<![\w.])(?:the\s+)?{DAY}(?:\s+day)?(?:\s+of)?[\s-]+{MONTH}\b(?:\s*,?[\s-]*"
+            rf"(?:{YEAR}|'?\d\d)\b)?{CLOCK}",
+            check=lambda m: " may" not in m[0],
+            flags=re.I,
+        ),
         rule("DATE", rf"\b(?:{FULL_MONTHS}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?\s*(?:of\s+|,\s*|-|/)?{YEAR}\b"),
         rule(
             "DATE",
-            rf"\b(?:[Ii]n|[Ss]ince|[Ll]ast|[Tt]his|[Nn]ext|[Uu]ntil|[Bb]y|[Ee]arly|[Ll]ate|[Mm]id|[Oo]f|[Dd]uring|[Tt]hrough|[Ff]rom|[Bb]etween|[Bb]eginning|[Ee]nd of)[\s-]+"
+            r"\b(?:[Ii]n|[Ss]ince|[Ll]ast|[Tt]his|[Nn]ext|[Uu]ntil|[Bb]y|[Ee]arly|[Ll]ate"
+            r"|[Mm]id|[Oo]f|[Dd]uring|[Tt]hrough|[Ff]rom|[Bb]etween|[Bb]eginning|[Ee]nd of)[\s-]+"
             rf"(?P<v>(?:{FULL_MONTHS}))\b(?!\s+\d)(?!\s+[A-Z][a-z]+\b)",
         ),
         rule("DATE", rf"\b(?:on|last|this|next|by|until|since)\s+(?P<v>{WEEKDAY})\b(?!\s*[,/&]?\s*(?:and\s+)?{WEEKDAY})", flags=re.I),
-        rule("DATE", rf"\b(?P<v>{WEEKDAY})\s*,?\s*(?:the\s+)?(?=(?:{MONTH}\s*\d|\d{{1,2}}[/.-]\d|\d{{1,2}}(?:st|nd|rd|th)\b))", flags=re.I),
+        rule(
+            "DATE",
+            rf"\b(?P<v>{WEEKDAY})\s*,?\s*(?:the\s+)?(?=(?:{MONTH}\s*\d|\d{{1,2}}[/.-]\d"
+            r"|\d{1,2}(?:st|nd|rd|th)\b))",
+            flags=re.I,
+        ),
         rule("DATE", rf"\bthe\s+(?P<v>{DAY}\s+of\s+(?:this|last|next)\s+month)\b", flags=re.I),
         rule(
             "DATE",
-            r"\b(?:Christmas(?: Eve| Day)?|Thanksgiving(?: Day)?|New Year'?s(?: Eve| Day)|Easter(?: Sunday)?|Halloween|Labor Day|Memorial Day|Independence Day"
-            r"|(?:the )?(?:4th|Fourth) of July|Valentine'?s Day|Hanukkah|Ramadan|Yom Kippur|Diwali|Mother'?s Day|Father'?s Day|Veterans Day|Columbus Day|MLK Day|Cinco de Mayo)\b",
+            r"\b(?:Christmas(?: Eve| Day)?|Thanksgiving(?: Day)?|New Year'?s(?: Eve| Day)"
+            r"|Easter(?: Sunday)?|Halloween|Labor Day|Memorial Day|Independence Day"
+            r"|(?:the )?(?:4th|Fourth) of July|Valentine'?s Day|Hanukkah|Ramadan|Yom Kippur"
+            r"|Diwali|Mother'?s Day|Father'?s Day|Veterans Day|Columbus Day|MLK Day|Cinco de Mayo)\b",
         ),
-        rule("DATE", rf"(?<![\w.-])(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?(?![\w.-])"),
+        rule(
+            "DATE",
+            r"(?<![\w.-])(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:(?:[01]\d"
+            r"|2[0-3])[0-5]\d(?:[0-5]\d)?)?(?![\w.-])",
+        ),
         rule("DATE", rf"\b{DAY}\s+de\s+{SPANISH_MONTH}\b(?:\s+del?\s+{YEAR})?|\b{SPANISH_MONTH}\s+del?\s+{YEAR}\b", flags=re.I),
-    )  # fmt: skip
+    )

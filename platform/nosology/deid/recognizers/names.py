@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from nosology.deid.patterns import Patterns, rule
+from nosology.deid.patterns import Patterns, rule, words
 
 CAP = r"[A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĖĘĚĞĢĪĮİĶĹĻĽŁŃŅŇŌŐŒŔŘŚŞŠŢŤŪŮŰŲŹŻŽȘȚ]"
 WORD = rf"{CAP}[\w'’-]*"
@@ -12,43 +12,44 @@ PARTICLE = r"(?:de|la|las|los|del|della|di|da|dos|van|der|den|von|zu|bin|ibn|al|
 NAME = rf"{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}{WORD}\.?){{0,3}}"
 FULL_NAME = rf"{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}{WORD}\.?){{1,3}}"
 LAST_FIRST = rf"{WORD}(?:[ -]{WORD})?,[ \t]*{WORD}(?:[ \t]+{CAP}\b\.?)?"
-TITLE = r"(?:Drs?|Mr|Mrs|Ms|Miss|Mx|Prof(?:essor)?|Doctor|Nurse|Sr|Sra|Dra|Rev|Reverend|Sgt|Lt|Capt|Col|Hon|Rabbi|Pastor|Imam|Sister|Uncle|Aunt)"
-CREDENTIAL = r"(?:M\.?D\.?|D\.?O\.?|R\.?N\.?|N\.?P\.?|PA-C|P\.?A\.?|D\.?P\.?M\.?|Ph\.?D\.?|D\.?D\.?S\.?|D\.?M\.?D\.?|L\.?C\.?S\.?W\.?|A\.?P\.?R\.?N\.?|F\.?N\.?P\.?(?:-\w+)?|C\.?R\.?N\.?A\.?|O\.?T\.?R?|P\.?T\.?|D\.?P\.?T\.?|Pharm\.?D\.?|M\.?B\.?B\.?S\.?|FACS|FACC|LPN|CNM|CNP|RPh|O\.?D\.?|Esq)"
+TITLE = (
+    r"(?:Drs?|Mr|Mrs|Ms|Miss|Mx|Prof(?:essor)?|Doctor|Nurse|Sr|Sra|Dra|Rev|Reverend"
+    r"|Sgt|Lt|Capt|Col|Hon|Rabbi|Pastor|Imam|Sister|Uncle|Aunt)"
+)
+CREDENTIAL = (
+    r"(?:M\.?D\.?|D\.?O\.?|R\.?N\.?|N\.?P\.?|PA-C|P\.?A\.?|D\.?P\.?M\.?|Ph\.?D\.?"
+    r"|D\.?D\.?S\.?|D\.?M\.?D\.?|L\.?C\.?S\.?W\.?|A\.?P\.?R\.?N\.?|F\.?N\.?P\.?"
+    r"(?:-\w+)?|C\.?R\.?N\.?A\.?|O\.?T\.?R?|P\.?T\.?|D\.?P\.?T\.?|Pharm\.?D\.?"
+    r"|M\.?B\.?B\.?S\.?|FACS|FACC|LPN|CNM|CNP|RPh|O\.?D\.?|Esq)"
+)
 ROLE = (
-    r"(?:patient(?:[\s_]*(?:full[\s_])?name)?|pt(?:[\s_]name)?|name|full[\s_]name|first[\s_]name|last[\s_]name|surname|given[\s_]name|maiden[\s_]name|provider|physician|attending(?:[\s_]physician)?"
-    r"|surgeon|assistant|anesthesiologist|pcp|primary care(?: physician| provider)?|referring(?: physician| provider| md)?|consultant|author|signed(?: by)?|electronically signed(?: by)?"
-    r"|e-signed by|dictated by|transcribed by|reviewed by|read by|verified by|ordered by|performed by|cc|emergency contact|next of kin|nok|guardian|insured|subscriber|guarantor"
-    r"|policy[\s_]?holder|radiologist|pathologist|technologist|interpreter|case manager|social worker|resident|fellow|clinician|cardholder|account holder|contact|witness|informant)"
-)  # fmt: skip
+    r"(?:patient(?:[\s_]*(?:full[\s_])?name)?|pt(?:[\s_]name)?|name|full[\s_]name"
+    r"|first[\s_]name|last[\s_]name|surname|given[\s_]name|maiden[\s_]name|provider"
+    r"|physician|attending(?:[\s_]physician)?"
+    r"|surgeon|assistant|anesthesiologist|pcp|primary care(?: physician| provider)?"
+    r"|referring(?: physician| provider| md)?|consultant|author|signed(?: by)?"
+    r"|electronically signed(?: by)?"
+    r"|e-signed by|dictated by|transcribed by|reviewed by|read by|verified by"
+    r"|ordered by|performed by|cc|emergency contact|next of kin|nok|guardian"
+    r"|insured|subscriber|guarantor"
+    r"|policy[\s_]?holder|radiologist|pathologist|technologist|interpreter|case manager"
+    r"|social worker|resident|fellow|clinician|cardholder|account holder|contact"
+    r"|witness|informant)"
+)
 
-# Capitalised words that follow a title or a label without being names.
-STOP = frozenset(
-    """the he she they it we i you his her their our my your this that these those a an and or but of on in at to for from with by as is was are were be has had
-    have no not none yes new old all any who what when where patient patients pt doctor nurse dr mr mrs ms md office clinic hospital team service department
-    unit emergency surgery medicine medical history physical exam examination assessment plan chief complaint present illness past family social review systems
-    allergies medications vital signs labs results impression diagnosis diagnoses procedure procedures discharge admission admitted date time age sex gender male
-    female dob mrn ssn phone fax address email name number id room bed status alert oriented denies reports states presents seen noted continue continues follow
-    followup return call will today yesterday tomorrow please thank thanks sincerely regards signed electronically unknown other self wife husband son daughter
-    mother father brother sister parents spouse guardian good okay ok well right left hi hello hey sure also then so if still just let there here left right
-    negative positive normal abnormal stable blood pressure heart lung chest abdomen pain fever cough diabetes hypertension cancer per january february march
-    april may june july august september october november december monday tuesday wednesday thursday friday saturday sunday n/a na tbd provider physician
-    attending surgeon consultant resident fellow radiologist services notes note report nos am pm did does do can could would should may might must""".split()
-)
-# Eponyms: diseases, signs, devices, scores. `SURE` are hardly ever a patient's name; the others count as eponyms only before a clinical noun.
-SURE_EPONYMS = frozenset(
-    """parkinson parkinsons alzheimer alzheimers foley apgar babinski crohn crohns hodgkin hodgkins non-hodgkin hashimoto hashimotos romberg mcburney glasgow marfan klinefelter addison
-    cushing cushings raynaud raynauds sjogren sjögren sjogrens wernicke korsakoff kaposi tourette guillain barre barré guillain-barre guillain-barré kawasaki jackson-pratt swan-ganz
-    hickman lachman phalen tinel spurling homans kernig brudzinski rinne snellen child-pugh gleason fuhrman mallampati trendelenburg valsalva heimlich kegel
-    epley dix-hallpike doppler holter bovie billroth nissen colles lisfranc monteggia achilles papanicolaou coombs kleihauer westergren charcot
-    charcot-marie-tooth duchenne ehlers-danlos gilbert huntington huntingtons creutzfeldt-jakob menière meniere menieres dupuytren peyronie asperger ringer ringers
-    kussmaul cheyne-stokes bartholin skene braxton leopold ortolani tanner denver likert braden karnofsky ecog zubrod breslow killip framingham
-    whipple roux-en-y kocher mayfield penrose blakemore sengstaken dobhoff yankauer groshong tenckhoff quinton broviac mahurkar medtronic epogen lasix tylenol""".split()
-)
+STOP = words("ordinary_words.txt")
+# Other eponyms count as such only before a clinical noun (`EPONYM_NOUN`).
+SURE_EPONYMS = words("eponyms.txt")
 EPONYM_NOUN = re.compile(
-    r"(?:['’]s)?[ -]+(?:disease|syndrome|sign|test|catheter|score|scale|fracture|cyst|palsy|procedure|drain|point|tumou?r|lymphoma|maneuver|manoeuvre|criteria"
-    r"|thyroiditis|esophagus|oesophagus|sarcoma|phenomenon|contracture|classification|grade|stage|index|reflex|law|triad|law|hernia|node|nodule|gland|tube"
-    r"|line|forceps|clamp|retractor|splint|stain|reaction|cell|cells|body|bodies|angle|ulcer|esophagitis|anemia|purpura|chorea|ataxia|dystrophy|neuroma|duct"
-    r"|formula|equation|rule|position|splint|collar|brace|bandage|monitor|ganglion|canal|membrane|muscle|ligament|tendon|aneurysm|area|palsy|jaundice|respirations?)\b",
+    r"(?:['’]s)?[ -]+(?:disease|syndrome|sign|test|catheter|score|scale|fracture"
+    r"|cyst|palsy|procedure|drain|point|tumou?r|lymphoma|maneuver|manoeuvre|criteria"
+    r"|thyroiditis|esophagus|oesophagus|sarcoma|phenomenon|contracture|classification"
+    r"|grade|stage|index|reflex|law|triad|law|hernia|node|nodule|gland|tube"
+    r"|line|forceps|clamp|retractor|splint|stain|reaction|cell|cells|body|bodies"
+    r"|angle|ulcer|esophagitis|anemia|purpura|chorea|ataxia|dystrophy|neuroma"
+    r"|duct"
+    r"|formula|equation|rule|position|splint|collar|brace|bandage|monitor|ganglion"
+    r"|canal|membrane|muscle|ligament|tendon|aneurysm|area|palsy|jaundice|respirations?)\b",
     re.I,
 )
 EPONYM_POSSESSIVE = re.compile(r"['’]s?\b", re.I)
@@ -85,16 +86,55 @@ class Names(Patterns):
 
     name = "names"
     rules = (
-        rule("NAME", rf"\b{TITLE}(?:\.[ \t]*|[ \t]+)(?P<v>{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}(?!(?:{'|'.join(sorted(w.capitalize() for w in STOP if w.isalpha()))})\b){WORD})*)", check=_person, score=1.0),
-        rule("NAME", rf"(?i:\b(?:dr|mr|mrs|ms)\.?)[ \t]+(?P<v>[a-zA-Z][a-z'’-]{{2,}})(?=\b)", check=_person),
-        rule("NAME", rf"(?i:(?<![A-Za-z]){ROLE})(?:\s*[:=]\s*|\s+is\s*:\s*)(?:{TITLE}\.?[ \t]+)?(?P<v>{LAST_FIRST}|{FULL_NAME})", check=_persons),
-        rule("NAME", rf"(?i:(?<![A-Za-z])(?:(?:patient|full|first|last|given|maiden|family|preferred)[\s_]*name|name|surname|electronically signed by|dictated by|pcp|emergency contact|next of kin))\s*[:=]\s*(?:{TITLE}\.?[ \t]+)?(?P<v>{NAME})", check=_persons),
+        rule(
+            "NAME",
+            rf"\b{TITLE}(?:\.[ \t]*|[ \t]+)(?P<v>{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}"
+            rf"(?!(?:{'|'.join(sorted(w.capitalize() for w in STOP if w.isalpha()))})\b){WORD})*)",
+            check=_person,
+            score=1.0,
+        ),
+        rule("NAME", r"(?i:\b(?:dr|mr|mrs|ms)\.?)[ \t]+(?P<v>[a-zA-Z][a-z'’-]{2,})(?=\b)", check=_person),
+        rule(
+            "NAME",
+            rf"(?i:(?<![A-Za-z]){ROLE})(?:\s*[:=]\s*|\s+is\s*:\s*)(?:{TITLE}\.?[ \t]+)?"
+            rf"(?P<v>{LAST_FIRST}|{FULL_NAME})",
+            check=_persons,
+        ),
+        rule(
+            "NAME",
+            r"(?i:(?<![A-Za-z])(?:(?:patient|full|first|last|given|maiden|family|preferred)[\s_]*name"
+            r"|name|surname|electronically signed by|dictated by|pcp|emergency contact"
+            rf"|next of kin))\s*[:=]\s*(?:{TITLE}\.?[ \t]+)?(?P<v>{NAME})",
+            check=_persons,
+        ),
         rule("NAME", rf"\b(?P<v>{WORD}\.?[ \t]+(?:{CAP}\.?[ \t]+)?{WORD}(?:-{WORD})?),?[ \t]+{CREDENTIAL}(?![\w])", check=_persons),
-        rule("NAME", rf"(?i:\b(?:sincerely|regards|respectfully|respectfully submitted|yours truly|thank you|warmly|best))\s*,?\s*\n\s*(?P<v>{FULL_NAME})", check=_persons),
+        rule(
+            "NAME",
+            r"(?i:\b(?:sincerely|regards|respectfully|respectfully submitted|yours truly"
+            rf"|thank you|warmly|best))\s*,?\s*\n\s*(?P<v>{FULL_NAME})",
+            check=_persons,
+        ),
         rule("NAME", rf"/s/\s*(?P<v>{NAME})", check=_person),
-        rule("NAME", rf"(?i:\b(?:my name is|name is|named|i am called|goes by|known as|his name was|her name was|maiden name was))[ \t]+(?P<v>{NAME})", check=_persons),
-        rule("NAME", rf"(?m:^|(?<=[.:\n]\s)|(?<=^))(?P<v>{FULL_NAME})(?=\s+(?:is|was)\s+an?\s+(?:\w+\s+){{0,3}}\d{{1,3}}[\s-]*(?:year|yr|month|week|day|y\.?o))", check=_persons, flags=re.M),
+        rule(
+            "NAME",
+            r"(?i:\b(?:my name is|name is|named|i am called|goes by|known as|his name was"
+            rf"|her name was|maiden name was))[ \t]+(?P<v>{NAME})",
+            check=_persons,
+        ),
+        rule(
+            "NAME",
+            rf"(?m:^|(?<=[.:\n]\s)|(?<=^))(?P<v>{FULL_NAME})(?=\s+(?:is|was)\s+an?\s+"
+            r"(?:\w+\s+){0,3}\d{1,3}[\s-]*(?:year|yr|month|week|day|y\.?o))",
+            check=_persons,
+            flags=re.M,
+        ),
         rule("NAME", rf"(?m:^)(?P<v>{FULL_NAME})(?=,\s*(?:an?\s+)?\d{{1,3}}[\s-]*(?:year|yr|y\.?o|y/o))", check=_persons, flags=re.M),
         rule("NAME", rf"\b{CAP}[a-zà-ÿ'’-]+\d{{1,4}}(?:[ \t]+{CAP}[a-zà-ÿ'’-]+\d{{1,4}})+\b", score=1.0),
-        rule("NAME", rf"\b(?:[Pp]atient|[Pp]t\.?|[Hh]usband|[Ww]ife|[Ss]on|[Dd]aughter|[Bb]rother|[Ss]ister|[Mm]other|[Ff]ather|[Ff]riend|[Ss]pouse|[Pp]artner|[Aa]unt|[Uu]ncle|[Cc]aregiver|[Gg]uardian),?[ \t]+(?P<v>{CAP}[a-zà-ÿ'’-]{{2,}}[ \t]+{CAP}[a-zà-ÿ'’-]{{2,}})\b", check=_persons),
-    )  # fmt: skip
+        rule(
+            "NAME",
+            r"\b(?:[Pp]atient|[Pp]t\.?|[Hh]usband|[Ww]ife|[Ss]on|[Dd]aughter|[Bb]rother"
+            r"|[Ss]ister|[Mm]other|[Ff]ather|[Ff]riend|[Ss]pouse|[Pp]artner|[Aa]unt|[Uu]ncle"
+            rf"|[Cc]aregiver|[Gg]uardian),?[ \t]+(?P<v>{CAP}[a-zà-ÿ'’-]{{2,}}[ \t]+{CAP}[a-zà-ÿ'’-]{{2,}})\b",
+            check=_persons,
+        ),
+    )

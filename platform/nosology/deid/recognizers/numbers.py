@@ -48,7 +48,11 @@ def _vin(match: re.Match[str]) -> bool:
     return code[8] == "0123456789X"[total % 11]
 
 
-_CODE_SYSTEM = re.compile(r"(?:snomed|sct|rxnorm|rxcui|loinc|ndc|icd|cpt|hcpcs|code|pmid|pmc|doi|nct|umls|cui|taxonomy)\W{0,6}(?:\w{1,4}\W{1,3})?[(\[]?$", re.I)
+_CODE_SYSTEM = re.compile(
+    r"(?:snomed|sct|rxnorm|rxcui|loinc|ndc|icd|cpt|hcpcs|code|pmid|pmc|doi|nct"
+    r"|umls|cui|taxonomy)\W{0,6}(?:\w{1,4}\W{1,3})?[(\[]?$",
+    re.I,
+)
 
 
 def _no_code(match: re.Match[str]) -> bool:
@@ -72,17 +76,69 @@ def labelled(label: str, names: str, score: float = 0.9) -> tuple[str, str, floa
 
 
 LABELLED = (
-    labelled("MRN", r"mrn|emrn|medical[\s_]record|med[\s_]?rec|chart(?=[\s_]*(?:no|num|id|#|:))|hospital(?=[\s_]*(?:no|num|id|#))|unit(?=[\s_]*(?:no\.|num|#))|patient(?=[\s_]*(?:id|no\.|num|#))|pt(?=[\s_]*(?:id|#))|nhc|record(?=[\s_]*(?:no\.|num|#|id))"),
+    labelled(
+        "MRN",
+        r"mrn|emrn|medical[\s_]record|med[\s_]?rec|chart(?=[\s_]*(?:no|num|id|#|:))"
+        r"|hospital(?=[\s_]*(?:no|num|id|#))|unit(?=[\s_]*(?:no\.|num|#))|patient"
+        r"(?=[\s_]*(?:id|no\.|num|#))|pt(?=[\s_]*(?:id|#))|nhc|record(?=[\s_]*(?:no\."
+        r"|num|#|id))",
+    ),
     labelled("SSN", r"ssn|ss#|ss[\s_]no|social[\s_]security"),
-    labelled("BENEFICIARY", r"member(?=[\s_]*(?:id|no|num|#))|subscriber(?=[\s_]*(?:id|no|num|#))|policy(?=[\s_]*(?:id|no|num|#|:|=))|insurance(?=[\s_]*(?:id|no|num|#|:))|(?:health[\s_]plan[\s_])?beneficiary(?=[\s_]*(?:id|no|num|#|:|=))|medicaid(?=[\s_]*(?:id|no|num|#|:))|medicare(?=[\s_]*(?:id|no|num|#|:))|mbi|hicn?(?=[\s_]*(?:id|no|num|#|:))|group(?=[\s_]*(?:no\.|num|#))|nhs(?=[\s_]*(?:no|num|#))|aadhaar|abha"),
-    labelled("ACCOUNT", r"acc(?:oun)?t|har|csn|encounter(?=[\s_]*(?:no|num|id|#))|visit(?=[\s_]*(?:no\.|num|id|#))|fin(?=[\s_]*(?:no|num|#|:))|invoice|claim(?=[\s_]*(?:no|num|id|#|:))|case(?=[\s_]*(?:no\.|num|id|#))|accession|specimen(?=[\s_]*(?:no\.|num|id|#))|order(?=[\s_]*(?:no\.|num|id|#))|requisition|referral(?=[\s_]*(?:no\.|num|id|#))|authorization(?=[\s_]*(?:no\.|num|id|#|:))|rx(?=[\s_]*(?:no\.|num|#))|prescription(?=[\s_]*(?:no\.|num|id|#))|(?:credit|debit)?[\s_]?card(?=[\s_]*(?:no|num|#|:|\d))|iban|routing|cc"),
-    labelled("LICENSE", r"(?:certificate[\s_]*)?licen[sc]e(?![\s_]*plate)|lic(?=[\s_.]*(?:no|num|#|:))|dea|npi|certificate(?=[\s_]*(?:no|num|id|#|:))|driver'?s?[\s_]licen[sc]e|dl(?=[\s_]*(?:no|num|#|:))|passport|upin|tin(?=[\s_]*(?:no|num|#|:))|ein"),
-    labelled("VEHICLE", r"vin(?=[\s_]*(?:no|num|#|:|=|\s\w{17}))|vehicle(?=[\s_]*(?:id|no|num|#|:|=))|(?:licen[sc]e[\s_])?plates?(?=[\s_]*(?:no|num|#|:|=|\s[A-Z0-9]))|registration[\s_]plate"),
-    labelled("DEVICE", r"serial|s/n|sn(?=[\s_]*[:#=])|device(?=[\s_]*(?:id|no\.|num|#))|udi|imei|lot(?=[\s_]*(?:no\.|num|#|:))|implant(?=[\s_]*(?:id|no\.|num|#))|pacemaker(?=[\s_]*(?:id|no\.|num|#))|model(?=[\s_]*(?:no\.|num|#))|mac[\s_]address"),
-    labelled("BIOMETRIC", r"biometric|fingerprint(?=[\s_]*(?:id|no|#|:|=))|retina(?:l[\s_]scan)?(?=[\s_]*(?:id|no|#|=))|voice[\s_]?print|iris[\s_]scan"),
-    labelled("PHOTO", r"(?:full[\s_]face[\s_])?photo(?:graph)?(?=[\s_]*(?:id|no\.|ref|#|:|=))|facial[\s_]image|image(?=[\s_]*(?:id|ref|#))"),
-    labelled("ID", r"(?:unique[\s_])?identifier|(?:[a-z]{2,12}[\s_])?id(?=[\s_]*(?:no|num|#|:|=))|study[\s_]id|subject(?=[\s_]*(?:id|no\.|num|#))|participant(?=[\s_]*(?:id|no\.|num|#))|reference(?=[\s_]*(?:no\.|num|#|:))|confirmation(?=[\s_]*(?:no|num|code|#))|pan(?=[:=])|cpf|nif|dni|nass|ticket(?=[\s_]*(?:no|num|#))|tracking(?=[\s_]*(?:no|num|#))|badge(?=[\s_]*(?:no|num|id|#))|employee(?=[\s_]*(?:no|num|id|#))|api[\s_]key|token(?=[:=])|nrp"),
-)  # fmt: skip
+    labelled(
+        "BENEFICIARY",
+        r"member(?=[\s_]*(?:id|no|num|#))|subscriber(?=[\s_]*(?:id|no|num|#))|policy"
+        r"(?=[\s_]*(?:id|no|num|#|:|=))|insurance(?=[\s_]*(?:id|no|num|#|:))|(?:health[\s_]plan[\s_])?beneficiary"
+        r"(?=[\s_]*(?:id|no|num|#|:|=))|medicaid(?=[\s_]*(?:id|no|num|#|:))|medicare"
+        r"(?=[\s_]*(?:id|no|num|#|:))|mbi|hicn?(?=[\s_]*(?:id|no|num|#|:))|group"
+        r"(?=[\s_]*(?:no\.|num|#))|nhs(?=[\s_]*(?:no|num|#))|aadhaar|abha",
+    ),
+    labelled(
+        "ACCOUNT",
+        r"acc(?:oun)?t|har|csn|encounter(?=[\s_]*(?:no|num|id|#))|visit(?=[\s_]*"
+        r"(?:no\.|num|id|#))|fin(?=[\s_]*(?:no|num|#|:))|invoice|claim(?=[\s_]*(?:no"
+        r"|num|id|#|:))|case(?=[\s_]*(?:no\.|num|id|#))|accession|specimen(?=[\s_]*"
+        r"(?:no\.|num|id|#))|order(?=[\s_]*(?:no\.|num|id|#))|requisition|referral"
+        r"(?=[\s_]*(?:no\.|num|id|#))|authorization(?=[\s_]*(?:no\.|num|id|#|:))"
+        r"|rx(?=[\s_]*(?:no\.|num|#))|prescription(?=[\s_]*(?:no\.|num|id|#))|(?:credit"
+        r"|debit)?[\s_]?card(?=[\s_]*(?:no|num|#|:|\d))|iban|routing|cc",
+    ),
+    labelled(
+        "LICENSE",
+        r"(?:certificate[\s_]*)?licen[sc]e(?![\s_]*plate)|lic(?=[\s_.]*(?:no|num"
+        r"|#|:))|dea|npi|certificate(?=[\s_]*(?:no|num|id|#|:))|driver'?s?[\s_]licen[sc]e"
+        r"|dl(?=[\s_]*(?:no|num|#|:))|passport|upin|tin(?=[\s_]*(?:no|num|#|:))|ein",
+    ),
+    labelled(
+        "VEHICLE",
+        r"vin(?=[\s_]*(?:no|num|#|:|=|\s\w{17}))|vehicle(?=[\s_]*(?:id|no|num|#|:"
+        r"|=))|(?:licen[sc]e[\s_])?plates?(?=[\s_]*(?:no|num|#|:|=|\s[A-Z0-9]))|registration[\s_]plate",
+    ),
+    labelled(
+        "DEVICE",
+        r"serial|s/n|sn(?=[\s_]*[:#=])|device(?=[\s_]*(?:id|no\.|num|#))|udi|imei"
+        r"|lot(?=[\s_]*(?:no\.|num|#|:))|implant(?=[\s_]*(?:id|no\.|num|#))|pacemaker"
+        r"(?=[\s_]*(?:id|no\.|num|#))|model(?=[\s_]*(?:no\.|num|#))|mac[\s_]address",
+    ),
+    labelled(
+        "BIOMETRIC",
+        r"biometric|fingerprint(?=[\s_]*(?:id|no|#|:|=))|retina(?:l[\s_]scan)?(?=[\s_]*"
+        r"(?:id|no|#|=))|voice[\s_]?print|iris[\s_]scan",
+    ),
+    labelled(
+        "PHOTO",
+        r"(?:full[\s_]face[\s_])?photo(?:graph)?(?=[\s_]*(?:id|no\.|ref|#|:|=))|facial[\s_]image"
+        r"|image(?=[\s_]*(?:id|ref|#))",
+    ),
+    labelled(
+        "ID",
+        r"(?:unique[\s_])?identifier|(?:[a-z]{2,12}[\s_])?id(?=[\s_]*(?:no|num|#"
+        r"|:|=))|study[\s_]id|subject(?=[\s_]*(?:id|no\.|num|#))|participant(?=[\s_]*"
+        r"(?:id|no\.|num|#))|reference(?=[\s_]*(?:no\.|num|#|:))|confirmation(?=[\s_]*"
+        r"(?:no|num|code|#))|pan(?=[:=])|cpf|nif|dni|nass|ticket(?=[\s_]*(?:no|num"
+        r"|#))|tracking(?=[\s_]*(?:no|num|#))|badge(?=[\s_]*(?:no|num|id|#))|employee"
+        r"(?=[\s_]*(?:no|num|id|#))|api[\s_]key|token(?=[:=])|nrp",
+    ),
+)
 
 
 class Numbers(Patterns):
@@ -91,10 +147,25 @@ class Numbers(Patterns):
     name = "numbers"
     rules = (
         *(rule(label, pattern, check=_value, score=score, flags=re.I) for label, pattern, score in LABELLED),
-        rule("ID", r"\b(?:user[\s_]?name|login|user[\s_]?id|password|passcode|pin(?=[\s_]*(?:no|num|#|code|:|=)))\s*(?:is\s*)?[:=]\s*(?P<v>[^\s,;]{3,40})", flags=re.I),
+        rule(
+            "ID",
+            r"\b(?:user[\s_]?name|login|user[\s_]?id|password|passcode|pin(?=[\s_]*(?:no"
+            r"|num|#|code|:|=)))\s*(?:is\s*)?[:=]\s*(?P<v>[^\s,;]{3,40})",
+            flags=re.I,
+        ),
         rule("SSN", r"(?<![\w-])(?!000|666|9\d\d)\d{3}([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\w-])", score=1.0),
-        rule("SSN", r"\b(?:last (?:four|4)(?: digits)?(?: of)?(?: (?:the|his|her|their))? (?:ssn|social(?: security(?: number)?)?))\W{0,4}(?:is\s|are\s)?(?P<v>\d{4})\b", flags=re.I),
-        rule("BENEFICIARY", r"(?<![\w-])[1-9][AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}(?![\w-])", score=1.0),
+        rule(
+            "SSN",
+            r"\b(?:last (?:four|4)(?: digits)?(?: of)?(?: (?:the|his|her|their))? (?:ssn"
+            r"|social(?: security(?: number)?)?))\W{0,4}(?:is\s|are\s)?(?P<v>\d{4})\b",
+            flags=re.I,
+        ),
+        rule(
+            "BENEFICIARY",
+            r"(?<![\w-])[1-9][AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}"
+            r"(?![\w-])",
+            score=1.0,
+        ),
         rule("ACCOUNT", r"(?<![\w-])\d(?:[ -]?\d){11,18}(?![\w-])", check=_card, score=1.0),
         rule("ACCOUNT", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", check=_iban, flags=re.I, score=1.0),
         rule("VEHICLE", r"\b[A-HJ-NPR-Z0-9]{17}\b", check=_vin, score=1.0),
@@ -103,6 +174,18 @@ class Numbers(Patterns):
         rule("MRN", r"MRN[-#]?\w{0,6}-?\d{3,12}\b"),
         rule("ACCOUNT", r"\bACCT[-#]\w{3,20}\b"),
         rule("ID", r"(?<![\w.-])[A-Z]{1,5}-?\d{6,14}(?![\w.-]\w)(?!\w)", check=_no_trial),
-        rule("ID", r"(?<![\w.,/-])\d{7,19}(?![\w%/-])(?![.,]\d)(?!\s?(?:mg|mcg|units?|iu|cells?|copies|/)\b)", check=_no_code, flags=re.I, score=0.6),
-        rule("ID", r"(?<![\w.,/+-])\d{2,6}(?:-\d{2,6}){2,4}(?![\w/-])(?!\.\d)", check=lambda m: 8 <= sum(c.isdigit() for c in m[0]) and _no_code(m), score=0.6),
-    )  # fmt: skip
+        rule(
+            "ID",
+            r"(?<![\w.,/-])\d{7,19}(?![\w%/-])(?![.,]\d)(?!\s?(?:mg|mcg|units?|iu|cells?"
+            r"|copies|/)\b)",
+            check=_no_code,
+            flags=re.I,
+            score=0.6,
+        ),
+        rule(
+            "ID",
+            r"(?<![\w.,/+-])\d{2,6}(?:-\d{2,6}){2,4}(?![\w/-])(?!\.\d)",
+            check=lambda m: sum(c.isdigit() for c in m[0]) >= 8 and _no_code(m),
+            score=0.6,
+        ),
+    )

@@ -4,41 +4,40 @@ from __future__ import annotations
 
 import re
 
-from nosology.deid.patterns import Patterns, rule
+from nosology.deid.patterns import Patterns, rule, words
 
 STATES = (
-    "AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT|VA|WA"
+    "AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN"
+    "|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT|VA|WA"
     "|WV|WI|WY|PR|VI|GU|AS|MP"
 )
 # MD, PA, MA, DO and the like after a comma are as often a degree; without a ZIP code they do not make a place
 PLAIN_STATES = "|".join(s for s in STATES.split("|") if s not in {"MD", "PA", "MA", "OR", "IN", "ME", "DE", "AL", "LA", "ID", "AS", "MS"})
 STATE_NAMES = (
-    "Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware|Florida|Georgia|Hawaii|Idaho|Illinois|Indiana|Iowa|Kansas|Kentucky|Louisiana"
-    "|Maine|Maryland|Massachusetts|Michigan|Minnesota|Mississippi|Missouri|Montana|Nebraska|Nevada|New Hampshire|New Jersey|New Mexico|New York"
-    "|North Carolina|North Dakota|Ohio|Oklahoma|Oregon|Pennsylvania|Rhode Island|South Carolina|South Dakota|Tennessee|Texas|Utah|Vermont|Virginia"
+    "Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware"
+    "|Florida|Georgia|Hawaii|Idaho|Illinois|Indiana|Iowa|Kansas|Kentucky|Louisiana"
+    "|Maine|Maryland|Massachusetts|Michigan|Minnesota|Mississippi|Missouri|Montana"
+    "|Nebraska|Nevada|New Hampshire|New Jersey|New Mexico|New York"
+    "|North Carolina|North Dakota|Ohio|Oklahoma|Oregon|Pennsylvania|Rhode Island"
+    "|South Carolina|South Dakota|Tennessee|Texas|Utah|Vermont|Virginia"
     "|Washington|West Virginia|Wisconsin|Wyoming"
 )
 WORD = r"(?:St\.[ \t]+|Mt\.[ \t]+|Ft\.[ \t]+)?[A-ZÀ-ÖØ-Þ][\w'’-]*"
 STREET = (
-    r"(?:Street|St|Avenue|Ave|Av|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Circle|Cir|Place|Pl|Square|Sq|Terrace|Ter|Trail|Trl|Way|Parkway|Pkwy"
+    r"(?:Street|St|Avenue|Ave|Av|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court"
+    r"|Ct|Circle|Cir|Place|Pl|Square|Sq|Terrace|Ter|Trail|Trl|Way|Parkway|Pkwy"
     r"|Highway|Hwy|Turnpike|Tpke|Pike|Alley|Plaza|Loop|Row|Crescent|Close|Mews|Expressway|Route|Rte)"
 )
 UNIT = r"(?:\s*,?\s*(?:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Floor|Fl|Bldg|Building|#)\b\.?\s*#?\s?\w{1,6}|\s*,?\s*#\s?\w{1,5})"
 FACILITY = (
-    r"(?:Hospitals?|Medical Cent(?:er|re)|Health Cent(?:er|re)|Clinics?|Nursing Home|Health System|Healthcare|Health Care|Hospice|Rehabilitation Cent(?:er|re)"
-    r"|Rehab|Infirmary|Pharmacy|Surgery Cent(?:er|re)|Cancer Cent(?:er|re)|Heart Institute|Medical Group|Family Practice|Sanatorium|VA|VAMC"
+    r"(?:Hospitals?|Medical Cent(?:er|re)|Health Cent(?:er|re)|Clinics?|Nursing Home"
+    r"|Health System|Healthcare|Health Care|Hospice|Rehabilitation Cent(?:er"
+    r"|re)"
+    r"|Rehab|Infirmary|Pharmacy|Surgery Cent(?:er|re)|Cancer Cent(?:er|re)|Heart Institute"
+    r"|Medical Group|Family Practice|Sanatorium|VA|VAMC"
     r"|Assisted Living|Senior Living|Manor|Elementary School|High School|Middle School|University|College|Memorial)"
 )
-# words that make a kind of place, not a name of one
-GENERIC = frozenset(
-    """the our this that local outside another your their his her a an emergency urgent primary care pain wound outpatient inpatient community general
-    regional skilled nursing home health diabetes cardiology cardiac oncology surgery surgical orthopedic orthopaedic pediatric pediatrics neurology dental
-    eye ear sleep memory allergy asthma heart stroke cancer anticoagulation coumadin warfarin infusion dialysis hemodialysis walk-in free mental behavioral psychiatric physical
-    rehabilitation rehab acute critical intensive specialty family internal medicine women's women's men's children's travel flu vaccine fertility
-    transplant burn trauma weight foot ankle spine hand joint pulmonary renal kidney liver gi gyn ob hiv std tb medical clinic hospital retail mail order
-    veterans state county teaching university psychiatry dermatology urology hematology rheumatology endocrine endocrinology gastroenterology previous
-    prior same in at to from of and for with he she they patient""".split()
-)
+GENERIC = words("kinds_of_place.txt")
 
 
 def _named(match: re.Match[str]) -> bool:
@@ -51,15 +50,41 @@ class Places(Patterns):
 
     name = "places"
     rules = (
-        rule("LOCATION", rf"(?<![\w.])\d{{1,6}}[A-Za-z]?(?:\s+(?:[NSEW]|NE|NW|SE|SW)\b\.?)?(?:[ \t]+(?:{WORD}|\d{{1,3}}(?:st|nd|rd|th)|of|de|la|del)){{1,4}}?[ \t]+{STREET}\b\.?(?!\s*[A-Z]?[a-z]+\s+(?:Score|Scale))(?:\s+(?:[NSEW]|NE|NW|SE|SW)\b\.?)?{UNIT}?"),
+        rule(
+            "LOCATION",
+            r"(?<![\w.])\d{1,6}[A-Za-z]?(?:\s+(?:[NSEW]|NE|NW|SE|SW)\b\.?)?(?:[ \t]+"
+            rf"(?:{WORD}|\d{{1,3}}(?:st|nd|rd|th)|of|de|la|del)){{1,4}}?[ \t]+{STREET}\b\.?"
+            rf"(?!\s*[A-Z]?[a-z]+\s+(?:Score|Scale))(?:\s+(?:[NSEW]|NE|NW|SE|SW)\b\.?)?{UNIT}?",
+        ),
         rule("LOCATION", r"\b(?:P\.?\s?O\.?\s?Box|Post Office Box|POB)\s*#?\s?\d{1,6}\b", flags=re.I, score=1.0),
-        rule("LOCATION", r"\b(?:PSC|CMR|Unit)\s?\d{1,5},?\s+Box\s+\d{1,5}\s*,?\s*(?:[AFD]PO,?\s+(?:AA|AE|AP)(?:\s+\d{5}(?:-\d{4})?)?)?", score=1.0),
+        rule(
+            "LOCATION",
+            r"\b(?:PSC|CMR|Unit)\s?\d{1,5},?\s+Box\s+\d{1,5}\s*,?\s*(?:[AFD]PO,?\s+(?:AA"
+            r"|AE|AP)(?:\s+\d{5}(?:-\d{4})?)?)?",
+            score=1.0,
+        ),
         rule("LOCATION", r"\b(?:Apt|Apartment|Suite|Ste)\b\.?\s*#?\s?(?=\w{0,3}\d)\w{1,6}\b"),
         rule("LOCATION", rf"\b(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}}),?\s+(?:{STATES})\.?\s+(?=\d{{5}}\b)"),
-        rule("LOCATION", rf"\b(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}}),\s?(?:(?:{PLAIN_STATES})\b(?!\s*(?:\d{{1,3}}\b|[a-z]+\s*[:=]))|(?:{STATE_NAMES})\b)"),
+        rule(
+            "LOCATION",
+            rf"\b(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}}),\s?(?:(?:{PLAIN_STATES})\b(?!\s*"
+            rf"(?:\d{{1,3}}\b|[a-z]+\s*[:=]))|(?:{STATE_NAMES})\b)",
+        ),
         rule("ZIP", rf"\b(?:{STATES})\.?,?\s+(?P<v>\d{{5}}(?:-\d{{4}})?)\b(?![-/])"),
         rule("ZIP", rf"\b(?:{STATE_NAMES}),?\s+(?P<v>\d{{5}}(?:-\d{{4}})?)\b(?![-/])"),
-        rule("ZIP", r"\b(?:zip|postal|post)[\s_]*(?:code)?\b\s*(?:is|was)?\s*[:=#]?\s*(?P<v>(?=[A-Z]{0,2}\d)[A-Z0-9]{2,5}(?:[ -][A-Z0-9]{2,4})?)\b", flags=re.I),
+        rule(
+            "ZIP",
+            r"\b(?:zip|postal|post)[\s_]*(?:code)?\b\s*(?:is|was)?\s*[:=#]?\s*(?P<v>"
+            r"(?=[A-Z]{0,2}\d)[A-Z0-9]{2,5}(?:[ -][A-Z0-9]{2,4})?)\b",
+            flags=re.I,
+        ),
         rule("ORGANIZATION", rf"\b(?P<n>{WORD}(?:[ \t]+(?:{WORD}|of|and|&|the)){{0,4}}?)[ \t]+{FACILITY}\b", check=_named),
-        rule("LOCATION", rf"\b(?:(?:live[sd]?|living|resid(?:es|ed|ing)|grew up|raised|born|work(?:s|ed|ing))\s+in|resident of|native of|originally from|moved (?:here )?(?:from|to)|(?:he|she|patient|they|I|I'?m) (?:is|are|was|am)?\s?(?:originally )?from|travel(?:l?ed|s|ing)? (?:to|from)|(?:flew|drove|trip|vacation(?:ing|ed)?) (?:to|from|in))\s+(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}})(?=[\s,.;!?]|$)"),
-    )  # fmt: skip
+        rule(
+            "LOCATION",
+            r"\b(?:(?:live[sd]?|living|resid(?:es|ed|ing)|grew up|raised|born|work(?:s"
+            r"|ed|ing))\s+in|resident of|native of|originally from|moved (?:here )?(?:from"
+            r"|to)|(?:he|she|patient|they|I|I'?m) (?:is|are|was|am)?\s?(?:originally )?from"
+            r"|travel(?:l?ed|s|ing)? (?:to|from)|(?:flew|drove|trip|vacation(?:ing|ed)?) "
+            rf"(?:to|from|in))\s+(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}})(?=[\s,.;!?]|$)",
+        ),
+    )

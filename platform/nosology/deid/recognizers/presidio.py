@@ -15,11 +15,25 @@ from nosology.records import Span
 
 # Presidio's entity -> Safe Harbor class
 CLASSES = {
-    "US_SSN": "SSN", "US_ITIN": "ID", "US_MBI": "BENEFICIARY", "US_NPI": "LICENSE", "MEDICAL_LICENSE": "LICENSE", "US_DRIVER_LICENSE": "LICENSE",
-    "US_PASSPORT": "LICENSE", "US_BANK_NUMBER": "ACCOUNT", "ABA_ROUTING_NUMBER": "ACCOUNT", "US_HEALTH_INSURANCE_MEMBER_ID": "BENEFICIARY",
-    "US_PRIOR_AUTHORIZATION_NUMBER": "ACCOUNT", "US_CLAIM_NUMBER": "ACCOUNT", "US_PRESCRIPTION_NUMBER": "ACCOUNT", "US_REFERRAL_NUMBER": "ACCOUNT",
-    "US_PROVIDER_TAX_ID": "LICENSE", "CREDIT_CARD": "ACCOUNT", "CRYPTO": "ACCOUNT", "PHONE_NUMBER": "PHONE",
-}  # fmt: skip
+    "US_SSN": "SSN",
+    "US_ITIN": "ID",
+    "US_MBI": "BENEFICIARY",
+    "US_NPI": "LICENSE",
+    "MEDICAL_LICENSE": "LICENSE",
+    "US_DRIVER_LICENSE": "LICENSE",
+    "US_PASSPORT": "LICENSE",
+    "US_BANK_NUMBER": "ACCOUNT",
+    "ABA_ROUTING_NUMBER": "ACCOUNT",
+    "US_HEALTH_INSURANCE_MEMBER_ID": "BENEFICIARY",
+    "US_PRIOR_AUTHORIZATION_NUMBER": "ACCOUNT",
+    "US_CLAIM_NUMBER": "ACCOUNT",
+    "US_PRESCRIPTION_NUMBER": "ACCOUNT",
+    "US_REFERRAL_NUMBER": "ACCOUNT",
+    "US_PROVIDER_TAX_ID": "LICENSE",
+    "CREDIT_CARD": "ACCOUNT",
+    "CRYPTO": "ACCOUNT",
+    "PHONE_NUMBER": "PHONE",
+}
 THRESHOLD = 0.4
 
 
@@ -35,12 +49,25 @@ class Presidio:
         from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
 
         recognizers = [
-            theirs.UsSsnRecognizer(), theirs.UsItinRecognizer(), theirs.UsMbiRecognizer(), theirs.UsNpiRecognizer(), theirs.MedicalLicenseRecognizer(),
-            theirs.UsLicenseRecognizer(), theirs.UsPassportRecognizer(), theirs.UsBankRecognizer(), theirs.AbaRoutingRecognizer(),
-            theirs.UsHealthInsuranceMemberIdRecognizer(), theirs.UsPriorAuthorizationNumberRecognizer(), theirs.UsClaimNumberRecognizer(),
-            theirs.UsPrescriptionNumberRecognizer(), theirs.UsReferralNumberRecognizer(), theirs.UsProviderTaxIdRecognizer(),
-            theirs.CreditCardRecognizer(), theirs.CryptoRecognizer(), theirs.PhoneRecognizer(supported_regions=("US",)),
-        ]  # fmt: skip
+            theirs.UsSsnRecognizer(),
+            theirs.UsItinRecognizer(),
+            theirs.UsMbiRecognizer(),
+            theirs.UsNpiRecognizer(),
+            theirs.MedicalLicenseRecognizer(),
+            theirs.UsLicenseRecognizer(),
+            theirs.UsPassportRecognizer(),
+            theirs.UsBankRecognizer(),
+            theirs.AbaRoutingRecognizer(),
+            theirs.UsHealthInsuranceMemberIdRecognizer(),
+            theirs.UsPriorAuthorizationNumberRecognizer(),
+            theirs.UsClaimNumberRecognizer(),
+            theirs.UsPrescriptionNumberRecognizer(),
+            theirs.UsReferralNumberRecognizer(),
+            theirs.UsProviderTaxIdRecognizer(),
+            theirs.CreditCardRecognizer(),
+            theirs.CryptoRecognizer(),
+            theirs.PhoneRecognizer(supported_regions=("US",)),
+        ]
         registry = RecognizerRegistry(recognizers=recognizers, supported_languages=["en"])
         self._engine = AnalyzerEngine(
             registry=registry,
@@ -54,7 +81,9 @@ class Presidio:
         """Spans of at least the threshold, bounded by characters that are no letter or digit."""
         for found in self._engine.analyze(text=text, language="en"):
             start, end = found.start, found.end
-            inside_word = (start and text[start - 1].isalnum() and text[start].isalnum()) or (end < len(text) and text[end - 1].isalnum() and text[end].isalnum())
+            inside_word = (start and text[start - 1].isalnum() and text[start].isalnum()) or (
+                end < len(text) and text[end - 1].isalnum() and text[end].isalnum()
+            )
             if not inside_word and any(c.isdigit() for c in text[start:end]):
                 yield Span(start=start, end=end, label=CLASSES[found.entity_type], score=float(found.score), source=self.name)
 
@@ -64,7 +93,7 @@ def _blank() -> Any:
     import spacy
     from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 
-    class Blank(NlpEngine):  # type: ignore[misc]
+    class Blank(NlpEngine):
         def __init__(self) -> None:
             self._nlp = spacy.blank("en")
             self._nlp.max_length = 1 << 28
@@ -80,10 +109,17 @@ def _blank() -> Any:
             for word in words:
                 word.lemma_ = word.lower_
             return NlpArtifacts(
-                entities=[], tokens=words, tokens_indices=[w.idx for w in words], lemmas=[w.lemma_ for w in words], nlp_engine=self, language=language
+                entities=[],
+                tokens=words,
+                tokens_indices=[w.idx for w in words],
+                lemmas=[w.lemma_ for w in words],
+                nlp_engine=self,
+                language=language,
             )
 
-        def process_batch(self, texts: Any, language: str, **options: Any) -> Iterator[tuple[str, Any]]:
+        def process_batch(
+            self, texts: Any, language: str, batch_size: int = 1, n_process: int = 1, **options: Any
+        ) -> Iterator[tuple[str, Any]]:
             for text in texts:
                 yield text, self.process_text(text, language)
 

@@ -1,0 +1,163 @@
+"""De-identification as a stage of the batch: documents, users' own rows with a text column, and every structured table."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nosology.config import Config, DeidConfig, InputConfig
+from nosology.deid.rewrite import rewrite
+from nosology.deid.secret import Secret, load_secret
+from nosology.deid.structured import clean, patient_of
+from nosology.errors import RecordError
+from nosology.records import CLEAN_TABLES, DeidAudit, Span, arrow_schema, to_dict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from nosology.deid.detect import Detector
+
+MAX_DOCUMENT_BYTES = 4 << 20
+
+
+class Deidentify:
+    """A `Stage`. Picklable before `open`; the key travels inside it, so that every worker has the same one, and never shows.
+
+    Args:
+        config: `deid` section.
+        columns: `input` section: where a user's rows hold text and id.
+        max_document_bytes: a longer note (UTF-8) is dead-lettered.
+    """
+
+    verb = "deidentify"
+
+    def __init__(self, config: DeidConfig, columns: InputConfig | None = None, max_document_bytes: int = MAX_DOCUMENT_BYTES) -> None:
+        self._config = config
+        self._columns = columns or Config().input
+        self._max_document_bytes = max_document_bytes
+        self._secret: Secret = load_secret(config)
+        self._detector: Detector | None = None
+
+    def fingerprint(self) -> dict[str, str]:
+        """What decides the output beside the configuration: which key (not the key itself) and which tagger."""
+        from nosology.deid.ner import digest
+
+        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(self._config.ner)}
+
+    def schemas(self) -> dict[str, pa.Schema]:
+        """The Clean tables, `audit`, and `spans` (for users' rows: id as JSON, spans into the input text)."""
+        import pyarrow as pa
+
+        audit = arrow_schema(DeidAudit)
+        key = [audit.field(name) for name in ("source_digest", "source_row", "source_format")]
+        spans = pa.schema([*key, pa.field("id", pa.string()), audit.field("spans")])
+        return {**{name: arrow_schema(record) for name, record in CLEAN_TABLES.items()}, "audit": audit, "spans": spans}
+
+    def open(self) -> None:
+        """Load the recognizers and the tagger."""
+        from nosology.deid.detect import Detector
+
+        self._detector = Detector(self._config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_detector": None}
+
+    def process(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """Rows of one input table, cleaned.
+
+        Raises:
+            RecordError: the first row that cannot be processed: `missing_field`, `wrong_type`, `too_long`, `unknown_table`.
+        """
+        out: dict[str, list[dict[str, Any]]] = {}
+        notes: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []  # document row, row as it came
+        for row in rows:
+            table = row["_table"]
+            if table == "documents":
+                notes.append((self._checked(row, "text"), row))
+            elif table == "rows":
+                notes.append((self._as_document(row), row))
+            else:
+                out.setdefault(table, []).append(clean(table, row, self._config, self._secret))
+        if notes:
+            self._clean_notes(notes, out)
+        return out
+
+    def _checked(self, row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+        """The row, when its text is one that can be read."""
+        if column not in row or row[column] is None:
+            raise RecordError("missing_field", column, "a text")
+        if not isinstance(row[column], str):
+            raise RecordError("wrong_type", column, f"a text; found {type(row[column]).__name__}")
+        if len(row[column]) > self._max_document_bytes or len(row[column].encode(errors="replace")) > self._max_document_bytes:
+            raise RecordError("too_long", column, f"at most {self._max_document_bytes} bytes")
+        return row
+
+    def _as_document(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A user's row as a row of documents; columns that the table knows are taken, others are dropped."""
+        text = self._checked(row, self._columns.text_column)[self._columns.text_column]
+        if self._columns.id_column not in row:
+            raise RecordError("missing_field", self._columns.id_column, "an id")
+        document: dict[str, Any] = {name: row[name] for name in ("source_digest", "source_row", "source_format")}
+        document |= {"document_id": str(row[self._columns.id_column]), "text": text}
+        document |= {name: str(row[name]) for name in ("patient_id", "encounter_id", "claim_id") if row.get(name) is not None}
+        sex = str(row.get("sex") or "").lower()
+        document["sex"] = sex if sex in ("female", "male", "other", "unknown") else None
+        document["age"] = _number(row.get("age"))
+        document["date"] = _day(row.get("date_of_service"))
+        return document
+
+    def _clean_notes(self, notes: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], out: dict[str, list[dict[str, Any]]]) -> None:
+        if self._detector is None:
+            self.open()
+        assert self._detector is not None
+        found = self._detector.find([note["text"] for note, _ in notes], [_names(note) for note, _ in notes])
+        for (note, row), spans in zip(notes, found, strict=True):
+            done = rewrite(note["text"], spans, self._config, self._secret, patient=patient_of(note), reference=note.get("date"))
+            cleaned = clean("documents", note, self._config, self._secret, text=done.text)
+            out.setdefault("documents", []).append(cleaned)
+            key = {name: note[name] for name in ("source_digest", "source_row", "source_format")}
+            plain = [to_dict(span) for span in spans]
+            audit = {
+                "document_id": cleaned["document_id"],
+                "num_characters": len(note["text"]),
+                "spans": plain,
+                "policy": self._config.policy,
+            }
+            out.setdefault("audit", []).append({**key, **audit})
+            if row["_table"] == "rows":
+                out.setdefault("spans", []).append({**key, "id": json.dumps(row[self._columns.id_column], default=str), "spans": plain})
+
+
+def _names(note: Mapping[str, Any]) -> list[str]:
+    """Names that the record's own fields hold."""
+    return [str(name) for name in note.get("authors") or ()]
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _day(value: Any) -> datetime.date | None:
+    if isinstance(value, datetime.datetime):
+        return value.date()
+    if isinstance(value, datetime.date):
+        return value
+    try:
+        return datetime.date.fromisoformat(value[:10]) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def span_line(row_id: Any, spans: Sequence[Span | Mapping[str, Any]]) -> str:
+    """A line of `--spans`: {"id", "spans": [{"start", "end", "label"}]}."""
+    plain = [to_dict(span) if isinstance(span, Span) else span for span in spans]
+    return json.dumps(
+        {"id": row_id, "spans": [{name: span[name] for name in ("start", "end", "label")} for span in plain]},
+        ensure_ascii=False,
+        default=str,
+    )
