@@ -1,0 +1,89 @@
+"""Reading from bytes, and the places of the samples."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from nosology import readers
+from nosology.config import IngestConfig, InputConfig
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Read:
+    """What came out of one file."""
+
+    format: str
+    counts: readers.Counts
+    items: list[Any]
+
+    def of(self, name: str) -> list[Any]:
+        return [item for item in self.items if type(item).__name__ == name]
+
+    def one(self, name: str) -> Any:
+        (found,) = self.of(name)
+        return found
+
+    @property
+    def reasons(self) -> list[tuple[str, str | None]]:
+        return [(item.reason, item.field) for item in self.of("DeadLetter")]
+
+
+def _read(data: bytes, name: str = "file", max_document_bytes: int = 4 << 20, **columns: str) -> Read:
+    source = readers.SourceFile(f"/x/{name}", name, hashlib.sha256(data).hexdigest(), len(data))
+    config, mapped = IngestConfig(max_document_bytes=max_document_bytes), InputConfig(**columns)
+    reading = readers.read_file(source, io.BytesIO(data), config, mapped)
+    items = list(reading)
+    numbers = [item.source_row for item in items if not isinstance(item, readers.Skipped)]
+    assert numbers == sorted(set(numbers)), "the key is unique and in order"
+    assert reading.counts.dead == sum(type(item).__name__ == "DeadLetter" for item in items)
+    assert {item.reason for item in items if type(item).__name__ == "DeadLetter"} <= readers.REASONS.keys()
+    return Read(reading.format, reading.counts, items)
+
+
+@pytest.fixture(scope="session")
+def read() -> Callable[..., Read]:
+    return _read
+
+
+@pytest.fixture(scope="session")
+def probe() -> Callable[..., str]:
+    def one(data: bytes, name: str = "file", **columns: str) -> str:
+        source = readers.SourceFile(f"/x/{name}", name, hashlib.sha256(data).hexdigest(), len(data))
+        return readers.probe(source, io.BytesIO(data), IngestConfig(), InputConfig(**columns))
+
+    return one
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda data: data,
+    "gzip": gzip.compress,
+    "gzip of two members, padded": lambda data: gzip.compress(data[:50]) + gzip.compress(data[50:]) + b"\0" * 512,
+    "zstd": zstandard.compress,
+    "zstd of two frames": lambda data: zstandard.compress(data[:50]) + zstandard.compress(data[50:]),
+}
+
+
+@pytest.fixture(params=COMPRESSIONS)
+def compress(request: pytest.FixtureRequest) -> Callable[[bytes], bytes]:
+    return COMPRESSIONS[request.param]
+
+
+@pytest.fixture(scope="session")
+def archive() -> Path:
+    return ROOT / "examples" / "archive"
+
+
+@pytest.fixture(scope="session")
+def excerpts() -> Path:
+    return ROOT / "tests" / "data"
