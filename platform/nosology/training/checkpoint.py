@@ -169,8 +169,6 @@ def save_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], fol
     if hasattr(module, "save_pretrained"):
         model = cast("Any", module)
         model.save_pretrained(str(folder), state_dict=tensors, max_shard_size="1TB")
-        if getattr(model.config, "tie_word_embeddings", False):  # written once, under one of their names
-            tensors = {name: tensor for name, tensor in tensors.items() if name not in set(model._tied_weights_keys or ())}
     else:
         save_file(tensors, str(folder / "model.safetensors"))
     verify_tensors(folder / "model.safetensors", {name: tuple(tensor.shape) for name, tensor in tensors.items()})

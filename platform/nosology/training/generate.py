@@ -6,7 +6,7 @@ Shapes: B blocks, T tokens a block.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nosology import storage
 from nosology.errors import ConfigError, InputError
@@ -58,10 +58,11 @@ class Generate:
     def build(self, config: TrainConfig, model: ModelConfig) -> torch.nn.Module:
         import torch
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
         if not model.base:
             raise ConfigError("model.base: training needs the directory of a generator")
-        storage.local_path(model.base)
+        cast("Any", logging).disable_progress_bar()
         # sdpa takes our mask; kernels that cannot mask a block-diagonal (flash without varlen) are not offered
         dtype = torch.bfloat16 if config.precision == "bf16" and config.use_gpu else torch.float32
         base = AutoModelForCausalLM.from_pretrained(model.base, dtype=dtype, attn_implementation="sdpa", local_files_only=True)

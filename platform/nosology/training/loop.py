@@ -111,7 +111,8 @@ def train(
     learning, parameters = count(group.bare)
     return {
         "steps": total, "start_step": start, "first_loss": losses.get(start), "last_loss": losses.get(total - 1), "rows": len(rows),
-        "tokens": int(tokens), "tokens_per_second": round(tokens / seconds, 1) if tokens else 0.0, "workers": group.world_size,
+        "tokens": int(tokens), "tokens_per_second": round(tokens / seconds, 1) if tokens else 0.0,
+        "workers": group.world_size, "rank": group.rank,
         "parameters_learning": learning, "parameters": parameters, "checkpoint": str(last.folder),
         "metrics": metrics, "seconds": round(time.monotonic() - started, 2),
     }  # fmt: skip

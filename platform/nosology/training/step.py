@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from nosology.errors import ModelError
 from nosology.training import checkpoint, zero
@@ -67,6 +67,12 @@ def _learning(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
+def _buffers(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What the module keeps beside its parameters, such as the mean of a normalisation."""
+    named = dict(module.named_parameters(remove_duplicate=False))
+    return {name: tensor.detach().cpu() for name, tensor in module.state_dict().items() if name not in named}
+
+
 class LocalStepper:
     """One process without DeepSpeed: tests, small heads, scripts."""
 
@@ -113,8 +119,10 @@ class LocalStepper:
 
     def save(self, folder: Path, step: int) -> None:
         learning = _learning(self.bare)
-        names = learning if self._config.method == "lora" else self.bare.state_dict()
-        checkpoint.save_weights(self.bare, {name: tensor.detach().cpu() for name, tensor in names.items()}, folder)
+        lora = self._config.method == "lora"
+        named = learning if lora else dict(self.bare.named_parameters())
+        weights = {name: tensor.detach().cpu() for name, tensor in named.items()}
+        checkpoint.save_weights(self.bare, weights if lora else weights | _buffers(self.bare), folder)
         tensors: dict[str, torch.Tensor] = {}
         count = 0
         for name, parameter in learning.items():
@@ -157,11 +165,14 @@ class DeepSpeedStepper:
         self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self._config = config
         settings = zero.deepspeed_config(config, self.world_size)
+        if not config.use_gpu:  # it would be compiled at the first use, a minute on two cores; gloo does without
+            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend="nccl" if config.use_gpu else "gloo", auto_mpi_discovery=False, verbose=False)
         if config.zero == 3:
             from transformers import integrations
 
-            self._sharded_load: Any = integrations.HfDeepSpeedConfig(settings)  # while it lives, from_pretrained creates parameters sharded
+            # while this object lives, from_pretrained creates parameters sharded
+            self._sharded_load = cast("Any", integrations).HfDeepSpeedConfig(settings)
         self.bare = build()
         parameters = list(_learning(self.bare).values())
         self.module, self._optimizer, _, _ = deepspeed.initialize(model=self.bare, model_parameters=parameters, config=settings)
@@ -216,15 +227,14 @@ class DeepSpeedStepper:
         import deepspeed
 
         state: dict[str, torch.Tensor] = {}
-        named = dict(self.bare.named_parameters(remove_duplicate=False))
-        for name, parameter in named.items():
+        for name, parameter in self.bare.named_parameters():
             if learning_only and not parameter.requires_grad:
                 continue
             with deepspeed.zero.GatheredParameters([parameter]):
                 if self.rank == 0:
                     state[name] = parameter.detach().cpu().clone()
         if not learning_only and self.rank == 0:
-            state |= {name: tensor.cpu() for name, tensor in self.bare.state_dict().items() if name not in named}
+            state |= _buffers(self.bare)
         return state
 
     def save(self, folder: Path, step: int) -> None:
@@ -263,18 +273,16 @@ class DeepSpeedStepper:
 
         _check_names(self.bare, tensors)
         optimizer = self._torch_optimizer()
-        linked = getattr(self._optimizer, "_lazy_init_hp_params_optimizer_state", None)
-        if linked or not hasattr(self._optimizer, "optimizer"):
-            # stages 0-2 make the moments at the first step; make them now, so that there is a place to put ours
-            for group in optimizer.param_groups:
-                for flat in group["params"]:
-                    zeros = {key: torch.zeros_like(flat) for key in MOMENTS}
-                    optimizer.state[flat] = {"step": torch.tensor(float(adam_step)), **zeros}
-            if linked:
-                linked()
-        for held in optimizer.state.values():
-            if "step" in held:
-                held["step"] = torch.tensor(float(adam_step)) if torch.is_tensor(held["step"]) else adam_step
+        # the moments are made at the first step; make them now, so that there is a place to put ours. Stage 3 keeps its flat
+        # parameters apart, because the optimizer sees one at a time
+        apart = getattr(self._optimizer, "fp32_partitioned_groups_flat", None)
+        for flat in apart or [parameter for group in optimizer.param_groups for parameter in group["params"]]:
+            held = optimizer.state[flat]
+            count = torch.tensor(float(adam_step)) if torch.is_tensor(held.get("step", torch.tensor(0.0))) else adam_step
+            optimizer.state[flat] = {"step": count, **{key: torch.zeros_like(flat) for key in MOMENTS}}
+        link = getattr(self._optimizer, "_lazy_init_hp_params_optimizer_state", None)
+        if link:  # stages 1 and 2 find the shards of a parameter's moments through these links
+            link()
         for name, parameter in _learning(self.bare).items():
             values = {key: tensors[f"{name}|{key}"].to(self.device) for key in ("value", *MOMENTS)}
             with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):

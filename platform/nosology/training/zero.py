@@ -25,8 +25,10 @@ def deepspeed_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
     Off the GPU the optimizer is torch's own (`torch_adam`), which spares the compilation of DeepSpeed's CPU Adam (30-75 s).
     """
     check(config)
-    zero: dict[str, Any] = {"stage": config.zero}
-    if config.zero >= 1:
+    # in bf16 an fp32 copy of the weights is needed, which DeepSpeed keeps from stage 1 on: stage 0 is run as 1, with the same results
+    stage = max(config.zero, 1) if config.precision == "bf16" else config.zero
+    zero: dict[str, Any] = {"stage": stage}
+    if stage >= 1:
         zero |= {"overlap_comm": config.use_gpu, "contiguous_gradients": config.zero >= 2, "reduce_bucket_size": 50_000_000}
     if config.zero == 3:
         # small parameters stay whole: gathering a LoRA factor or a norm costs more than it saves

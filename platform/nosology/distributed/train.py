@@ -1,0 +1,125 @@
+"""Training on a Ray cluster: Ray Train's TorchTrainer, one DeepSpeed process a worker, gloo or NCCL between them.
+
+A worker that dies is replaced and the group continues from the newest good checkpoint (`train.max_failures` times). The checkpoints
+are this product's own (`training/checkpoint.py`), because Ray's hold whatever the function wrote, whole or not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from nosology import runs, storage
+from nosology.config import ClusterConfig, ModelConfig, TrainConfig
+from nosology.distributed.session import session
+from nosology.errors import ConfigError, ModelError, NosologyError
+from nosology.training import objective, zero
+
+_REPORT, _FAULT = "train.json", "fault.json"
+
+
+def train(config: TrainConfig, model: ModelConfig, cluster: ClusterConfig, data: str, out: str) -> dict[str, Any]:
+    """Fine-tune, or continue a fine-tuning, in a folder.
+
+    Args:
+        config: objective, method, ZeRO stage, workers.
+        model: where the base lies; on a cluster, a path that every node sees.
+        cluster: the cluster to join or to start; the session is the running one when there is one.
+        data: what the objective reads, for `generate` a folder of packed blocks.
+        out: folder that every node sees. Gets checkpoints/, metrics.jsonl, tensorboard/ and train.json.
+
+    Returns:
+        The report of `training.loop.train`: steps, first_loss, last_loss, tokens_per_second, checkpoint, seconds, metrics.
+
+    Raises:
+        ConfigError: a combination that cannot work, or more workers than the cluster has cores or GPUs.
+        InputError, ModelError: as the loop raises them.
+    """
+    zero.check(config)
+    objective(config.objective)
+    folder = storage.local_path(out).absolute()
+    storage.make_folder(str(folder))
+    for name in (_REPORT, _FAULT):
+        storage.remove(str(folder / name))
+    plan = {
+        "config": config.model_dump(), "model": model.model_dump(), "data": os.path.abspath(data) if storage.is_local(data) else data,
+        "out": str(folder),
+    }  # fmt: skip
+    with session(cluster):
+        _fit(config, plan, folder)
+    report: dict[str, Any] = storage.read_json(str(folder / _REPORT))
+    return report
+
+
+def _fit(config: TrainConfig, plan: dict[str, Any], folder: Path) -> None:
+    import ray as untyped_ray
+    from ray.train import FailureConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.config import RunConfig
+
+    ray: Any = untyped_ray
+
+    kind = "GPU" if config.use_gpu else "CPU"
+    there = int(ray.cluster_resources().get(kind, 0))
+    if there < config.workers:
+        raise ConfigError(f"train.workers {config.workers}: the cluster has {there} {kind}s. Lower train.workers or add nodes")
+    environment = {"DS_ACCELERATOR": "cuda" if config.use_gpu else "cpu", "TOKENIZERS_PARALLELISM": "false"}
+    if ray.util.get_node_ip_address() == "127.0.0.1":
+        environment["GLOO_SOCKET_IFNAME"] = "lo"  # gloo would look up the host's name, which need not resolve
+    trainer = TorchTrainer(
+        _work, train_loop_config=plan,
+        torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
+        scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=config.use_gpu),
+        run_config=RunConfig(
+            name="train", storage_path=str(folder / "ray"), failure_config=FailureConfig(max_failures=config.max_failures),
+            worker_runtime_env={"env_vars": environment},
+        ),
+    )  # fmt: skip
+    try:
+        trainer.fit()
+    except Exception as error:
+        if (folder / _FAULT).is_file():
+            fault = storage.read_json(str(folder / _FAULT))
+            kinds = {kind.__name__: kind for kind in (ConfigError, ModelError)}
+            raise kinds.get(fault["kind"], ModelError)(fault["text"]) from None
+        cause = f"training failed ({runs.describe(error)}) after {config.max_failures} restarts"
+        raise ModelError(f"{cause}; the last good checkpoint stays and the same command continues from it") from None
+
+
+def _work(plan: dict[str, Any]) -> None:
+    """What each worker runs. No exception leaves with a text that is not ours: Ray writes it to its logs."""
+    from nosology.training.loop import train as loop
+    from nosology.training.step import DeepSpeedStepper
+
+    config, model, folder = TrainConfig(**plan["config"]), ModelConfig(**plan["model"]), Path(plan["out"])
+    fault = folder / _FAULT
+    if fault.is_file():  # Ray starts the group again after any error; one of our own would come again
+        raise ModelError("a worker of this run has refused to go on")
+    try:
+        task = objective(config.objective)
+        report = loop(task, config, model, plan["data"], folder, stepper=DeepSpeedStepper, on_step=_tensorboard(folder))
+    except NosologyError as error:
+        storage.create_if_absent(str(fault), json.dumps({"kind": type(error).__name__, "text": str(error)}).encode())
+        raise
+    except Exception as error:
+        raise RuntimeError(runs.describe(error)) from None
+    if report["rank"] == 0:
+        storage.write_json(str(folder / _REPORT), report)
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A callback that writes each step's measurements to TensorBoard; its writer is made at the first call, so on rank 0 only."""
+    writers: list[Any] = []
+
+    def write(measures: dict[str, float]) -> None:
+        if not writers:
+            from torch.utils.tensorboard import SummaryWriter
+
+            writers.append(SummaryWriter(str(folder / "tensorboard"), flush_secs=10))
+        step = int(measures["step"])
+        for name in ("value", "learning_rate", "gradient_norm", "tokens_per_second"):
+            writers[0].add_scalar("loss" if name == "value" else name, measures[name], step)
+
+    return write
