@@ -17,13 +17,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from nosology.config import Config, ServeConfig
 from nosology.distributed.ingress import Asgi, Refusal, build_app
+from nosology.distributed.llm import LlmEngine, served_ask
 from nosology.distributed.session import prepare_environment, session
 from nosology.distributed.stages import _silence
 from nosology.errors import ConfigError, NosologyError, Reason, RecordError
@@ -71,17 +72,27 @@ class Fault:
     of_service: bool = False
 
 
+def _fault(error: Exception) -> Fault:
+    if isinstance(error, RecordError):
+        return Fault(str(error), error.reason)
+    return Fault(describe(error), of_service=isinstance(error, (*UNAVAILABLE, TimeoutError, NosologyError)))
+
+
 def _answer(work: Callable[[], Any]) -> Any:
     """What `work` returns, or the `Fault` that it ended in. What a library prints while it holds a note is thrown away."""
     try:
         with _silence():
             return work()
-    except RecordError as error:
-        return Fault(str(error), error.reason)
-    except (*UNAVAILABLE, TimeoutError, NosologyError) as error:
-        return Fault(describe(error), of_service=True)
     except Exception as error:
-        return Fault(describe(error))
+        return _fault(error)
+
+
+async def _awaited(work: Awaitable[Any]) -> Any:
+    """As `_answer`, for work that only waits."""
+    try:
+        return await work
+    except Exception as error:
+        return _fault(error)
 
 
 # ---------------------------------------------------------------------------------------------------------- replicas
@@ -115,10 +126,29 @@ class GeneratorReplica:
             return cast("Completion | Fault", _answer(lambda: self._engine.chat(messages, max_tokens, temperature, choices)))
 
 
+class LlmReplica:
+    """A `Generator` that passes everything on to an LLM application of this cluster; many requests at once, for vLLM batches them."""
+
+    def __init__(self, application: str, model: str, name: str, digest: str) -> None:
+        self._engine = LlmEngine(served_ask(application, model), model)
+        self._about = {"id": name, "digest": digest}
+
+    def about(self) -> dict[str, str]:
+        return self._about
+
+    async def choose(self, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]) -> list[list[float]] | Fault:
+        return cast("list[list[float]] | Fault", await _awaited(self._engine.choose(prompts, choices)))
+
+    async def chat(
+        self, messages: Sequence[Message], max_tokens: int, temperature: float, choices: Sequence[str] | None = None
+    ) -> Completion | Fault:
+        return cast("Completion | Fault", await _awaited(self._engine.chat(messages, max_tokens, temperature, choices)))
+
+
 class ServedEngine:
     """The `Engine` protocol over the handle of a `Generator`; for threads without an event loop, as Serve runs plain methods in."""
 
-    def __init__(self, generator: DeploymentHandle, timeout_seconds: float) -> None:
+    def __init__(self, generator: DeploymentHandle[Any], timeout_seconds: float) -> None:
         self._generator, self._timeout_seconds = generator, timeout_seconds
 
     def choose(self, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]) -> list[list[float]]:
@@ -139,7 +169,7 @@ class ServedEngine:
 class CoderReplica:
     """Holds one coder; `generator` is None when the encoder heads code alone."""
 
-    def __init__(self, open_coder: OpenCoder, generator: DeploymentHandle | None, timeout_seconds: float) -> None:
+    def __init__(self, open_coder: OpenCoder, generator: DeploymentHandle[Any] | None, timeout_seconds: float) -> None:
         self._codes = open_coder(ServedEngine(generator, timeout_seconds) if generator else None)
         self._lock = threading.Lock()
 
@@ -154,7 +184,7 @@ class CoderReplica:
 class IngressReplica:
     """The HTTP application; it answers 503 until coder and generator have answered once."""
 
-    async def __init__(self, config: ServeConfig, coder: DeploymentHandle, generator: DeploymentHandle | None) -> None:
+    def __init__(self, config: ServeConfig, coder: DeploymentHandle[Any], generator: DeploymentHandle[Any] | None) -> None:
         self._config, self._coder, self._generator = config, coder, generator
         self._models: list[dict[str, Any]] = []
         self._loaded = False
@@ -219,18 +249,28 @@ def open_engine(config: Config) -> Engine:
 
 def open_coder(config: Config, engine: Engine | None) -> Codes:
     """The coder of the config, over rows as the batch has them."""
-    from nosology.coding import Coder
+    from nosology.coding.coder import Coder
+    from nosology.records import to_dict
 
-    return Coder(config.coding, config.terminology, engine).code_rows
+    coder = Coder(config.coding, config.terminology, engine, encoder=config.model.encoder)
+    return lambda rows: [to_dict(prediction) for prediction in coder.code(rows)]
 
 
-def application(config: Config, *, coder: OpenCoder | None = None, engine: OpenEngine | None = None, digest: str = "") -> serve.Application:
+def application(
+    config: Config,
+    *,
+    coder: OpenCoder | None = None,
+    engine: OpenEngine | None = None,
+    llm: Mapping[str, str] | None = None,
+    digest: str = "",
+) -> serve.Application:
     """The application graph.
 
     Args:
-        config: the tree; `model.artefact` None leaves the generator out.
+        config: the tree; without `model.artefact`, `engine` and `llm` the encoder heads code alone.
         coder: opens another coder than the config's.
         engine: opens another engine than the artefact's.
+        llm: `application` and `model` of an LLM application of Ray Serve that generates in place of an engine of ours.
         digest: of the artefact.
     """
     rules = config.serve
@@ -243,22 +283,27 @@ def application(config: Config, *, coder: OpenCoder | None = None, engine: OpenE
         # Half a core each by Ray's books, so that a batch job's actor fits beside them on two cores.
         "ray_actor_options": {"num_cpus": 0.5},
     }
+    front = options | {"num_replicas": 1, "max_ongoing_requests": 2 * rules.max_queued, "max_queued_requests": -1}
+    front["ray_actor_options"] = {"num_cpus": 0}
     generator = None
     if engine is None and config.model.artefact:
         engine = functools.partial(open_engine, config)
-    if engine:
-        generator = serve.deployment(GeneratorReplica, name="Generator", **options).bind(engine, rules.model_name, digest)
-    codes = serve.deployment(CoderReplica, name="Coder", **options).bind(
+    if llm:
+        generator = serve.deployment(name="Generator", **front)(LlmReplica).bind(llm["application"], llm["model"], rules.model_name, digest)
+    elif engine:
+        generator = serve.deployment(name="Generator", **options)(GeneratorReplica).bind(engine, rules.model_name, digest)
+    codes = serve.deployment(name="Coder", **options)(CoderReplica).bind(
         coder or functools.partial(open_coder, config), generator, rules.request_timeout_seconds
     )
-    front = options | {"num_replicas": 1, "max_ongoing_requests": 2 * rules.max_queued, "max_queued_requests": -1}
-    front["ray_actor_options"] = {"num_cpus": 0}
-    return serve.deployment(serve.ingress()(IngressReplica), name="Ingress", **front).bind(rules, codes, generator)
+    return serve.deployment(name="Ingress", **front)(serve.ingress()(IngressReplica)).bind(rules, codes, generator)
 
 
 def build(arguments: Mapping[str, Any]) -> serve.Application:
-    """The application for `serve run` and `serve deploy`; `arguments` holds the tree under `config`."""
-    return application(Config.model_validate(arguments.get("config", {})))
+    """The application for `serve run` and `serve deploy`; `arguments` holds the tree under `config` and, on GPUs, `llm`."""
+    unknown = set(arguments) - {"config", "llm"}
+    if unknown:
+        raise ConfigError("args: known here are config and llm")
+    return application(Config.model_validate(arguments.get("config", {})), llm=arguments.get("llm"))
 
 
 def start(config: Config, app: serve.Application | None = None, *, http: bool = True) -> str:
@@ -289,7 +334,9 @@ def start(config: Config, app: serve.Application | None = None, *, http: bool = 
     try:
         serve.run(app or application(config), name=APPLICATION, route_prefix="/" if http else None, logging_config=LOGGING)
     except RuntimeError:
-        raise NosologyError(_failure()) from None
+        message = _failure()
+        stop()
+        raise NosologyError(message) from None
     if not http:
         return ""
     url = f"http://{f'[{rules.host}]' if ':' in rules.host else rules.host}:{rules.port}"
@@ -301,7 +348,7 @@ def stop() -> None:
     """Takes the application down after the requests that it has taken; Serve itself too when nothing else runs on it."""
     serve.delete(APPLICATION)
     if not serve.status().applications:
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -398,7 +445,7 @@ class CoderClient:
 
     def __init__(self, timeout_seconds: float = 600.0, attempts: int = 6) -> None:
         self._timeout_seconds, self._attempts = timeout_seconds, attempts
-        self._handle: DeploymentHandle | None = None
+        self._handle: DeploymentHandle[Any] | None = None
 
     def __getstate__(self) -> tuple[float, int]:
         return self._timeout_seconds, self._attempts
