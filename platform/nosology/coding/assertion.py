@@ -31,10 +31,10 @@ _BEFORE: dict[Assertion, re.Pattern[str]] = {
     ),
     "hypothetical": _cues(
         "if", "should (?:he|she|they|the|symptoms|there)", "risks? (?:of|for|include|factors?)", "at risk", "in case", "return (?:for|if)", "prevent(?:s|ion of|ing)?",
-        "potential", "complications?", "call (?:for|if)", "signs of", "such as", "chance of", "possibility of", "unless",
+        "potential", "complications?", "call (?:for|if)", "signs of", "such as", "chance of", "possibility of", "unless", "vaccinat(?:ed|ion)", "vaccine", "pandemic", "to rule",
     ),
     "family": _cues(
-        "family history of", "mother", "father", "brother", "sister", "sibling", "grand(?:mother|father|parents?)", "aunt", "uncle", "cousin",
+        "family(?! (?:physician|doctor|medicine|practice))", "mother", "father", "brother", "sister", "sibling", "grand(?:mother|father|parents?)", "aunt", "uncle", "cousin",
         "(?:his|her|their) (?:son|daughter|wife|husband|parents?)", "familial", "maternal", "paternal",
     ),
     "historical": _cues(
@@ -45,7 +45,8 @@ _BEFORE: dict[Assertion, re.Pattern[str]] = {
 _AFTER: dict[Assertion, re.Pattern[str]] = {
     "negated": _cues("(?:was|were|is|are) (?:negative|absent|ruled out|normal|not)", "negative", "denied", "unlikely", "ruled out", "(?:has|have) not"),
     "uncertain": _cues("(?:is|are|was) (?:possible|suspected|likely|probable|a possibility)", "suspected", "cannot be excluded", "versus", "vs\\.?"),
-    "historical": _cues("(?:years?|months) ago", "(?:has|have) (?:since )?resolved", "(?:is|was|were) resolved", "resolved", "in (?:the )?past", "in childhood",
+    "hypothetical": _cues("vaccin(?:e|es|ated|ation)", "testing", "test", "screening", "evaluation centers?", "pandemic"),
+    "historical": _cues("(?:years?|months) ago", "(?<!diagnosed )in (?:19|20)\\d\\d", "(?:has|have) (?:since )?resolved", "(?:is|was|were) resolved", "resolved", "in (?:the )?past", "in childhood",
                         "as a child"),
 }  # fmt: skip
 _TERMINATOR = re.compile(

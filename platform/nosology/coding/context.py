@@ -35,16 +35,16 @@ class Context:
 
     def side(self, start: int, end: int, phrase: str) -> str | None:
         """Side of a mention: in its words, in its sentence, or the only one that the note gives its body part."""
-        own = _sides(phrase)
+        own = sided(phrase)
         if own:
             return own
         left = max(self.text.rfind(mark, 0, start) for mark in ("\n", ". "))
         right = min((place for mark in ("\n", ". ") if (place := self.text.find(mark, end)) >= 0), default=len(self.text))
-        near = _sides(self.text[left + 1 : right])
+        near = sided(self.text[left + 1 : right])
         if near:
             return near
         found = {
-            _sides(match[0])
+            sided(match[0])
             for word, *_ in words(phrase)
             if len(word) > 2 and word not in ("pain", "fracture", "chronic", "acute", "injury", "tear", "primary")
             for match in re.finditer(rf"\b(right|left|bilateral|both)\s+(?:\w+\s+){{0,2}}{re.escape(word)}", self.text, re.IGNORECASE)
@@ -58,7 +58,8 @@ class Context:
         return bool(_SUBSEQUENT.search(self.text[max(0, start - 60) : end + 60]))
 
 
-def _sides(phrase: str) -> str | None:
+def sided(phrase: str) -> str | None:
+    """The side that words name: right, left, bilateral, or None."""
     found = {_SIDES[word.lower()] for word in re.findall(r"\b(?:right|left|bilateral|bilaterally|both)\b", phrase, re.IGNORECASE)}
     return "bilateral" if len(found) > 1 else found.pop() if found else None
 
@@ -72,12 +73,12 @@ def stem_of(title: str) -> str:
     return re.sub(r"\s+", " ", _SIDE.sub("", _SUFFIX.sub("", title).lower())).strip(" ,")
 
 
-_CONDITIONAL = frozenset(
-    word[:6]
-    for word in "with due type drug induced disease elsewhere newborn pregnancy childbirth puerperium postprocedural recurrent juvenile congenital neonatal "
-    "remission exacerbation complicated intractable bacterial viral secondary traumatic open benign malignant hemorrhage perforation obstruction "
-    "gangrene coma ketoacidosis crisis failure history family acute chronic subacute poisoning adverse underdosing cyclical menopausal pathological".split()
-)
+# Words of titles that claim a cause, a time of life or a complication: the note must say so (first six letters count).
+_CONDITIONAL = frozenset({
+    "with", "due", "type", "drug", "induce", "diseas", "elsewh", "newbor", "pregna", "childb", "puerpe", "postpr", "recurr", "juveni", "congen", "neonat",
+    "remiss", "exacer", "compli", "intrac", "bacter", "viral", "second", "trauma", "open", "benign", "malign", "hemorr", "perfor", "obstru", "gangre",
+    "coma", "ketoac", "crisis", "failur", "histor", "family", "acute", "chroni", "subacu", "poison", "advers", "underd", "cyclic", "menopa", "pathol",
+})  # fmt: skip
 
 
 def fit(title: str, code: str, phrase: str, note: Context, side: str | None, subsequent: bool) -> float:
@@ -86,7 +87,7 @@ def fit(title: str, code: str, phrase: str, note: Context, side: str | None, sub
     A detail that the note does not give counts against a code; the unspecified form is preferred then (guideline I.B.18).
     """
     lower, score = title.lower(), 0.0
-    said = _sides(lower)
+    said = sided(lower)
     if said or "unspecified" in lower and re.search(r"unspecified (?:side|\w+(?: \w+)?$)", lower):
         score += 0.1 if said is not None and said == side else -0.1 if said is not None else (0.02 if side is None else -0.06)
     suffix = _SUFFIX.search(title)
@@ -127,8 +128,8 @@ def variant(code: str, codes: CodeSet, side: str | None, subsequent: bool) -> st
         title = codes.title(other)
         if stem_of(title) != stem:
             continue
-        said, suffix, score = _sides(title), _SUFFIX.search(title), 0.0
-        score += 2.0 if said == side else 1.0 if said is None else 0.0
+        said, suffix, score = sided(title), _SUFFIX.search(title), 0.0
+        score += 2.0 if said == side else 1.5 if side == "bilateral" and said == "right" else 1.0 if said is None else 0.0
         if suffix:
             score += 1.0 if suffix[1] == ("subsequent encounter" if subsequent else "initial encounter") else 0.0
             score += 0.5 if "closed" in suffix[0] and not re.search(r"delayed|nonunion|malunion", suffix[0]) else 0.0

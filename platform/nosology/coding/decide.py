@@ -17,6 +17,7 @@ from nosology.terminology.codeset import CodeSet
 # p(code) = (1 - ENGINE_WEIGHT) * softmax(search score / TEMPERATURE) + ENGINE_WEIGHT * p(engine)
 ENGINE_WEIGHT, TEMPERATURE = 0.5, 0.05
 EVIDENCE_CHARACTERS = 200
+OPENING_CHARACTERS = 600  # the purpose of a visit stands in its first lines
 
 
 @dataclass
@@ -49,7 +50,7 @@ def codable(mention: Mention, code: str, setting: str) -> bool:
     mentions never; conditions of the past only as status or history (chapter 21, IV.J).
     """
     if mention.assertion == "present":
-        return True
+        return not (code.startswith(("Z90", "Z96", "Z98")) and mention.planned)
     if mention.assertion == "uncertain":
         return setting == "inpatient" and mention.section == "assessment"
     return mention.assertion == "historical" and code.startswith("Z")
@@ -86,17 +87,20 @@ def propose(
         rest = [other.score for i, other in enumerate(row) if i != best]
         margin = candidate.score - max(rest) if rest else candidate.score
         trail = [f"{mention.kind} in {mention.section}", candidate.source] + (["choice of the generator"] if chosen is not None else [])
-        proposal = Proposal(candidate.code, candidate.score, margin, candidate.source, [mention], [evidence(text, mention)], trail)
-        known = found.get(candidate.code)
-        if known is None:
-            found[candidate.code] = proposal
-            continue
-        better = (mention.kind == "problem", candidate.score) > (known.mentions[0].kind == "problem", known.score)
-        first, second = (proposal, known) if better else (known, proposal)
-        first.mentions += second.mentions
-        first.evidence += [span for span in second.evidence if span not in first.evidence]
-        found[candidate.code] = first
+        for code in (candidate.code, candidate.other_side):
+            if code is None:
+                continue
+            proposal = Proposal(code, candidate.score, margin, candidate.source, [mention], [evidence(text, mention)], list(trail))
+            found[code] = _joined(found[code], proposal) if code in found else proposal
     return found
+
+
+def _joined(known: Proposal, new: Proposal) -> Proposal:
+    better = (new.mentions[0].kind == "problem", new.score) > (known.mentions[0].kind == "problem", known.score)
+    first, second = (new, known) if better else (known, new)
+    first.mentions += second.mentions
+    first.evidence += [span for span in second.evidence if span not in first.evidence]
+    return first
 
 
 def evidence(text: str, mention: Mention) -> tuple[int, int]:
@@ -180,11 +184,19 @@ def diabetes_with(found: Found, text: str, codes: CodeSet) -> None:
         text,
         re.I,
     )
+    ulcer = _with(found, "L97.4", "L97.5")
     if kidney:
         _replace(found, [plain], "E11.22", "I.A.15 diabetes with chronic kidney disease")
-    if nerve:
+    if ulcer:
+        _replace(found, [plain], "E11.621", "I.A.15 diabetes with foot ulcer")
+        found["E11.621"].evidence += [span for span in ulcer[0].evidence if span not in found["E11.621"].evidence]
+    if nerve and "E11.9" in found:
         _replace(found, [plain, *nerve], "E11.42" if "polyneuropathy" in text.lower() else "E11.40", "I.A.15 diabetes with neuropathy")
-    if sugar and not re.search(r"\b(?:no|denies|without)\b[^.\n]*$", text[max(0, sugar.start() - 30) : sugar.start()], re.IGNORECASE):
+    if (
+        sugar
+        and "E11.9" in found
+        and not re.search(r"\b(?:no|denies|without)\b[^.\n]*$", text[max(0, sugar.start() - 30) : sugar.start()], re.IGNORECASE)
+    ):
         _replace(found, [plain], "E11.65", "I.C.4.a diabetes with hyperglycemia")
         found["E11.65"].evidence.append(_line(text, sugar.start(), sugar.end()))
 
@@ -208,11 +220,38 @@ def long_term_drugs(found: Found, text: str, codes: CodeSet) -> None:
         _add(found, "Z79.01", rhythm[0], blood, "I.C.21.c.3 anticoagulant")
 
 
+def heart_failure_type(found: Found, text: str, codes: CodeSet) -> None:
+    """I.C.9 and category I50: diastolic or systolic, chronic or acute, where the note says so."""
+    plain = found.get("I50.9")
+    if plain is None:
+        return
+    kind = re.search(
+        r"\bdiastolic (?:dysfunction|heart failure|chf|congestive)|\bhfpef\b|\bsystolic (?:dysfunction|heart failure|chf|congestive)|\bhfref\b",
+        text,
+        re.I,
+    )
+    if kind is None:
+        return
+    time = re.search(r"\b(acute on chronic|acute|chronic)\b[^.\n]{0,40}\b(?:heart failure|chf)", text, re.IGNORECASE)
+    last = {"acute": "1", "chronic": "2", "acute on chronic": "3"}[time[1].lower()] if time else "0"
+    stem = "I50.3" if re.match(r"diastolic|hfpef", kind[0], re.IGNORECASE) else "I50.2"
+    _replace(found, [plain], stem + last, "I50 type of heart failure")
+    found[stem + last].evidence.append(_line(text, kind.start(), kind.end()))
+
+
+def back_pain_site(found: Found, text: str, codes: CodeSet) -> None:
+    """M54.9 is not for a site that the note gives: low back pain is M54.50."""
+    plain, place = found.get("M54.9"), re.search(r"\blow(?:er)? back\b|\blumbar\b", text, re.IGNORECASE)
+    if plain and place:
+        _replace(found, [plain], "M54.50", "site of the pain")
+        found["M54.50"].evidence.append(_line(text, place.start(), place.end()))
+
+
 def ureter(found: Found, text: str, codes: CodeSet) -> None:
     """A stone that the note places in the ureter is N20.1; with stones in the kidney too N20.2."""
     stone = found.get("N20.0")
     place = re.search(
-        r"\b(?:ureteral|ureterovesical|ureter|uvj|upj|ureteropelvic)\b[^.\n]*\b(?:stone|calcul|kidney)|(?:stone|calcul)[a-z]*[^.\n]*\bureter",
+        r"\b(?:ureteral|ureterovesical|ureter|uvj|upj|ureteropelvic)\b[^.\n]*\b(?:stone|calcul|kidney)|(?:stone|calcul)[a-z]*(?:[^.\n]|\.\d)*\bureter(?!oscop)",
         text,
         re.IGNORECASE,
     )
@@ -228,14 +267,16 @@ def annual_exam(found: Found, text: str, codes: CodeSet) -> None:
         text,
         re.IGNORECASE,
     )
-    named = _with(found, "Z00.0")
+    named = [proposal for proposal in _with(found, "Z00.0") if proposal.source != "search"]
+    for proposal in _with(found, "Z00.0"):
+        found.pop(proposal.code)
+    if visit is not None and visit.start() > OPENING_CHARACTERS and not named:
+        visit = None
     if visit is None and not named:
         return
     abnormal = any(
         proposal.mentions and proposal.mentions[0].kind == "problem" for code, proposal in found.items() if not code.startswith("Z")
     )
-    for proposal in named:
-        found.pop(proposal.code)
     span = named[0].evidence[0] if named else _line(text, visit.start(), visit.end()) if visit else (0, 0)
     _add(found, "Z00.01" if abnormal else "Z00.00", named[0] if named else None, span, "I.C.21.c.13 general examination")
 
@@ -277,5 +318,5 @@ def _symptom(code: str) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    ureter, diabetes_with, hypertension_with, long_term_drugs, both_sides, specific_over_unspecified, integral_symptom, annual_exam,
+    ureter, back_pain_site, heart_failure_type, diabetes_with, hypertension_with, long_term_drugs, both_sides, specific_over_unspecified, integral_symptom, annual_exam,
 )  # fmt: skip

@@ -16,6 +16,7 @@ Source = Literal["alias", "exact"]
 _WORD = re.compile(r"[A-Za-z0-9]+(?:'[a-z]+)?")
 _FILLER = frozenset({"the", "a", "an", "of", "in", "his", "her", "their", "and"})
 _COMPLETION = re.compile(r"\([^)]*\)|\[[^]]*\]|\b(unspecified|nos|nec|not otherwise specified|not elsewhere classified)\b", re.IGNORECASE)
+_SIDES = frozenset({"right", "left", "bilateral", "bilaterally", "both"})
 # Words that are titles or terms of some code and far too common in notes to stand for it.
 _COMMON = frozenset({
     "other", "injury", "fall", "history", "examination", "pregnancy", "stress", "tear", "burn", "mass", "lesion", "growth", "exposure", "infection",
@@ -75,7 +76,9 @@ class Lexicon:
 
     def lookup(self, text: str) -> Match | None:
         """The phrase that a text is, as a whole."""
-        found = self._phrases.get(_key(text))
+        key = _key(text)
+        bare = " ".join(word for word in key.split(" ") if word not in _SIDES)  # the side is read from the note
+        found = self._phrases.get(key) or self._phrases.get(bare)
         return Match(0, len(text), *found) if found else None
 
     def matches(self, text: str, offset: int = 0) -> list[Match]:

@@ -26,9 +26,15 @@ _OPENERS = re.compile(
     r"(?:we|i|the|this|she|he|they|patient|his|her|their|after|continue|follow|will|it|there|please|return|refer|order|start|increase|decrease|discussed|"
     r"recommend(?:ed)?|advised|at this|today|as for|if|once|all|in|on|for|given|due to|schedule|check|obtain|repeat|monitor|avoid|take|use|call|may|"
     r"should|plan|medical reasoning|medical treatment|patient (?:agreements?|education)|additional testing|instructions?|specialist referrals?|"
-    r"healthcare maintenance|health maintenance|results?|x-?rays?|labs?|mr|mrs|ms|dr)\b",
+    r"normal|negative|physical exam|preop\w*|healthcare maintenance|health maintenance|results?|x-?rays?|labs?|mr|mrs|ms|dr)\b",
     re.IGNORECASE,
 )
+_PAST = re.compile(r"(?:\d+ (?:days?|weeks?|months?|years?) )?(?:status[ -]post|s/p|history of|h/o|personal history)\b", re.IGNORECASE)
+_PLANNED = re.compile(
+    r"\b(?:recommend\w*|going to|plan(?:s|ned|ning)?|schedul\w*|will|would|consider\w*|discuss\w*|candidate for)\b", re.IGNORECASE
+)
+# Aliases that stand for a code as a problem title only: in running text they are part of something else ("stress test").
+_TITLE_ONLY = frozenset({"stress", "injury", "follow up", "follow-up"})
 _VERBS = re.compile(
     r"\b(?:is|was|were|are|has|have|had|will|would|should|presents?|reports?|denies|states|shows?|demonstrates?|reveals?)\b", re.IGNORECASE
 )
@@ -47,6 +53,7 @@ class Mention:
         sentence: start and end of its sentence.
         match: the exact phrase it is or holds; None when there is none.
         whole: `match` covers the phrase.
+        planned: its sentence speaks of something that is still to be done.
     """
 
     start: int
@@ -58,6 +65,7 @@ class Mention:
     sentence: tuple[int, int]
     match: Match | None
     whole: bool
+    planned: bool = False
 
 
 def mentions(text: str, lexicon: Lexicon) -> list[Mention]:
@@ -74,8 +82,21 @@ def mentions(text: str, lexicon: Lexicon) -> list[Mention]:
                     continue
                 said = assertion(words, match.start - sentence.start, match.end - sentence.start, section.name)
                 phrase = text[match.start : match.end]
+                if section.name == "allergies" or phrase.lower() in _TITLE_ONLY:
+                    continue
                 found.append(
-                    Mention(match.start, match.end, phrase, "phrase", section.name, said, (sentence.start, sentence.end), match, True)
+                    Mention(
+                        match.start,
+                        match.end,
+                        phrase,
+                        "phrase",
+                        section.name,
+                        said,
+                        (sentence.start, sentence.end),
+                        match,
+                        True,
+                        bool(_PLANNED.search(words)),
+                    )  # fmt: skip
                 )
     return found
 
@@ -92,7 +113,7 @@ def _problems(text: str, sentence: Sentence, lexicon: Lexicon) -> Iterator[Menti
         phrase = stem[start:end]
         while (cut := _STATUS_TAIL.sub("", phrase).rstrip(" .,:;-")) and cut != phrase:
             phrase = cut
-        said = assertion(words, start, end, sentence.section)
+        said: Assertion = "historical" if _PAST.match(phrase) else assertion(words, start, end, sentence.section)
         whole = lexicon.lookup(phrase)
         inside = [] if whole else lexicon.matches(phrase, sentence.start + start)
         match = whole or max(inside, key=lambda m: m.end - m.start, default=None)

@@ -278,13 +278,31 @@ def _build(folder: Path, codes: CodeSet, encoder: Encoder, only: Collection[str]
         np.save(folder / f"{name}.npy", np.ascontiguousarray(table[:, column]))
     np.save(folder / "suffix.npy", np.array(suffix_C, dtype=np.int32))
     grams = _Lexical.build(folder, list(lexical), num_titles)
-    with _progress(len(wanted)) as advance:
-        texts, chosen = list(dense), sorted(wanted)
-        vectors_UD = np.zeros((len(texts), int(encoder.model.config.hidden_size)), dtype=np.float32)
-        if chosen:
-            vectors_UD[chosen] = encoder.embed([texts[i] for i in chosen], progress=advance)
+    texts = list(dense)
+    vectors_UD = np.zeros((len(texts), int(encoder.model.config.hidden_size)), dtype=np.float32)
+    known = _known(folder.parent, encoder)
+    for i in wanted & {dense[text] for text in known.keys() & dense.keys()}:
+        vectors_UD[i] = known[texts[i]]
+    missing = sorted(i for i in wanted if texts[i] not in known)
+    with _progress(len(missing)) as advance:
+        if missing:
+            vectors_UD[missing] = encoder.embed([texts[i] for i in missing], progress=advance)
     np.save(folder / "vectors.npy", vectors_UD)
+    embedded = [text if i in wanted else None for i, text in enumerate(texts)]
+    (folder / "texts.json").write_text(json.dumps({"encoder": encoder.digest, "texts": embedded}), encoding="utf-8")
     (folder / "table.json").write_text(json.dumps({"grams": grams, "suffixes": list(suffixes)}), encoding="utf-8")
+
+
+def _known(home: Path, encoder: Encoder) -> dict[str, Floats]:
+    """Vectors of finished indexes of the same encoder by their text: a new alias or release costs only its new texts."""
+    known: dict[str, Floats] = {}
+    for listing in sorted(home.glob("index-*/texts.json")):
+        with contextlib.suppress(OSError, ValueError):
+            table = json.loads(listing.read_text(encoding="utf-8"))
+            if table["encoder"] == encoder.digest:
+                rows = np.load(listing.parent / "vectors.npy", mmap_mode="r")
+                known.update({text: row for text, row in zip(table["texts"], rows, strict=True) if text is not None})
+    return known
 
 
 def shared_text(title: str) -> str:
