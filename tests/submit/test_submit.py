@@ -1,97 +1,20 @@
-"""Jobs of a real Ray cluster that the test starts itself: own ports, own folder, own token, ended by process id."""
+"""Jobs of a real Ray cluster, submitted with its token."""
 
 from __future__ import annotations
 
 import io
-import os
-import secrets
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
-import psutil
 import pytest
 from nosology.config import Config, flatten, load
 from nosology.distributed import submit as jobs
 from nosology.errors import ConfigError, InputError
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_ports(number: int) -> list[int]:
-    probes = [socket.socket() for _ in range(number)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-@dataclass(frozen=True)
-class Cluster:
-    address: str
-    folder: Path
-    token: str
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="ns-", dir="/tmp"))  # 0700, and short: Unix sockets lie in it
-    token_file = folder / "token"
-    token_file.touch(0o600)
-    token_file.write_text(secrets.token_hex(32))
-    gcs, dashboard, client, agent, agent_grpc, metrics, environment = free_ports(7)
-    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_") and k != "PYTHONPATH"}
-    options = {
-        "node-ip-address": "127.0.0.1", "port": gcs, "dashboard-host": "127.0.0.1", "dashboard-port": dashboard,
-        "ray-client-server-port": client, "dashboard-agent-listen-port": agent, "dashboard-agent-grpc-port": agent_grpc,
-        "metrics-export-port": metrics, "runtime-env-agent-port": environment, "include-dashboard": "true", "num-cpus": 2,
-        "object-store-memory": 100 << 20, "temp-dir": folder / "r",
-    }  # fmt: skip
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
-    command += [f"--{name}={value}" for name, value in options.items()]
-    with open(folder / "start.log", "w") as log:
-        head = subprocess.Popen(command, env=inherited | own, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
-    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")}
-    os.environ.update({name: own[name] for name in before})
-    try:
-        url = f"http://127.0.0.1:{dashboard}"
-        _wait_for_jobs_server(url, token_file.read_text(), head, folder / "start.log")
-        yield Cluster(url, folder, token_file.read_text())
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        _end(head)
-
-
-def _wait_for_jobs_server(url: str, token: str, head: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
-        assert head.poll() is None, log.read_text()
-        try:
-            if httpx.get(f"{url}/api/jobs/", headers={"Authorization": f"Bearer {token}"}, timeout=10).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("no job server: " + log.read_text())
-
-
-def _end(head: subprocess.Popen[bytes]) -> None:
-    """Ends the head and what it started, each by its process id."""
-    family = psutil.Process(head.pid).children(recursive=True)
-    head.terminate()
-    head.wait(30)
-    _, left = psutil.wait_procs(family, 10)
-    for process in left:
-        process.kill()
 
 
 @pytest.fixture
@@ -109,7 +32,7 @@ def toy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_job_that_succeeds(cluster: Cluster, toy: Path) -> None:
+def test_a_job_that_succeeds(cluster: Any, toy: Path) -> None:
     log = io.StringIO()
     report = jobs.submit("code", ["--in", "a b.jsonl", "--out=s3://bucket/out", "status=0"], cluster.address, root=toy, log=log)
     assert report["job_status"] == "SUCCEEDED" and report["job"].startswith("raysubmit_")
@@ -117,13 +40,13 @@ def test_a_job_that_succeeds(cluster: Cluster, toy: Path) -> None:
 
 
 @pytest.mark.parametrize(("wanted", "status"), [("7", 7), ("kill", 137)])
-def test_the_exit_status_of_a_job_that_fails_comes_back(cluster: Cluster, toy: Path, wanted: str, status: int) -> None:
+def test_the_exit_status_of_a_job_that_fails_comes_back(cluster: Any, toy: Path, wanted: str, status: int) -> None:
     with pytest.raises(jobs.JobError) as failed:
         jobs.submit("code", [f"status={wanted}"], cluster.address, root=toy, log=io.StringIO())
     assert failed.value.exit_code == status and failed.value.report["job_status"] == "FAILED"
 
 
-def test_the_repository_runs_as_a_job(cluster: Cluster) -> None:
+def test_the_repository_runs_as_a_job(cluster: Any) -> None:
     """The real scripts, packed as the real runtime_env.yaml says: the package is found there, and no test and no data went along."""
     log = io.StringIO()
     jobs.submit("ingest", ["--help"], cluster.address, root=ROOT, log=log)
@@ -134,7 +57,7 @@ def test_the_repository_runs_as_a_job(cluster: Cluster) -> None:
     assert {"platform", "jobs", "runtime_env.yaml"} <= names and not names & {"tests", ".git", ".venv", "runs"}
 
 
-def test_without_the_token_nothing_is_answered(cluster: Cluster, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_token_nothing_is_answered(cluster: Any, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = {"entrypoint": "touch /tmp/never"}
     assert httpx.post(f"{cluster.address}/api/jobs/", json=body).status_code == 401
     assert httpx.post(f"{cluster.address}/api/jobs/", json=body, headers={"Authorization": "Bearer wrong"}).status_code == 403
@@ -143,10 +66,9 @@ def test_without_the_token_nothing_is_answered(cluster: Cluster, toy: Path, monk
         jobs.submit("code", ["status=0"], cluster.address, root=toy)
 
 
-def test_an_address_without_a_cluster(toy: Path) -> None:
-    (port,) = free_ports(1)
+def test_an_address_without_a_cluster(toy: Path, unused_port: int) -> None:
     with pytest.raises(InputError, match="no job server answers"):
-        jobs.submit("code", ["status=0"], f"http://127.0.0.1:{port}", root=toy)
+        jobs.submit("code", ["status=0"], f"http://127.0.0.1:{unused_port}", root=toy)
 
 
 def test_a_verb_that_is_no_job() -> None:
