@@ -24,12 +24,13 @@ def test_micro_and_macro_are_those_of_scikit_learn(pairs: list[tuple[set[str], s
     if not present:
         assert scores.f1 == metrics.macro_f1(gold, predicted) == 0.0
         return
-    binarizer = MultiLabelBinarizer(classes=present).fit([present])
+    binarizer = MultiLabelBinarizer(classes=[*present, "nowhere"]).fit([present])  # one column alone would be read as binary
     truth, found = binarizer.transform(gold), binarizer.transform(predicted)
+    columns = list(range(len(present)))
     assert scores.precision == pytest.approx(precision_score(truth, found, average="micro", zero_division=0))
     assert scores.recall == pytest.approx(recall_score(truth, found, average="micro", zero_division=0))
     assert scores.f1 == pytest.approx(f1_score(truth, found, average="micro", zero_division=0))
-    assert metrics.macro_f1(gold, predicted) == pytest.approx(f1_score(truth, found, average="macro", zero_division=0))
+    assert metrics.macro_f1(gold, predicted) == pytest.approx(f1_score(truth, found, labels=columns, average="macro"))
 
 
 def test_hierarchical_by_hand() -> None:

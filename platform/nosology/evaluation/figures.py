@@ -1,0 +1,169 @@
+"""Plots of the report as inline SVG: text stays text, colours are CSS variables, so they follow the light or dark page and print well."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from html import escape
+from typing import Any, Final
+
+# matplotlib wants real colours; each stands for a variable of the page's style sheet
+_VARIABLES: Final = {
+    "#010203": "--ink",
+    "#010204": "--muted",
+    "#010205": "--accent",
+    "#010206": "--bar",
+    "#010207": "--rule",
+    "#010208": "--warm",
+}
+INK, MUTED, ACCENT, BAR, RULE, WARM = _VARIABLES
+_STYLE: Final = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_WIDTH: Final = 4.5  # inches; read at this size on a phone and on half a laptop
+
+
+@contextmanager
+def _figure(height: float, name: str, title: str, description: str, out: list[str]) -> Iterator[Any]:
+    """Axes to draw on; the finished SVG is appended to `out`."""
+    import matplotlib
+
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        yield axes
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    out.append(_inline(buffer.getvalue(), name, title, description))
+
+
+def _inline(svg: str, name: str, title: str, description: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    size = re.search(r'viewBox="([^"]*)"', svg)
+    assert size is not None, "matplotlib writes a view box"
+    head = f'<svg viewBox="{size[1]}" role="img" aria-labelledby="{name}-title {name}-text" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    head += f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-text">{escape(description)}</desc>'
+    svg = head + svg[svg.index(">") + 1 :]
+    # ids are unique in a document, and matplotlib numbers them anew in each figure
+    svg = re.sub(rf'\bid="(?!{re.escape(name)}-)([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\1{name}-", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font: \1px var(--sans)", svg)
+
+
+def bars(name: str, title: str, rows: Sequence[tuple[str, float, float | None, float | None, bool]]) -> str:
+    """Horizontal bars from 0 to 1: (label, value, low, high, whether to stress it)."""
+    out: list[str] = []
+    description = "; ".join(
+        f"{label} {value:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else "")
+        for label, value, low, high, _ in rows
+    )
+    with _figure(0.45 + 0.62 * len(rows), name, title, description, out) as axes:
+        for place, (label, value, low, high, strong) in enumerate(rows):
+            y = -place
+            axes.barh(y, value, height=0.34, color=ACCENT if strong else BAR, linewidth=0)
+            end = value
+            if low is not None and high is not None:
+                axes.plot([low, high], [y, y], color=INK, linewidth=1.4, solid_capstyle="butt")
+                axes.plot([low, high], [y, y], linestyle="none", marker="|", markersize=7, color=INK)
+                end = max(value, high)
+            axes.text(0, y + 0.25, _short(label, 48), va="bottom", ha="left", fontweight="bold" if strong else "normal")
+            axes.text(end + 0.015, y, f"{value:.3f}", va="center", ha="left", color=INK, fontweight="bold" if strong else "normal")
+        axes.set_xlim(0, 1.08)
+        axes.set_ylim(-len(rows) + 0.6, 0.75)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+        axes.set_yticks([])
+        axes.spines["left"].set_color(RULE)
+        axes.tick_params(length=3)
+    return out[0]
+
+
+def reliability(name: str, title: str, points: Sequence[tuple[float, float, int]]) -> str:
+    """Accuracy by confidence: (mean confidence, accuracy, answers); the size of a point is its number of answers."""
+    out: list[str] = []
+    description = "; ".join(f"confidence {c:.2f}: {a:.2f} right of {n}" for c, a, n in points)
+    most = max((n for _, _, n in points), default=1)
+    with _figure(3.5, name, title, description, out) as axes:
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
+        axes.plot([c for c, _, _ in points], [a for _, a, _ in points], color=ACCENT, linewidth=1.8)
+        area = [22 + 120 * n / most for _, _, n in points]
+        axes.scatter([c for c, _, _ in points], [a for _, a, _ in points], s=area, color=ACCENT, zorder=3)
+        axes.annotate("confidence holds", (0.3, 0.3), (0.03, 0.56), color=MUTED, arrowprops={"arrowstyle": "-", "color": MUTED, "lw": 0.8})
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="confidence given", ylabel="share that was right")
+        axes.grid(color=RULE, linewidth=0.6)
+        axes.set_axisbelow(True)
+    return out[0]
+
+
+def curve(name: str, title: str, train: Sequence[tuple[float, float]], validation: Sequence[tuple[float, float]]) -> str:
+    """Loss by step: (step, loss) of training and validation."""
+    out: list[str] = []
+    last = train[-1] if train else validation[-1]
+    first = train[0] if train else validation[0]
+    description = f"loss {first[1]:.3f} at step {first[0]:.0f}, {last[1]:.3f} at step {last[0]:.0f}"
+    with _figure(3.0, name, title, description, out) as axes:
+        if train:
+            axes.plot([s for s, _ in train], [v for _, v in train], color=BAR, linewidth=1.1, label="training, every step")
+            window = max(1, len(train) // 20)
+            if window > 1:
+                smooth = [sum(v for _, v in train[i - window + 1 : i + 1]) / window for i in range(window - 1, len(train))]
+                axes.plot([s for s, _ in train[window - 1 :]], smooth, color=ACCENT, linewidth=2, label=f"mean of {window} steps")
+        if validation:
+            steps, losses = [s for s, _ in validation], [v for _, v in validation]
+            axes.plot(steps, losses, color=WARM, linewidth=1.8, marker="o", markersize=4, label="validation")
+        axes.set(xlabel="step", ylabel="loss")
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y", color=RULE, linewidth=0.6)
+        axes.legend(frameon=False, labelcolor=INK, fontsize=10)
+    return out[0]
+
+
+def times(name: str, title: str, seconds: Sequence[tuple[str, float]]) -> str:
+    """Horizontal bars of seconds by stage."""
+    out: list[str] = []
+    description = "; ".join(f"{stage} {value:.1f} s" for stage, value in seconds)
+    longest = max((value for _, value in seconds), default=1.0) or 1.0
+    with _figure(0.4 + 0.36 * len(seconds), name, title, description, out) as axes:
+        for place, (_, value) in enumerate(seconds):
+            axes.barh(-place, value, height=0.55, color=ACCENT, linewidth=0)
+            axes.text(value + longest * 0.015, -place, clock(value), va="center", ha="left", color=INK)
+        axes.set_yticks([-i for i in range(len(seconds))], [_short(stage, 22) for stage, _ in seconds])
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set_xlim(0, longest * 1.2)
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+    return out[0]
+
+
+def _short(label: str, length: int) -> str:
+    """A label that leaves room for the plot; the description of the figure holds it in full."""
+    return label if len(label) <= length else label[: length - 1] + "…"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a person says them: 4.2 s, 3 min 05 s, 2 h 10 min."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
