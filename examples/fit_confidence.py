@@ -21,7 +21,7 @@ from nosology.coding.coder import Coder
 from nosology.coding.confidence import features
 from nosology.config import CodingConfig, TerminologyConfig
 
-FOLDS, STRENGTH = 8, 0.1
+FOLDS, STRENGTH = 8, 0.3
 
 
 def notes(folder: Path, labels: Path, split: str) -> list[tuple[dict[str, Any], set[str]]]:

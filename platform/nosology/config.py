@@ -127,7 +127,9 @@ class TerminologyConfig(Section):
     code_set: Literal["icd10cm"] = "icd10cm"
     inclusion_terms: bool = Field(True, description="index the inclusion terms beside the titles")
     dense_weight: Share = Field(0.7, description="weight of the encoder's score against TF-IDF")
-    leave_out: str | None = Field(None, description="JSONL of {phrase, code}: kept out of the index and of training, with their categories")
+    leave_out: str | None = Field(
+        None, description="JSONL of {phrase, code} that is measured: kept out of training with its categories; searches official titles alone"
+    )
 
 
 class CodingConfig(Section):
@@ -137,7 +139,7 @@ class CodingConfig(Section):
     setting: Literal["outpatient", "inpatient"] = "outpatient"
     candidates: Positive = Field(8, description="codes per mention that are offered to the choice")
     precision_target: Share = Field(0.9, description="a code at or above the confidence of this precision goes to auto")
-    review_threshold: Share = Field(0.25, description="a code below this confidence is rejected")
+    review_threshold: Share = Field(0.45, description="a code below this confidence is rejected: left out of the answer")
 
 
 class ServeConfig(Section):

@@ -20,7 +20,7 @@ _BEFORE: dict[Assertion, re.Pattern[str]] = {
     "negated": _cues(
         "no", "not", "denie[sd]", "denying", "without", "negative for", "free of", "absence of", "never", "neither", "nor", "ruled out",
         "rules out", "no evidence of", "lack of", "did not", "does not", "doesn't", "didn't", "declin(?:es|ed)", "none",
-        "normal(?= )",
+        "normal(?= )", "non",
     ),
     "uncertain": _cues(
         "possibl[ey]", "probabl[ey]", "likely", "suspects?", "suspected", "suspicion", "suspicious for", "concern(?:s|ed)? (?:for|about|of)",
