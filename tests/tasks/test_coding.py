@@ -52,7 +52,8 @@ def test_ten_candidates_have_ten_letters() -> None:
     [
         ("A", "I10"), ("b.", "I11.9"), (" C\n", "A41.9"), ("(B)", "I11.9"), ("Answer: B", "I11.9"),
         ("A. Essential", "I10"), ("**C**", "A41.9"),
-        ("A good answer is B", None), ("I think B", None), ("I11.9", "I11.9"), ("a41.9.", "A41.9"), ("D", None), ("Apple", None), ("", None),
+        ("A good answer is B", None), ("I think B", None), ("I11.9", "I11.9"), ("a41.9.", "A41.9"),
+        ("D", None), ("Apple", None), ("", None),
         ("Because", None), ("A41.8", None), ("1", None),
     ],
 )  # fmt: skip

@@ -19,7 +19,7 @@ _VARIABLES: Final = {
     "#010208": "--warm",
 }
 INK, MUTED, ACCENT, BAR, RULE, WARM = _VARIABLES
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 11,
