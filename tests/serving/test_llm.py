@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from nosology.distributed.llm import LlmEngine, deployment_name, probabilities
-from nosology.errors import ModelError
+from nosology.errors import ConfigError, ModelError
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,3 +81,25 @@ def test_serve_files_keep_to_loopback_and_say_one_port(name: str) -> None:
     ours = next(app["args"]["config"]["serve"] for app in tree["applications"] if app["import_path"] == "serve.app:build")
     assert tree["http_options"]["host"] == ours["host"] == "127.0.0.1" and tree["http_options"]["port"] == ours["port"]
     assert tree["logging_config"] == {"log_level": "WARNING", "enable_access_log": False}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [({"configs": {}}, "known here are config and llm"), ({"config": {"model": {"encodr": "x"}}}, r"args.config: model.encodr: Extra")],
+)
+def test_wrong_arguments_of_a_serve_file_are_named(arguments: dict[str, Any], said: str) -> None:
+    from nosology.distributed.serving import build
+
+    with pytest.raises(ConfigError, match=said):
+        build(arguments)
+
+
+def test_an_artefact_or_an_llm_application_makes_a_generator() -> None:
+    from nosology.distributed.serving import build
+
+    def bound(arguments: dict[str, Any]) -> list[object]:
+        return [value for value in build(arguments)._bound_deployment.init_args if value is not None]
+
+    without = len(bound({}))
+    assert len(bound({"config": {"model": {"artefact": "/models/artefact"}}})) == without + 1
+    assert len(bound({"llm": {"application": "generator", "model": "nosology"}})) == without + 1

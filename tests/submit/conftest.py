@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -67,6 +68,7 @@ def cluster() -> Iterator[Cluster]:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
         _end(head)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_for_jobs_server(url: str, token: str, head: subprocess.Popen[bytes], log: Path) -> None:

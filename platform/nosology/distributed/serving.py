@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import ValidationError
+
 from nosology.config import Config, ServeConfig
 from nosology.distributed.ingress import Asgi, Refusal, build_app
 from nosology.distributed.llm import LlmEngine, served_ask
@@ -303,7 +305,11 @@ def build(arguments: Mapping[str, Any]) -> serve.Application:
     unknown = set(arguments) - {"config", "llm"}
     if unknown:
         raise ConfigError("args: known here are config and llm")
-    return application(Config.model_validate(arguments.get("config", {})), llm=arguments.get("llm"))
+    try:
+        config = Config.model_validate(arguments.get("config", {}))
+    except ValidationError as error:
+        raise ConfigError("args.config: " + "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from None
+    return application(config, llm=arguments.get("llm"))
 
 
 def start(config: Config, app: serve.Application | None = None, *, http: bool = True) -> str:
