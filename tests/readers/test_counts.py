@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import zstandard
-
 from nosology import readers
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +109,9 @@ def test_counts_equal_an_independent_count(name: str, count: Callable[[Path], Co
 
 
 def test_archive_has_notes_and_labels_of_the_same_encounters() -> None:
-    notes = {json.loads(line)["id"]: json.loads(line) for line in (ROOT / "examples/archive/aci_bench/notes.jsonl").read_text().splitlines()}
+    notes = {
+        json.loads(line)["id"]: json.loads(line) for line in (ROOT / "examples/archive/aci_bench/notes.jsonl").read_text().splitlines()
+    }
     labels = [json.loads(line) for line in (ROOT / "examples/labels/aci_icd10_silver.jsonl").read_text().splitlines()]
     assert [row["id"] for row in labels] == list(notes)
     assert sum(row["split"] == "valid" for row in labels) == sum(row["split"] == "train" for row in labels) == 20

@@ -19,7 +19,7 @@ BAD_QUOTES = Reason("broken_row", None, "quotation marks that close within eight
 def header(head: bytes) -> tuple[list[str], str] | None:
     """Column names and delimiter of a table with a header, or None when the head does not look like one.
 
-    Two columns at least; their names differ and are names; the row below has as many cells.
+    Two columns at least; their names differ and are names; a row below has as many cells (three plain names need none).
     """
     text = head.removeprefix(BOM).decode("utf-8", "replace")
     first = text.splitlines()[0] if text else ""
@@ -30,7 +30,7 @@ def header(head: bytes) -> tuple[list[str], str] | None:
         found = []
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark):
             found.append(row)
-            if len(found) == 3:
+            if len(found) == 20:
                 break
     except csv.Error:
         return None
@@ -38,10 +38,9 @@ def header(head: bytes) -> tuple[list[str], str] | None:
     if len(set(names)) != len(names) or not all(_NAME.fullmatch(name) and len(name) <= 64 for name in names):
         return None
     strict = all(_STRICT_NAME.fullmatch(name) for name in names)
-    whole = len(found) == 3 or (len(found) == 2 and text.endswith("\n"))  # the row below lies in the head entire
-    if whole and len(found[1]) != len(names) and not (strict and len(names) > 2):
-        return None
-    return (names, mark) if strict or len(found) > 1 else None
+    below = [row for row in found[1:] if row]
+    agreed = any(len(row) == len(names) for row in below)
+    return (names, mark) if agreed or (strict and (len(names) > 2 or not below)) else None
 
 
 def rows(stream: io.BufferedReader, delimiter: str, limit: int) -> Iterator[list[str] | Reason]:

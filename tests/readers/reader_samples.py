@@ -1,0 +1,143 @@
+"""Small files of every format, written by hand; names and numbers are made up."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+
+def isa(element: str = "*", component: str = ":", terminator: str = "~", version: str = "00501") -> str:
+    parts = ["ISA", "00", " " * 10, "00", " " * 10, "ZZ", "SENDER".ljust(15), "ZZ", "RECEIVER".ljust(15), "240101", "1200", "^", version]
+    return element.join([*parts, "000000001", "0", "T", component]) + terminator
+
+
+CLAIM = """NM1*IL*1*QUIMBY*ADA*B***MI*W0001~N3*1 ELM ST~N4*SPRINGFIELD*MA*01101~DMG*D8*19800229*F~NM1*PR*2*ACME HEALTH*****PI*99~
+CLM*C-1*150.5***11:B:1*Y*A*Y*Y~HI*ABK:E1165*ABF:I10~NTE*ADD*SEEN FOR FOLLOW UP~LX*1~SV1*HC:99213:25*100.5*UN*1***1:2~DTP*472*D8*20240229~
+LX*2~SV1*HC:36415*50*UN*2***1~DTP*472*RD8*20240301-20240302~"""
+HEAD = "HL*1**20*1~NM1*85*2*CLINIC ONE*****XX*1234567893~HL*2*1*22*0~SBR*P*18*******CI~"
+
+
+def x12(
+    body: str = HEAD + CLAIM, version: str = "005010X222A1", kind: str = "837", end: str = "SE*9*0001~GE*1*1~IEA*1*000000001~"
+) -> bytes:
+    return (isa() + f"GS*HC*A*B*20240101*1200*1*X*{version}~ST*{kind}*0001*{version}~BHT*0019*00*1*20240101*1200*CH~" + body + end).encode()
+
+
+REMITTANCE = """CLP*C-1*1*150.5*100*20.25*12*P77~CAS*CO*45*30.25**253*1~NM1*QC*1*QUIMBY*ADA****MI*W0001~DTM*232*20240229~
+SVC*HC:99213*100.5*80~DTM*472*20240301~CAS*PR*1*20~"""
+
+INSTITUTIONAL = """NM1*IL*1*QUIMBY*ADA****MI*W0001~DMG*D8*19800229*F~CLM*I-1*900***13:A:1*Y*A*Y*Y~DTP*434*RD8*20150929-20151003~
+HI*ABK:S72001A:::::::Y~HI*ABJ:R52~HI*APR:R109~HI*ABN:W19XXXA~HI*BBR:0SRD0J9:D8:20150930~HI*BE:A2:::15.31~LX*1~SV2*0360*HC:27447*900*UN*1~DTP*472*D8*20150930~"""
+
+
+def lines(*resources: dict[str, Any]) -> bytes:
+    return "".join(json.dumps(one) + "\n" for one in resources).encode()
+
+
+PATIENT = {
+    "resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1980-02-29", "deceasedDateTime": "2024-05-01T03:00:00Z",
+    "name": [{"family": "Quimby", "given": ["Ada", "B"]}], "identifier": [{"value": "MRN-7"}],
+    "telecom": [{"system": "phone", "value": "555-0100"}, {"system": "email", "value": "a@example.org"}],
+    "address": [{"line": ["1 Elm St"], "city": "Springfield", "state": "MA", "postalCode": "01101"}],
+}  # fmt: skip
+ENCOUNTER = {
+    "resourceType": "Encounter", "id": "e1", "class": {"code": "AMB"}, "subject": {"reference": "Patient/p1"},
+    "period": {"start": "2024-02-29T23:30:00-05:00", "end": "2024-03-01T00:10:00-05:00"},
+    "reasonCode": [{"coding": [{"system": "http://snomed.info/sct", "code": "44054006"}]}],
+    "participant": [{"individual": {"reference": "Practitioner?identifier=x|1", "display": "Dr. Who"}}],
+    "serviceProvider": {"display": "CLINIC ONE"},
+}  # fmt: skip
+CONDITION = {
+    "resourceType": "Condition", "id": "c1", "subject": {"reference": "https://h.example.org/fhir/Patient/p1/_history/2"},
+    "encounter": {"reference": "urn:uuid:e1"}, "onsetDateTime": "2020-05", "clinicalStatus": {"coding": [{"code": "active"}]},
+    "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "E1165", "display": "x"}]},
+}  # fmt: skip
+NOTE_TEXT = "Visit\n\nAssessment: type 2 diabetes – naïve, 50 % better."
+
+
+def document(text: str = NOTE_TEXT, kind: str = "text/plain; charset=utf-8", **changes: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "DocumentReference", "id": "d1", "subject": {"reference": "Patient/p1"}, "date": "2024-03-02T00:00:00Z",
+        "type": {"coding": [{"system": "http://loinc.org", "code": "34117-2"}]}, "author": [{"display": "Dr. Who"}],
+        "context": {
+            "encounter": [{"reference": "Encounter/e1"}], "period": {"start": "2024-02-29"}, "related": [{"reference": "Claim/k1"}],
+        },
+        "content": [{"attachment": {"contentType": kind, "data": base64.b64encode(text.encode()).decode()}}], **changes,
+    }  # fmt: skip
+
+
+FHIR_CLAIM = {
+    "resourceType": "Claim", "id": "k1", "status": "active", "type": {"coding": [{"code": "professional"}]},
+    "patient": {"reference": "Patient/p1"}, "billablePeriod": {"start": "2024-02-29", "end": "2024-02-29"},
+    "provider": {"display": "CLINIC ONE", "identifier": {"system": "http://hl7.org/fhir/sid/us-npi", "value": "1234567893"}},
+    "insurance": [{"coverage": {"display": "ACME HEALTH"}}], "total": {"value": 150.5},
+    "diagnosis": [
+        {"sequence": 2, "diagnosisReference": {"reference": "urn:uuid:c1"}},
+        {"sequence": 1, "diagnosisCodeableConcept": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "I10"}]},
+         "type": [{"coding": [{"code": "principal"}]}]},
+    ],
+    "item": [{"sequence": 1, "productOrService": {"coding": [{"system": "http://www.ama-assn.org/go/cpt", "code": "99213"}]},
+              "encounter": [{"reference": "Encounter/e1"}], "diagnosisSequence": [1, 2], "net": {"value": 150.5}}],
+}  # fmt: skip
+BENEFIT = {
+    **FHIR_CLAIM, "resourceType": "ExplanationOfBenefit", "id": "b1", "outcome": "complete", "claim": {"reference": "Claim/k1"},
+    "total": [{"category": {"coding": [{"code": "submitted"}]}, "amount": {"value": 150.5}},
+              {"category": {"coding": [{"code": "benefit"}]}, "amount": {"value": 120}}],
+    "payment": {"amount": {"value": 119.5}},
+}  # fmt: skip
+
+
+def bundle(*resources: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [{"fullUrl": f"urn:uuid:{one['id']}", "resource": one} for one in resources],
+    }
+
+
+CARRIER_HEADER = (
+    "DML_IND|BENE_ID|CLM_ID|FINAL_ACTION|CLM_FROM_DT|CLM_THRU_DT|NCH_CARR_CLM_SBMTD_CHRG_AMT|PRNCPAL_DGNS_CD|PRNCPAL_DGNS_VRSN_CD|"
+    "ICD_DGNS_CD1|ICD_DGNS_VRSN_CD1|ICD_DGNS_CD2|ICD_DGNS_VRSN_CD2|ICD_DGNS_CD3|ICD_DGNS_VRSN_CD3|LINE_NUM|HCPCS_CD|HCPCS_1ST_MDFR_CD|"
+    "LINE_SRVC_CNT|LINE_SBMTD_CHRG_AMT|LINE_1ST_EXPNS_DT|LINE_ICD_DGNS_CD"
+)
+
+
+def carrier(*rows: str) -> bytes:
+    """Rows as `claim|line|date`, or a whole row."""
+    out = [CARRIER_HEADER]
+    for row in rows:
+        if row.count("|") == 2:
+            claim, line, date = row.split("|")
+            row = f"INSERT|-9|{claim}|F|{date}|30-May-2015|204.20|O039|0|O039|0|E8120|9|25000||{line}|99213|25|9|102.1|20150530|O039"
+        out.append(row)
+    return ("\ufeff" + "\n".join(out) + "\n").encode()
+
+
+BENEFICIARY = (
+    b"DML_IND|BENE_ID|STATE_CODE|BENE_ZIP_CD|BENE_BIRTH_DT|BENE_SEX_IDENT_CD|BENE_SRNM_NAME|BENE_GVN_NAME|MBI_NUM|DEATH_DT\n"
+    b"INSERT|-9|22|1730|17-Jan-1942|2|Quimby|Ada|1S00E00AA00|\n"
+)
+PDE = b"DML_IND|PDE_ID|FINAL_ACTION|BENE_ID|SRVC_DT|PROD_SRVC_ID|QTY_DSPNSD_NUM|TOT_RX_CST_AMT\nINSERT|-8|F|-9|01-Mar-2015|50090443201|90|35.74\n"
+
+ORU = (
+    b"MSH|^~\\&|LAB|X|EHR|Y|20240301||ORU^R01|M1|P|2.5\rPID|1||MRN-7^^^H~SSN-1^^^S||Quimby^Ada^B||19800229|F|||1 Elm St^^Springfield^MA^01101||555-0100\r"
+    b"PV1|1|O|W^1^2^CLINIC ONE||||99^Who^Doctor||||||||||||V-1|||||||||||||||||||||||||20240229|20240301\r"
+    b"DG1|1||E1165^Diabetes^I10C||20240229|F\rDG1|2||29857009^Chest pain^SCT|||W\r"
+    b"OBR|1|P1|F1|11502-2^Lab report^LN|||20240229\rOBX|1|NM|1^Sodium||140\rOBX|2|TX|11502-2^Report^LN||First line \\T\\ more\r"
+    b"OBX|3|FT|11502-2^Report^LN||A\\.br\\B \\F\\ C~D\rOBX|4|TX|x|||\r"
+)
+
+PATIENTS_CSV = b"Id,BIRTHDATE,DEATHDATE,SSN,DRIVERS,PASSPORT,PREFIX,FIRST,LAST,GENDER,ADDRESS,CITY,STATE,ZIP\np1,1980-02-29,,999,,,Mrs.,Ada,Quimby,F,1 Elm St,Springfield,MA,01101\n"
+JSONL = lines({"id": 7, "text": NOTE_TEXT, "sex": "F", "age": 44, "date_of_service": "2024-02-29", "extra": [1]})
+CSV = b'id;text;patient_id\n7;"Two lines,\nand a ""quote""";p1\n'
+
+
+def parquet(rows: list[dict[str, Any]], **options: Any) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), out, **options)
+    return out.getvalue()

@@ -1,0 +1,167 @@
+"""Tables of a user's own: rows by interval, tables of ours, bad rows."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reader_samples as samples
+from nosology import records
+from nosology.errors import InputError, Reason
+from nosology.readers import tabular
+
+ROWS = [{"id": str(n), "text": f"note, {n}\n“é”"} for n in range(25)]
+
+
+def files(folder: Path) -> dict[str, Path]:
+    import csv
+
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ["id", "text"])
+    writer.writeheader()
+    writer.writerows(ROWS)
+    contents = {
+        "rows.jsonl": samples.lines(*ROWS),
+        "rows.jsonl.gz": gzip.compress(samples.lines(*ROWS)),
+        "rows.csv": text.getvalue().encode(),
+        "rows.csv.gz": gzip.compress(text.getvalue().encode()),
+        "rows.parquet": samples.parquet(ROWS, row_group_size=10),
+        "rows.parquet.gz": gzip.compress(samples.parquet(ROWS, row_group_size=10)),
+    }
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    return {name: folder / name for name in contents}
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 25), (0, 0), (3, 12), (9, 11), (24, 99), (25, 30)])
+def test_rows_by_interval(tmp_path: Path, start: int, stop: int) -> None:
+    for name, path in files(tmp_path).items():
+        assert tabular.count_rows(str(path)) == 25, name
+        assert list(tabular.read_rows(str(path), start, stop)) == list(enumerate(ROWS))[start:stop], name
+
+
+def test_columns(tmp_path: Path) -> None:
+    assert {name: tabular.columns(str(path)) for name, path in files(tmp_path).items()} == {
+        "rows.jsonl": None, "rows.jsonl.gz": None, "rows.csv": ["id", "text"], "rows.csv.gz": ["id", "text"],
+        "rows.parquet": ["id", "text"], "rows.parquet.gz": ["id", "text"],
+    }  # fmt: skip
+
+
+def test_bad_lines_keep_their_number(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"id": 1}\n\n{"id": \n[1]\n{"id": "\xff"}\n{"id": "\\ud800"}\n{"id": 2}\n')
+    found = [(number, row.code if isinstance(row, Reason) else row) for number, row in tabular.read_rows(str(path), 0, 99)]
+    expected = [{"id": 1}, "bad_json", "wrong_type", "invalid_utf8", "bad_json", {"id": 2}]
+    assert found == list(enumerate(expected)) and tabular.count_rows(str(path)) == 6
+    assert list(tabular.read_rows(str(path), 5, 6)) == [(5, {"id": 2})]
+
+
+def test_bad_csv_rows_keep_their_number(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"id,text\n1,a\n2\n3,\xff\n\n4,b\n")
+    found = [(number, row.code if isinstance(row, Reason) else row["id"]) for number, row in tabular.read_rows(str(path), 0, 99)]
+    assert found == [(0, "1"), (1, "column_count"), (2, "invalid_utf8"), (3, "4")] and tabular.count_rows(str(path)) == 4
+
+
+def test_the_rest_of_a_cut_file_is_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.gz"
+    packed = gzip.compress(samples.lines(*ROWS))
+    path.write_bytes(packed[:-9])
+    found = list(tabular.read_rows(str(path), 0, 99))
+    assert len(found) == tabular.count_rows(str(path)) and found[-1][1] == Reason("truncated_file", None, "a compressed file that is whole")
+    assert [row for _, row in found[:-1]] == ROWS[: len(found) - 1]
+
+
+def test_parquet_with_a_string_that_is_no_utf8(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "rows.parquet"
+    binary = pa.array([b"a", b"\xff", b"c"])
+    pq.write_table(pa.table({"text": pa.Array.from_buffers(pa.string(), 3, binary.buffers())}), path)
+    found = [row if isinstance(row, dict) else row.code for _, row in tabular.read_rows(str(path), 0, 3)]
+    assert found == [{"text": "a"}, "invalid_utf8", {"text": "c"}]
+
+
+def test_damaged_row_group_costs_its_own_rows(tmp_path: Path) -> None:
+    path = files(tmp_path)["rows.parquet"]
+    import pyarrow.parquet as pq
+
+    group = pq.read_metadata(path).row_group(1).column(1)
+    data = bytearray(path.read_bytes())
+    begin = min(offset for offset in (group.dictionary_page_offset, group.data_page_offset) if offset)
+    data[begin : begin + group.total_compressed_size] = b"\xff" * group.total_compressed_size
+    path.write_bytes(bytes(data))
+    found = [row if isinstance(row, dict) else row.code for _, row in tabular.read_rows(str(path), 0, 25)]
+    assert found == [*ROWS[:10], *["unreadable_rows"] * 10, *ROWS[20:]]
+
+
+@pytest.mark.parametrize("data", [b"\x1f\x8bxx", b"PAR1xxxxxxxxxxxxPAR1"])
+def test_unreadable(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(data)
+    with pytest.raises(InputError):
+        tabular.count_rows(str(path))
+    with pytest.raises(InputError):
+        list(tabular.read_rows(str(path), 0, 1))
+
+
+# --------------------------------------------------------------------------------------------------------------- ingest
+
+
+def test_row_as_document(read: Any) -> None:
+    note = read(samples.JSONL).one("RawDocument")
+    assert (note.document_id, note.text, note.sex, note.age, note.date) == (
+        "7",
+        samples.NOTE_TEXT,
+        "female",
+        44.0,
+        datetime.date(2024, 2, 29),
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"id": 1}, ("missing_field", "text")),
+        ({"text": "x"}, ("missing_field", "id")),
+        ({"id": 1, "text": None}, ("empty_note", "text")),
+        ({"id": 1, "text": 5}, ("wrong_type", "text")),
+        ({"id": [1], "text": "x"}, ("wrong_type", "id")),
+        ({"id": 1, "text": "x", "age": "old"}, ("bad_number", "age")),
+        ({"id": 1, "text": "x", "date_of_service": "2024-02-30"}, ("impossible_date", "date_of_service")),
+    ],
+)
+def test_bad_rows(read: Any, row: dict[str, Any], reason: tuple[str, str]) -> None:
+    found = read(samples.lines(row, {"id": 2, "text": "y"}))
+    assert (found.reasons, found.one("RawDocument").document_id) == ([reason], "2")
+
+
+def stored(row: Any) -> dict[str, Any]:
+    return {key: value for key, value in records.to_dict(row).items() if not key.startswith("source_")}
+
+
+@pytest.mark.parametrize("name", ["RawClaim", "RawDocument", "RawPatient", "RawEncounter", "RawCondition", "RawRemittance"])
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_our_own_tables_come_back_as_they_were(read: Any, name: str, form: str) -> None:
+    made = [
+        *read(samples.x12()).items, *read(samples.ORU).items, *read(samples.lines(samples.ENCOUNTER, samples.BENEFIT)).items,
+    ]  # fmt: skip
+    rows = [row for row in made if type(row).__name__ == name]
+    assert rows
+    if form == "parquet":
+        import pyarrow.parquet as pq
+
+        out = io.BytesIO()
+        pq.write_table(records.to_table(type(rows[0]), rows), out)
+        data = out.getvalue()
+    else:
+        data = "".join(json.dumps(records.to_dict(row), default=str) + "\n" for row in rows).encode()
+    found = read(data)
+    assert found.format == form and found.counts.dead == 0
+    assert [stored(row) for row in found.items] == [stored(row) for row in rows]
