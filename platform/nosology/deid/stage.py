@@ -103,7 +103,7 @@ class Deidentify:
         document |= {"document_id": str(row[self._columns.id_column]), "text": text}
         document |= {name: str(row[name]) for name in ("patient_id", "encounter_id", "claim_id") if row.get(name) is not None}
         sex = str(row.get("sex") or "").lower()
-        document["sex"] = sex if sex in ("female", "male", "other", "unknown") else None
+        document["sex"] = {"f": "female", "m": "male"}.get(sex, sex if sex in ("female", "male", "other", "unknown") else None)
         document["age"] = _number(row.get("age"))
         document["date"] = _day(row.get("date_of_service"))
         return document

@@ -63,17 +63,9 @@ def is_eponym(text: str, start: int, end: int) -> bool:
     return bool(EPONYM_NOUN.match(text, end)) and len(words) <= 2
 
 
-def _trimmed(value: str) -> str:
-    """The name without trailing words that are no names."""
-    words = value.split()
-    while words and words[-1].strip(".,").lower() in STOP:
-        words.pop()
-    return " ".join(words)
-
-
 def _person(match: re.Match[str]) -> bool:
-    first = match["v"].split()[0].strip(".,:").lower()
-    return first not in STOP and not is_eponym(match.string, *match.span("v"))
+    """A title makes a person of any word that is not ordinary, Dr. Parkinson too."""
+    return str(match["v"]).split()[0].strip(".,:").lower() not in STOP
 
 
 def _persons(match: re.Match[str]) -> bool:
@@ -88,7 +80,7 @@ class Names(Patterns):
     rules = (
         rule(
             "NAME",
-            rf"\b{TITLE}(?:\.[ \t]*|[ \t]+)(?P<v>{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}"
+            rf"\b{TITLE}(?:\.[ \t]*|[ \t]+)(?P<v>(?:{PARTICLE}[ \t]+){{0,2}}{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}"
             rf"(?!(?:{'|'.join(sorted(w.capitalize() for w in STOP if w.isalpha()))})\b){WORD})*)",
             check=_person,
             score=1.0,

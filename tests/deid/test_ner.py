@@ -1,0 +1,131 @@
+"""The second pass: the shipped tagger, and any other token classifier."""
+
+import json
+import shutil
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nosology.config import DeidConfig, home
+from nosology.deid.detect import Detector
+from nosology.deid.ner import ADAPTER, DEFAULT_THRESHOLD, _spans, _windows, load_tagging, safe_harbor
+from nosology.deid.tagger import shapes
+from nosology.errors import ModelError
+
+BARE = "adaeze nwosu labs\nthe cousin of Tadeusz lives near Wągrowiec"
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_tagging(None, None)
+
+
+def values(text, spans):
+    return [text[s.start : s.end] for s in spans]
+
+
+def test_shipped_tagger_finds_what_the_rules_cannot(shipped):
+    assert not Detector(DeidConfig(), rules_only=True).find([BARE])[0]
+    found = " ".join(values(BARE, shipped.find([BARE])[0]))
+    assert "adaeze nwosu" in found and "Tadeusz" in found and "Wągrowiec" in found
+
+
+def test_both_passes_together_keep_clinical_words():
+    texts = ["Parkinson disease on carbidopa 25 mg, Foley catheter, strength 3/5", "AHA 2022 guideline heart failure", "E11.9, A1c 8.1 in 2019"]
+    assert Detector(DeidConfig()).find(texts) == [[], [], []]
+
+
+def test_adapter_is_small_and_records_its_threshold(shipped):
+    meta = json.loads((ADAPTER / "tagger.json").read_text())
+    assert sum(f.stat().st_size for f in ADAPTER.iterdir()) < 5_000_000
+    assert shipped.threshold == meta["threshold"] < DEFAULT_THRESHOLD
+    assert load_tagging(None, 0.7).threshold == 0.7
+
+
+def test_same_answer_whatever_the_batch(shipped):
+    texts = [BARE, "", "Dr. Ng", BARE * 30, " \n "]
+    together = shipped.find(texts)
+    for text, spans in zip(texts, together, strict=True):
+        assert [(s.start, s.end) for s in shipped.find([text])[0]] == [(s.start, s.end) for s in spans]
+        assert all(0 <= s.start < s.end <= len(text) for s in spans)
+    assert together[1] == together[4] == []
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("B-PATIENT", "NAME"), ("L-STAFF", "NAME"), ("I-HOSP", "ORGANIZATION"), ("U-PATORG", "ORGANIZATION"), ("B-LOC", "LOCATION"), ("B-STREET", "LOCATION"), ("B-ZIP", "ZIP"),
+        ("B-DATE", "DATE"), ("I-AGE", "AGE"), ("B-PHONE", "PHONE"), ("B-FAX", "FAX"), ("B-EMAIL", "EMAIL"), ("B-MEDICALRECORD", "MRN"), ("B-IDNUM", "ID"), ("B-USERNAME", "ID"),
+        ("B-HEALTHPLAN", "BENEFICIARY"), ("B-PROFESSION", None), ("O", None), ("B-PER", "NAME"), ("S-DOCTOR", "NAME"), ("E-BIOID", "BIOMETRIC"), ("B-QUUX", "ID"), ("B-MISC", None),
+    ],
+)  # fmt: skip
+def test_labels_of_other_models(label, expected):
+    assert safe_harbor(label) == expected
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A random BIO classifier in the usual layout, with a tokenizer of its own."""
+    from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
+
+    folder = tmp_path_factory.mktemp("model")
+    labels = {0: "O", 1: "B-PATIENT", 2: "I-PATIENT", 3: "B-DATE"}
+    config = BertConfig(vocab_size=30522, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, id2label=labels, label2id={v: k for k, v in labels.items()})
+    BertForTokenClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(home() / "encoder").save_pretrained(folder)
+    return folder
+
+
+def test_any_directory_works_with_the_default_threshold(other):
+    tagging = load_tagging(str(other), None)
+    assert tagging.threshold == DEFAULT_THRESHOLD == 0.85 and tagging.classes == (None, "NAME", "NAME", "DATE")
+    assert not tagging.find(["Jane Doe came."])[0]  # a random model is sure of nothing
+    everything = load_tagging(str(other), 0.0).find(["Jane Doe came."])[0]
+    assert "".join(values("Jane Doe came.", everything)).replace(" ", "") == "JaneDoecame."
+
+
+def test_directories_that_cannot_be_used(other, tmp_path):
+    with pytest.raises(ModelError, match="no directory"):
+        load_tagging(str(tmp_path / "none"), None)
+    with pytest.raises(ModelError, match="no token classifier"):
+        load_tagging(str(home() / "encoder"), None)
+    unnamed = tmp_path / "unnamed"
+    shutil.copytree(other, unnamed)
+    config = json.loads((unnamed / "config.json").read_text())
+    config["id2label"] = {k: f"LABEL_{k}" for k in config["id2label"]}
+    (unnamed / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="no label"):
+        load_tagging(str(unnamed), None)
+    broken = tmp_path / "broken"
+    shutil.copytree(ADAPTER, broken)
+    (broken / "adapter_model.safetensors").write_bytes(b"x" * 64)
+    with pytest.raises(ModelError):
+        load_tagging(str(broken), None)
+
+
+@given(st.integers(0, 2000))
+def test_windows_cover_every_token_and_overlap(length):
+    windows = _windows(length)
+    assert {i for a, b in windows for i in range(a, b)} == set(range(length))
+    assert all(b - a <= 126 for a, b in windows)
+    assert all(later[0] <= earlier[1] - 32 for earlier, later in zip(windows, windows[1:], strict=False))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(["Jane", "o", "mg", "-", "É9", "x1"]), max_size=8), st.data())
+def test_spans_are_whole_words(words, data):
+    """Whatever pieces a tokenizer makes and whichever of them are inside, whole words come out."""
+    text = " ".join(words)
+    offsets = [(i, i + 1) for i, c in enumerate(text) if c != " "]
+    inside = data.draw(st.lists(st.sampled_from([0.0, 0.9]), min_size=len(offsets), max_size=len(offsets)))
+    for span in _spans(text, offsets, inside, ["NAME"] * len(offsets), 0.5):
+        for edge in (span.start, span.end):
+            assert not (0 < edge < len(text) and text[edge - 1].isalnum() and text[edge].isalnum())
+
+
+def test_shapes_belong_to_words():
+    text = "Jane DOE 42 x1 - mcDuff"
+    starts = [0, 2, 5, 9, 12, 15, 17]
+    assert shapes(text, [(i, i + 1) for i in starts]) == [2, 2, 3, 5, 6, 7, 4]
+    assert shapes(text, [(0, 0), (17, 18)]) == [0, 4]

@@ -1,0 +1,173 @@
+"""One table a recognizer: texts with what must be found (true), texts in which nothing may be (false and near misses)."""
+
+import socket
+
+import pytest
+
+from nosology.deid import LABELS, RECOGNIZERS, recognizer
+
+FOUND = {
+    "dates": [
+        ("Seen 03/14/2019 for cough", "03/14/2019", "DATE"),
+        ("on 3-14-2019", "3-14-2019", "DATE"),
+        ("DOS 2019-03-14", "2019-03-14", "DATE"),
+        ("at 2019-03-14T08:30:00Z sharp", "2019-03-14T08:30:00Z", "DATE"),
+        ("on 14.03.2019", "14.03.2019", "DATE"),
+        ("admitted 3/14", "3/14", "DATE"),
+        ("since 3/14-3/20 she", "3/14-3/20", "DATE"),
+        ("labs 07/20 were fine", "07/20", "DATE"),
+        ("on March 14, 2019 she", "March 14, 2019", "DATE"),
+        ("on Mar 14th", "Mar 14th", "DATE"),
+        ("the 3rd of May 2020", "the 3rd of May 2020", "DATE"),
+        ("14 March 2019", "14 March 2019", "DATE"),
+        ("14-MAR-2019", "14-MAR-2019", "DATE"),
+        ("in March 2019", "March 2019", "DATE"),
+        ("since last August", "August", "DATE"),
+        ("drawn 10/2020", "10/2020", "DATE"),
+        ("around Christmas", "Christmas", "DATE"),
+        ("fell on Saturday", "Saturday", "DATE"),
+        ("20190314 was the day", "20190314", "DATE"),
+        ("el 3 de marzo de 2019", "3 de marzo de 2019", "DATE"),
+    ],
+    "ages": [
+        ("a 92-year-old woman", "92", "AGE"),
+        ("a 101 y.o. man", "101", "AGE"),
+        ("95yo M", "95", "AGE"),
+        ("AGE: 97", "97", "AGE"),
+        ("ninety-two-year-old", "ninety-two", "AGE"),
+        ("a nonagenarian", "nonagenarian", "AGE"),
+        ("born in 1921", "1921", "AGE"),
+    ],
+    "contacts": [
+        ("call 415-555-0134 today", "415-555-0134", "PHONE"),
+        ("tel (415) 555-0134 x22", "(415) 555-0134 x22", "PHONE"),
+        ("phone: 0341 8387176", "0341 8387176", "PHONE"),
+        ("+41 (0)96 471 07 95", "+41 (0)96 471 07 95", "PHONE"),
+        ("Fax: 415-555-0134", "415-555-0134", "FAX"),
+        ("415-555-0134 (fax)", "415-555-0134", "FAX"),
+        ("pager 12345", "12345", "PHONE"),
+        ("mail ann.lee@example.test.", "ann.lee@example.test", "EMAIL"),
+        ("see https://x.example.test/p?a=1.", "https://x.example.test/p?a=1", "URL"),
+        ("at www.example.org now", "www.example.org", "URL"),
+        ("host 203.0.113.42 down", "203.0.113.42", "IP"),
+        ("6e40:4041:c617:e898:c11:40d2:c669:2eb4", "6e40:4041:c617:e898:c11:40d2:c669:2eb4", "IP"),
+        ("mac 00:1B:44:11:3A:B7", "00:1B:44:11:3A:B7", "DEVICE"),
+    ],
+    "numbers": [
+        ("MRN: 00482913", "00482913", "MRN"),
+        ("MEDICAL_RECORD_NUMBER=MRN-OM312-0001;", "MRN-OM312-0001", "MRN"),
+        ("xxxxMRN-2468135 after", "MRN-2468135", "MRN"),
+        ("Acct # A-99213", "A-99213", "ACCOUNT"),
+        ("member ID: XJB1234567", "XJB1234567", "BENEFICIARY"),
+        ("has 1EG4-TE5-MK73", "1EG4-TE5-MK73", "BENEFICIARY"),
+        ("has 1EG4TE5MK73", "1EG4TE5MK73", "BENEFICIARY"),
+        ("SSN 123-45-6789", "123-45-6789", "SSN"),
+        ("number 219-09-9999", "219-09-9999", "SSN"),
+        ("license no. D123-456-789", "D123-456-789", "LICENSE"),
+        ("VIN 1HGCM82633A004352", "1HGCM82633A004352", "VEHICLE"),
+        ("1M8GDM9AXKP042788 drove", "1M8GDM9AXKP042788", "VEHICLE"),
+        ("license plate 7ABC123", "7ABC123", "VEHICLE"),
+        ("serial number PJN-204418", "PJN-204418", "DEVICE"),
+        ("(01)00884838010210(21)A4471", "(01)00884838010210(21)A4471", "DEVICE"),
+        ("BIOMETRIC_IDENTIFIER=BIO-RETINA-OM312", "BIO-RETINA-OM312", "BIOMETRIC"),
+        ("FULL_FACE_PHOTO=PHOTO-FACE-OM312", "PHOTO-FACE-OM312", "PHOTO"),
+        ("card 4111 1111 1111 1111", "4111 1111 1111 1111", "ACCOUNT"),
+        ("GB29NWBK60161331926819", "GB29NWBK60161331926819", "ACCOUNT"),
+        ("username: jdoe_77", "jdoe_77", "ID"),
+        ("bare 48291377 here", "48291377", "ID"),
+    ],
+    "places": [
+        ("at 42 Cedar Avenue, Apt 3B", "42 Cedar Avenue, Apt 3B", "LOCATION"),
+        ("PO Box 1182", "PO Box 1182", "LOCATION"),
+        ("PSC 4574, Box 8393\nAPO AA 81998", "PSC 4574, Box 8393\nAPO AA 81998", "LOCATION"),
+        ("Springfield, IL 62704", "Springfield", "LOCATION"),
+        ("Springfield, IL 62704", "62704", "ZIP"),
+        ("ZIPCODE=02139;", "02139", "ZIP"),
+        ("Dallas, Georgia", "Dallas", "LOCATION"),
+        ("lives in Kenosha with", "Kenosha", "LOCATION"),
+        ("seen at Saint Vera Hospital", "Saint Vera Hospital", "ORGANIZATION"),
+    ],
+    "names": [
+        ("Dr. Okonkwo agrees", "Okonkwo", "NAME"),
+        ("Mrs. van der Berg", "van der Berg", "NAME"),
+        ("Ms. Ana de la Cruz said", "Ana de la Cruz", "NAME"),
+        ("dr smith says", "smith", "NAME"),
+        ("Patient: Doe, Jane Q.", "Doe, Jane Q", "NAME"),
+        ("NAME=Alex Rivers;", "Alex Rivers", "NAME"),
+        ("Jane Doe, MD", "Jane Doe", "NAME"),
+        ("Sincerely,\nJane Doe", "Jane Doe", "NAME"),
+        ("Sumiko254 Larue605\n is a 60 year-old", "Sumiko254 Larue605", "NAME"),
+        ("Martha Collins is a 50-year-old female", "Martha Collins", "NAME"),
+        ("my name is Rubija", "Rubija", "NAME"),
+        ("Dr. Parkinson called", "Parkinson", "NAME"),
+    ],
+    "presidio": [
+        ("NPI 1245319599 billed", "1245319599", "LICENSE"),
+        ("DEA BB1388568 on file", "BB1388568", "LICENSE"),
+        ("passport number 912803456", "912803456", "LICENSE"),
+        ("SSN 856-45-6789", "856-45-6789", "SSN"),
+        ("claim number 448812377 denied", "448812377", "ACCOUNT"),
+    ],
+}
+KEPT = {
+    "dates": [
+        "in 1977 and 2016", "strength 3/5 in the left arm", "2/6 systolic murmur", "BP 120/80", "take 1/2 tab", "she may walk", "may 5 mg be given",
+        "version 1.2.10", "pain 10/10", "POD 2", "warfarin Monday, Wednesday and Friday", "ratio 3:4", "March in place", "99213", "T12 fracture",
+    ],
+    "ages": ["a 45-year-old", "an 89-year-old man", "92 % on room air", "HR 92", "weighs 92 kg", "age 9", "born in 1990", "age 90+"],
+    "contacts": ["BP 120/80", "5/5 strength", "WBC 12.5", "99213-25", "3.5 mg", "12:30", "E11.9", "E11.65 and I10", "pain.in the arm", "see section 4.2.1"],
+    "numbers": [
+        "E11.65 and I10", "CPT 99213", "metformin 500 mg", "BRCA1", "HLA-B27", "COVID-19", "SNOMED 73211009", "(RxNorm 6809000)", "room 4", "case is stable",
+        "platelets 250,000", "ID consult", "account of the fall", "order CBC", "a1c 8.1", "device placed", "lot of pain", "4111 1111 1111 1112 kg",
+    ],
+    "places": ["seen in the Pain Clinic", "the Emergency Hospital", "5 mg daily", "Kowalski, MD", "moved to the chair", "lives in an apartment", "3 Way stopcock"],
+    "names": [
+        "Patient: Alert", "Dr. will call", "Parkinson disease", "Foley catheter", "Bell's palsy", "The patient is a 50-year-old", "Chief Complaint: Chest Pain",
+        "Mr. and Mrs.", "Assessment And Plan, MD", "PATIENT NAME:", "Apgar 9",
+    ],
+    "presidio": ["1234567890 is no NPI", "DEA AB1234567", "duplicate 12345678", "E11.65", "metformin 500 mg", "BP 120/80"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recognizers():
+    return {name: recognizer(name) for name in RECOGNIZERS}
+
+
+def test_every_recognizer_has_both_tables():
+    assert set(FOUND) == set(KEPT) == set(RECOGNIZERS)
+
+
+@pytest.mark.parametrize(("name", "text", "value", "label"), [(n, *row) for n, rows in FOUND.items() for row in rows])
+def test_found(recognizers, name, text, value, label):
+    spans = {(text[s.start : s.end].rstrip("."), s.label) for s in recognizers[name].find(text)}
+    assert (value, label) in spans
+
+
+@pytest.mark.parametrize(("name", "text"), [(n, text) for n, rows in KEPT.items() for text in rows])
+def test_kept(recognizers, name, text):
+    assert [text[s.start : s.end] for s in recognizers[name].find(text)] == []
+
+
+def test_labels_are_safe_harbor(recognizers):
+    spans = [s for name, rows in FOUND.items() for text, *_ in rows for s in recognizers[name].find(text)]
+    assert {s.label for s in spans} <= set(LABELS)
+    assert set("ABCDEFGHIJKLMNOPQR") == set(LABELS.values())
+
+
+def test_context_words_work_without_a_language_model(recognizers):
+    """Presidio's weak patterns count only behind their word; with spacy.blank and no lemmas they never would."""
+    assert [s.label for s in recognizers["presidio"].find("his bank account is 945456787654")] == ["ACCOUNT"]
+    assert not list(recognizers["presidio"].find("the value is 945456787654"))
+
+
+def test_no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a recognizer asked the network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for name, rows in FOUND.items():
+        one = recognizer(name)
+        for text, *_ in rows:
+            list(one.find(text))
