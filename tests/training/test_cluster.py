@@ -49,9 +49,9 @@ def workers_of_this_process() -> list[int]:
 
 
 def test_a_killed_worker_comes_back_and_the_curve_is_that_of_an_unkilled_run(cluster, base, blocks, tmp_path):
-    from nosology.distributed.train import train
+    from nosology.distributed.train import run_training
 
-    whole = train(settings(), ModelConfig(base=base), _CLUSTER, blocks, str(tmp_path / "whole"))
+    whole = run_training(settings(), ModelConfig(base=base), blocks, str(tmp_path / "whole"), _CLUSTER)
     killed: list[int] = []
 
     def kill_one():
@@ -64,7 +64,7 @@ def test_a_killed_worker_comes_back_and_the_curve_is_that_of_an_unkilled_run(clu
 
     thread = threading.Thread(target=kill_one)
     thread.start()
-    report = train(settings(), ModelConfig(base=base), _CLUSTER, blocks, str(tmp_path / "killed"))
+    report = run_training(settings(), ModelConfig(base=base), blocks, str(tmp_path / "killed"), _CLUSTER)
     thread.join()
     assert killed and report["start_step"] >= 7, "the kill came too late to prove anything"
     left = {line["step"]: line["value"] for line in lines(tmp_path / "whole")}
@@ -78,9 +78,9 @@ def test_a_killed_worker_comes_back_and_the_curve_is_that_of_an_unkilled_run(clu
 
 
 def test_what_cannot_run_is_refused_at_once(cluster, base, blocks, tmp_path):
-    from nosology.distributed.train import train
+    from nosology.distributed.train import run_training
 
     with pytest.raises(ConfigError, match="train.workers 3"):
-        train(settings(workers=3), ModelConfig(base=base), _CLUSTER, blocks, str(tmp_path / "a"))
+        run_training(settings(workers=3), ModelConfig(base=base), blocks, str(tmp_path / "a"), _CLUSTER)
     with pytest.raises(ConfigError, match="model.base"):
-        train(settings(max_failures=1), ModelConfig(), _CLUSTER, blocks, str(tmp_path / "b"))
+        run_training(settings(max_failures=1), ModelConfig(), blocks, str(tmp_path / "b"), _CLUSTER)

@@ -20,15 +20,15 @@ from nosology.training import objective, zero
 _REPORT, _FAULT = "train.json", "fault.json"
 
 
-def train(config: TrainConfig, model: ModelConfig, cluster: ClusterConfig, data: str, out: str) -> dict[str, Any]:
+def run_training(config: TrainConfig, model: ModelConfig, data: str, out: str, cluster: ClusterConfig) -> dict[str, Any]:
     """Fine-tune, or continue a fine-tuning, in a folder.
 
     Args:
         config: objective, method, ZeRO stage, workers.
         model: where the base lies; on a cluster, a path that every node sees.
-        cluster: the cluster to join or to start; the session is the running one when there is one.
         data: what the objective reads, for `generate` a folder of packed blocks.
         out: folder that every node sees. Gets checkpoints/, metrics.jsonl, tensorboard/ and train.json.
+        cluster: the cluster to join or to start; the session is the running one when there is one.
 
     Returns:
         The report of `training.loop.train`: steps, first_loss, last_loss, tokens_per_second, checkpoint, seconds, metrics.
@@ -54,12 +54,10 @@ def train(config: TrainConfig, model: ModelConfig, cluster: ClusterConfig, data:
 
 
 def _fit(config: TrainConfig, plan: dict[str, Any], folder: Path) -> None:
-    import ray as untyped_ray
-    from ray.train import FailureConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.config import RunConfig
+    import ray as package
+    import ray.train.torch as _  # noqa: F401
 
-    ray: Any = untyped_ray
+    ray: Any = package
 
     kind = "GPU" if config.use_gpu else "CPU"
     there = int(ray.cluster_resources().get(kind, 0))
@@ -68,12 +66,12 @@ def _fit(config: TrainConfig, plan: dict[str, Any], folder: Path) -> None:
     environment = {"DS_ACCELERATOR": "cuda" if config.use_gpu else "cpu", "TOKENIZERS_PARALLELISM": "false"}
     if ray.util.get_node_ip_address() == "127.0.0.1":
         environment["GLOO_SOCKET_IFNAME"] = "lo"  # gloo would look up the host's name, which need not resolve
-    trainer = TorchTrainer(
+    trainer = ray.train.torch.TorchTrainer(
         _work, train_loop_config=plan,
-        torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=config.use_gpu),
-        run_config=RunConfig(
-            name="train", storage_path=str(folder / "ray"), failure_config=FailureConfig(max_failures=config.max_failures),
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(num_workers=config.workers, use_gpu=config.use_gpu),
+        run_config=ray.train.RunConfig(
+            name="train", storage_path=str(folder / "ray"), failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
             worker_runtime_env={"env_vars": environment},
         ),
     )  # fmt: skip

@@ -1,0 +1,18 @@
+"""A tiny generator made by the product's own script."""
+
+from __future__ import annotations
+
+import pytest
+
+TITLES = ["Type 2 diabetes mellitus without complications", "Essential (primary) hypertension", "Acute pain in the left knee", "Asthma, unspecified"]
+
+
+@pytest.fixture(scope="session")
+def generator(tmp_path_factory) -> str:
+    import torch
+    from nosology.training.generator import make_generator
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("generator")
+    make_generator(TITLES * 3, folder, 0, width=64, layers=2, warm_steps=2)
+    return str(folder)
