@@ -85,7 +85,7 @@ def service(cluster: Path) -> Iterator[tuple[Config, str]]:
     from nosology.distributed import serving
 
     config = Config.model_validate({"serve": {"port": free_port(), "max_body_bytes": 65536}})
-    url = serving.start(config, serving.application(config, coder=FakeCoder, engine=FakeEngine, digest="d1"))
+    url = serving.start(config, serving.application(config, coder=FakeCoder, engine=FakeEngine, digest=lambda: "d1"))
     yield config, url
     serving.stop()
 
@@ -179,7 +179,7 @@ def test_a_second_service_on_another_port_is_refused(service: tuple[Config, str]
 
     config = service[0].model_copy(update={"serve": service[0].serve.model_copy(update={"port": free_port()})})
     with pytest.raises(ConfigError, match="another port"):
-        serving.start(config, serving.application(config, coder=FakeCoder, engine=FakeEngine, digest="d1"))
+        serving.start(config, serving.application(config, coder=FakeCoder, engine=FakeEngine, digest=lambda: "d1"))
 
 
 SCRIPT = """

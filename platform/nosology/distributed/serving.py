@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ from nosology.distributed.ingress import Asgi, Refusal, build_app
 from nosology.distributed.llm import LlmEngine, served_ask
 from nosology.distributed.session import prepare_environment, session
 from nosology.distributed.stages import _silence
-from nosology.errors import ConfigError, NosologyError, Reason, RecordError
+from nosology.errors import ConfigError, InputError, NosologyError, Reason, RecordError
 from nosology.runs import describe
 
 prepare_environment()  # Ray reads how it authenticates when it is imported
@@ -77,6 +78,8 @@ class Fault:
 def _fault(error: Exception) -> Fault:
     if isinstance(error, RecordError):
         return Fault(str(error), error.reason)
+    if isinstance(error, InputError):  # an engine's word on a prompt that does not fit
+        return Fault(str(error), Reason("unusable_input", error.field, error.rule))
     return Fault(describe(error), of_service=isinstance(error, (*UNAVAILABLE, TimeoutError, NosologyError)))
 
 
@@ -109,9 +112,9 @@ class GeneratorReplica:
         digest: of the artefact that it serves.
     """
 
-    def __init__(self, open_engine: OpenEngine, name: str, digest: str) -> None:
+    def __init__(self, open_engine: OpenEngine, name: str, digest: Callable[[], str]) -> None:
         self._engine = open_engine()
-        self._about = {"id": name, "digest": digest}
+        self._about = {"id": name, "digest": digest()}
         self._lock = threading.Lock()
 
     def about(self) -> dict[str, str]:
@@ -131,9 +134,9 @@ class GeneratorReplica:
 class LlmReplica:
     """A `Generator` that passes everything on to an LLM application of this cluster; many requests at once, for vLLM batches them."""
 
-    def __init__(self, application: str, model: str, name: str, digest: str) -> None:
+    def __init__(self, application: str, model: str, name: str) -> None:
         self._engine = LlmEngine(served_ask(application, model), model)
-        self._about = {"id": name, "digest": digest}
+        self._about = {"id": name, "digest": ""}  # the LLM application loads its directory by itself
 
     def about(self) -> dict[str, str]:
         return self._about
@@ -165,7 +168,8 @@ class ServedEngine:
             return value
         if value.of_service:
             raise ServiceError(f"generator: {value.error}")
-        raise RecordError("generator_failed", None, value.error)
+        reason = value.reason or Reason("generator_failed", None, value.error)
+        raise RecordError(reason.code, reason.field, reason.rule)
 
 
 class CoderReplica:
@@ -249,6 +253,14 @@ def open_engine(config: Config) -> Engine:
     return open_(cast("str", config.model.artefact))
 
 
+def artefact_digest(config: Config) -> str:
+    """SHA-256 of the manifest of `model.artefact`, which names every file's; of the weights where it is a plain model directory."""
+    from nosology.quantization.manifest import NAME, file_digest, weights_digest
+
+    directory = Path(cast("str", config.model.artefact))
+    return file_digest(directory / NAME) if (directory / NAME).is_file() else weights_digest(directory)
+
+
 def open_coder(config: Config, engine: Engine | None) -> Codes:
     """The coder of the config, over rows as the batch has them."""
     from nosology.coding.coder import Coder
@@ -264,7 +276,7 @@ def application(
     coder: OpenCoder | None = None,
     engine: OpenEngine | None = None,
     llm: Mapping[str, str] | None = None,
-    digest: str = "",
+    digest: Callable[[], str] | None = None,
 ) -> serve.Application:
     """The application graph.
 
@@ -273,7 +285,7 @@ def application(
         coder: opens another coder than the config's.
         engine: opens another engine than the artefact's.
         llm: `application` and `model` of an LLM application of Ray Serve that generates in place of an engine of ours.
-        digest: of the artefact.
+        digest: gives another digest than that of the artefact.
     """
     rules = config.serve
     options: dict[str, Any] = {
@@ -291,9 +303,11 @@ def application(
     if engine is None and config.model.artefact:
         engine = functools.partial(open_engine, config)
     if llm:
-        generator = serve.deployment(name="Generator", **front)(LlmReplica).bind(llm["application"], llm["model"], rules.model_name, digest)
+        generator = serve.deployment(name="Generator", **front)(LlmReplica).bind(llm["application"], llm["model"], rules.model_name)
     elif engine:
-        generator = serve.deployment(name="Generator", **options)(GeneratorReplica).bind(engine, rules.model_name, digest)
+        generator = serve.deployment(name="Generator", **options)(GeneratorReplica).bind(
+            engine, rules.model_name, digest or functools.partial(artefact_digest, config)
+        )
     codes = serve.deployment(name="Coder", **options)(CoderReplica).bind(
         coder or functools.partial(open_coder, config), generator, rules.request_timeout_seconds
     )
