@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from nosology.coding.coder import Coder
 from nosology.coding.confidence import features
 from nosology.config import CodingConfig, TerminologyConfig

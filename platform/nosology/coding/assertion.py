@@ -23,41 +23,54 @@ _BEFORE: dict[Assertion, re.Pattern[str]] = {
         "normal(?= )", "non",
     ),
     "uncertain": _cues(
-        "possibl[ey]", "probabl[ey]", "likely", "suspects?", "suspected", "suspicion", "suspicious for", "concern(?:s|ed)? (?:for|about|of)",
-        "concerning for", "consistent with", "rule out", "r/o", "question of", "versus", "vs\\.?", "differential", "may (?:be|have|represent)",
+        "possibl[ey]", "probabl[ey]", "likely", "suspects?", "suspected", "suspicion", "suspicious for",
+        "concern(?:s|ed)? (?:for|about|of)",
+        "concerning for", "consistent with", "rule out", "r/o", "question of", "versus", "vs\\.?", "differential",
+        "may (?:be|have|represent)",
         "might (?:be|have)", "could (?:be|have|represent)", "suggestive of", "suggests?", "compatible with", "presumed", "presumptive",
         "evaluate for", "assess for", "screen(?:ing)? for", "test(?:ed|ing)? for", "check for", "look for", "worr(?:y|ied)", "unclear",
         "questionable", "in line with", "indicative of",
     ),
     "hypothetical": _cues(
-        "if", "should (?:he|she|they|the|symptoms|there)", "risks? (?:of|for|include|factors?)", "at risk", "in case", "return (?:for|if)", "prevent(?:s|ion of|ing)?",
-        "potential", "complications?", "call (?:for|if)", "signs of", "such as", "chance of", "possibility of", "unless", "vaccinat(?:ed|ion)", "vaccine", "pandemic", "to rule",
+        "if", "should (?:he|she|they|the|symptoms|there)", "risks? (?:of|for|include|factors?)", "at risk", "in case",
+        "return (?:for|if)", "prevent(?:s|ion of|ing)?",
+        "potential", "complications?", "call (?:for|if)", "signs of", "such as", "chance of", "possibility of", "unless",
+        "vaccinat(?:ed|ion)", "vaccine", "pandemic", "to rule",
     ),
     "family": _cues(
-        "family(?! (?:physician|doctor|medicine|practice))", "mother", "father", "brother", "sister", "sibling", "grand(?:mother|father|parents?)", "aunt", "uncle", "cousin",
+        "family(?! (?:physician|doctor|medicine|practice))", "mother", "father", "brother", "sister", "sibling",
+        "grand(?:mother|father|parents?)", "aunt", "uncle", "cousin",
         "(?:his|her|their) (?:son|daughter|wife|husband|parents?)", "familial", "maternal", "paternal",
     ),
     "historical": _cues(
-        "history of", "h/o", "hx of", "previous", "previously", "prior", "past", "status[ -]post", "s/p", "remote", "resolved", "in remission",
-        "years? ago", "childhood", "used to", "former", "healed", "underwent", "old",
+        "history of", "h/o", "hx of", "previous", "previously", "prior", "past", "status[ -]post", "s/p", "remote", "resolved",
+        "in remission",
+        "years? ago", "childhood", "used to", "former", "healed", "underwent",
     ),
 }  # fmt: skip
 _AFTER: dict[Assertion, re.Pattern[str]] = {
-    "negated": _cues("(?:was|were|is|are) (?:negative|absent|ruled out|normal|not)", "negative", "denied", "unlikely", "ruled out", "(?:has|have) not"),
-    "uncertain": _cues("(?:is|are|was) (?:possible|suspected|likely|probable|a possibility)", "suspected", "cannot be excluded", "versus", "vs\\.?"),
+    "negated": _cues(
+        "(?:was|were|is|are) (?:negative|absent|ruled out|normal|not)", "negative", "denied", "unlikely", "ruled out", "(?:has|have) not"),
+    "uncertain": _cues(
+        "(?:is|are|was) (?:possible|suspected|likely|probable|a possibility)", "suspected", "cannot be excluded", "versus", "vs\\.?"),
     "hypothetical": _cues("vaccin(?:e|es|ated|ation)", "testing", "test", "screening", "evaluation centers?", "pandemic"),
-    "historical": _cues("(?:years?|months) ago", "(?<!diagnosed )in (?:19|20)\\d\\d", "(?:has|have) (?:since )?resolved", "(?:is|was|were) resolved", "resolved", "in (?:the )?past", "in childhood",
+    "historical": _cues(
+        "(?:years?|months) ago", "(?<!diagnosed )in (?:19|20)\\d\\d", "(?:has|have) (?:since )?resolved", "(?:is|was|were) resolved",
+        "resolved", "in (?:the )?past", "in childhood",
                         "as a child"),
 }  # fmt: skip
 _TERMINATOR = re.compile(
-    r"\b(?:but|however|except|although|though|nevertheless|aside from|apart from|which|who|secondary to|and (?:is|has|does|was|reports|endorses|states)|"
+    r"\b(?:but|however|except|although|though|nevertheless|aside from|apart from|which|who|secondary to|and (?:is|has|does|was|reports|"
+    r"endorses|states)|"
     r"presents?|due to|for which|he|she|reports?|endorses?|states)\b|[;:]",
     re.IGNORECASE,
 )
 # A chronic disease in someone's history is still there (Coding Clinic, "history of" chronic conditions).
 CHRONIC = re.compile(
-    r"hypertens|diabet|copd|asthma|emphysema|heart failure|chf\b|fibrillation|coronary|cad\b|kidney disease|ckd|hypothyroid|depress|anxiety|bipolar|"
-    r"epilep|parkinson|dementia|hyperlipid|cholesterol|reflux|gerd|arthritis|osteoporosis|lupus|psoria|crohn|colitis|hepatitis|hiv\b|sickle|migraine|"
+    r"hypertens|diabet|copd|asthma|emphysema|heart failure|chf\b|fibrillation|coronary|cad\b|kidney disease|ckd|hypothyroid|depress|"
+    r"anxiety|bipolar|"
+    r"epilep|parkinson|dementia|hyperlipid|cholesterol|reflux|gerd|arthritis|osteoporosis|lupus|psoria|crohn|colitis|hepatitis|hiv\b|"
+    r"sickle|migraine|"
     r"glaucoma|obes|sleep apnea|multiple sclerosis|chronic|pcos|polycystic|adhd|autis|gout",
     re.IGNORECASE,
 )

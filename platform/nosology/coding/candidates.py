@@ -16,7 +16,8 @@ from nosology.terminology.index import Hit, Index
 _INSIDE_FLOOR, _INSIDE_SHARE = 0.55, 0.35
 # A disease of the past by the code of its history (chapter 21; I25.2 by I.C.9.e.4): first characters -> code.
 PAST = {
-    "I21": "I25.2", "I63": "Z86.73", "N20": "Z87.442", "C50": "Z85.3", "C43": "Z85.820", "C44": "Z85.828", "C61": "Z85.46", "C18": "Z85.038",
+    "I21": "I25.2", "I63": "Z86.73", "N20": "Z87.442", "C50": "Z85.3", "C43": "Z85.820", "C44": "Z85.828", "C61": "Z85.46",
+    "C18": "Z85.038",
     "C34": "Z85.118", "D05": "Z86.000", "I82": "Z86.718", "I26": "Z86.711", "I71": "Z86.79", "K63.5": "Z86.0100",
 }  # fmt: skip
 DEPTH = 40  # codes taken from the search before the note's details are weighed

@@ -64,7 +64,8 @@ class Coder:
         """Predictions for notes, in order.
 
         A note is a mapping with `text` and, where known, `id` or `document_id`, `sex`, `age`, `date_of_service` or `date` (a date or
-        YYYY-MM-DD), `claim_id`, `encounter_id`, `billed` (diagnoses with `code` and `system`), `source_digest`, `source_row`, `source_format`.
+        YYYY-MM-DD), `claim_id`, `encounter_id`, `billed` (diagnoses with `code` and `system`), `source_digest`,
+        `source_row`, `source_format`.
 
         Raises:
             RecordError: `missing_field`, `empty_note` or `impossible_date`, for the first note that is at fault.
@@ -221,7 +222,7 @@ def _age(value: object) -> float | None:
 
 
 def _sequence(found: Found, kept: Mapping[str, float]) -> list[str]:
-    """First-listed first: general examinations, then problems in the order of the note, then other codes, status and history last (IV.G)."""
+    """First-listed first (IV.G): general examinations, problems in the order of the note, other codes, status and history."""
 
     def order(code: str) -> tuple[int, int, str]:
         proposal = found[code]

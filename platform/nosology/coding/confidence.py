@@ -19,7 +19,8 @@ from nosology.coding.decide import Proposal
 from nosology.terminology.codeset import CodeSet
 
 _TREATED = re.compile(
-    r"\b(?:continue|prescri\w+|\d+ ?mg|refill|start|increase|decrease|order\w*|refer\w*|recommend\w*|follow|monitor|inject\w*|surgery|therapy)\b",
+    r"\b(?:continue|prescri\w+|\d+ ?mg|refill|start|increase|decrease|order\w*|"
+    r"refer\w*|recommend\w*|follow|monitor|inject\w*|surgery|therapy)\b",
     re.IGNORECASE,
 )
 

@@ -75,9 +75,12 @@ def stem_of(title: str) -> str:
 
 # Words of titles that claim a cause, a time of life or a complication: the note must say so (first six letters count).
 _CONDITIONAL = frozenset({
-    "with", "due", "type", "drug", "induce", "diseas", "elsewh", "newbor", "pregna", "childb", "puerpe", "postpr", "recurr", "juveni", "congen", "neonat",
-    "remiss", "exacer", "compli", "intrac", "bacter", "viral", "second", "trauma", "open", "benign", "malign", "hemorr", "perfor", "obstru", "gangre",
-    "coma", "ketoac", "crisis", "failur", "histor", "family", "acute", "chroni", "subacu", "poison", "advers", "underd", "cyclic", "menopa", "pathol",
+    "with", "due", "type", "drug", "induce", "diseas", "elsewh", "newbor", "pregna", "childb", "puerpe", "postpr", "recurr", "juveni",
+    "congen", "neonat",
+    "remiss", "exacer", "compli", "intrac", "bacter", "viral", "second", "trauma", "open", "benign", "malign", "hemorr", "perfor",
+    "obstru", "gangre",
+    "coma", "ketoac", "crisis", "failur", "histor", "family", "acute", "chroni", "subacu", "poison", "advers", "underd", "cyclic",
+    "menopa", "pathol",
 })  # fmt: skip
 
 

@@ -180,7 +180,8 @@ def diabetes_with(found: Found, text: str, codes: CodeSet) -> None:
         return
     kidney, nerve = _with(found, "N18."), _with(found, "G62.9", "G60.9")
     sugar = re.search(
-        r"\bhyperglyc[a-z]+|\buncontrolled (?:type (?:2|ii) )?diabetes|diabetes[^.\n]{0,40}\b(?:uncontrolled|poorly controlled|out of control)",
+        r"\bhyperglyc[a-z]+|\buncontrolled (?:type (?:2|ii) )?diabetes|"
+        r"diabetes[^.\n]{0,40}\b(?:uncontrolled|poorly controlled|out of control)",
         text,
         re.I,
     )
@@ -226,7 +227,8 @@ def heart_failure_type(found: Found, text: str, codes: CodeSet) -> None:
     if plain is None:
         return
     kind = re.search(
-        r"\bdiastolic (?:dysfunction|heart failure|chf|congestive)|\bhfpef\b|\bsystolic (?:dysfunction|heart failure|chf|congestive)|\bhfref\b",
+        r"\bdiastolic (?:dysfunction|heart failure|chf|congestive)|\bhfpef\b|"
+        r"\bsystolic (?:dysfunction|heart failure|chf|congestive)|\bhfref\b",
         text,
         re.I,
     )
@@ -263,7 +265,8 @@ def ureter(found: Found, text: str, codes: CodeSet) -> None:
 def annual_exam(found: Found, text: str, codes: CodeSet) -> None:
     """I.C.21.c.13: a general examination is first-listed; Z00.01 when there is something abnormal to code, else Z00.00."""
     visit = re.search(
-        r"\b(?:annual|yearly|routine|preventive)[- ](?:wellness |physical |medicare wellness |health )?(?:exam|examination|physical|visit|check-?up)\b",
+        r"\b(?:annual|yearly|routine|preventive)[- ](?:wellness |physical |medicare wellness |health )?"
+        r"(?:exam|examination|physical|visit|check-?up)\b",
         text,
         re.IGNORECASE,
     )
@@ -318,5 +321,6 @@ def _symptom(code: str) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    ureter, back_pain_site, heart_failure_type, diabetes_with, hypertension_with, long_term_drugs, both_sides, specific_over_unspecified, integral_symptom, annual_exam,
+    ureter, back_pain_site, heart_failure_type, diabetes_with, hypertension_with, long_term_drugs, both_sides,
+    specific_over_unspecified, integral_symptom, annual_exam,
 )  # fmt: skip

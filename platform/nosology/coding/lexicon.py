@@ -19,11 +19,16 @@ _COMPLETION = re.compile(r"\([^)]*\)|\[[^]]*\]|\b(unspecified|nos|nec|not otherw
 _SIDES = frozenset({"right", "left", "bilateral", "bilaterally", "both"})
 # Words that are titles or terms of some code and far too common in notes to stand for it.
 _COMMON = frozenset({
-    "other", "injury", "fall", "history", "examination", "pregnancy", "stress", "tear", "burn", "mass", "lesion", "growth", "exposure", "infection",
-    "sprain", "strain", "fracture", "dislocation", "wound", "cyst", "ulcer", "tumor", "abnormal", "clinical", "alcohol", "tobacco", "caffeine", "aspirin",
-    "insulin", "exercise", "walking", "running", "single", "multiple", "married", "male", "female", "child", "adult", "pain", "swelling", "redness",
-    "deformity", "contracture", "stiffness", "instability", "effusion", "inflammation", "screening", "surgery", "bleeding", "hemorrhage", "spasm",
-    "crying", "worry", "worries", "nervousness", "cold", "shock", "divorce", "separation", "weight", "fluid", "iron", "calcium", "zinc", "home", "dead",
+    "other", "injury", "fall", "history", "examination", "pregnancy", "stress", "tear", "burn", "mass", "lesion", "growth", "exposure",
+    "infection",
+    "sprain", "strain", "fracture", "dislocation", "wound", "cyst", "ulcer", "tumor", "abnormal", "clinical", "alcohol", "tobacco",
+    "caffeine", "aspirin",
+    "insulin", "exercise", "walking", "running", "single", "multiple", "married", "male", "female", "child", "adult", "pain", "swelling",
+    "redness",
+    "deformity", "contracture", "stiffness", "instability", "effusion", "inflammation", "screening", "surgery", "bleeding", "hemorrhage",
+    "spasm",
+    "crying", "worry", "worries", "nervousness", "cold", "shock", "divorce", "separation", "weight", "fluid", "iron", "calcium", "zinc",
+    "home", "dead",
     "discharge", "consultation", "counseling", "observation", "isolation", "retirement", "hunger", "thirst", "suspension", "rest", "work",
 })  # fmt: skip
 LONGEST = 9

@@ -13,19 +13,24 @@ from nosology.coding.sections import Sentence, sections, sentences
 
 Kind = Literal["problem", "phrase"]
 _UNCERTAIN_TAIL = re.compile(
-    r"[,;(]?\s*\b(?:possibl[ey]|probabl[ey]|likely|suspected|consistent with|concern(?:ing)? for|concerning|rule out|r/o|versus|vs\b|secondary to possible|"
+    r"[,;(]?\s*\b(?:possibl[ey]|probabl[ey]|likely|suspected|consistent with|concern(?:ing)? for|concerning|rule out|r/o|versus|vs\b|"
+    r"secondary to possible|"
     r"suspicious for|suggestive of|question of|questionable|presumed|evaluate for)\b.*$",
     re.IGNORECASE | re.DOTALL,
 )
 _STATUS_TAIL = re.compile(
-    r"[,;:-]?\s*\b(?:stable|well[- ]controlled|uncontrolled|poorly controlled|controlled|improving|improved|worsening|resolved|resolving|new onset|new diagnosis|"
+    r"[,;:-]?\s*\b(?:stable|well[- ]controlled|uncontrolled|poorly controlled|controlled|improving|improved|worsening|resolved|"
+    r"resolving|new onset|new diagnosis|"
     r"follow[- ]?up|on (?:metformin|insulin|warfarin)|at goal|status post .*|s/p .*)\s*$",
     re.IGNORECASE,
 )
 _OPENERS = re.compile(
-    r"(?:we|i|the|this|she|he|they|patient|his|her|their|after|continue|follow|will|it|there|please|return|refer|order|start|increase|decrease|discussed|"
-    r"recommend(?:ed)?|advised|at this|today|as for|if|once|all|in|on|for|given|due to|schedule|check|obtain|repeat|monitor|avoid|take|use|call|may|"
-    r"should|plan|medical reasoning|medical treatment|patient (?:agreements?|education)|additional testing|instructions?|specialist referrals?|"
+    r"(?:we|i|the|this|she|he|they|patient|his|her|their|after|continue|follow|will|it|there|please|return|refer|order|start|increase|"
+    r"decrease|discussed|"
+    r"recommend(?:ed)?|advised|at this|today|as for|if|once|all|in|on|for|given|due to|schedule|check|obtain|repeat|monitor|avoid|take|"
+    r"use|call|may|"
+    r"should|plan|medical reasoning|medical treatment|patient (?:agreements?|education)|additional testing|instructions?|"
+    r"specialist referrals?|"
     r"normal|negative|physical exam|preop\w*|healthcare maintenance|health maintenance|results?|x-?rays?|labs?|mr|mrs|ms|dr)\b",
     re.IGNORECASE,
 )

@@ -76,5 +76,6 @@ class Code:
 
 
 _COLUMNS = (
-    "document_id", "id", "claim_id", "encounter_id", "sex", "age", "date_of_service", "date", "billed", "source_digest", "source_row", "source_format",
+    "document_id", "id", "claim_id", "encounter_id", "sex", "age", "date_of_service", "date", "billed", "source_digest", "source_row",
+    "source_format",
 )  # fmt: skip

@@ -33,7 +33,7 @@ FORMAT = 1  # of the cached table
 Fault = Literal["unknown_code", "not_billable", "not_in_force"]
 Part = Literal["train", "validation", "test"]
 
-_SHAPE = re.compile(r"[A-Z][0-9A-Z]{2}(\.[0-9A-Z]{1,4})?")
+_SHAPE = re.compile(r"[A-Z](?:[0-9][0-9A-Z]|[A-Z][0-9])(\.[0-9A-Z]{1,4})?")
 _MONTHS = {"January": 1, "April": 4, "October": 10}
 
 

@@ -45,6 +45,7 @@ TITLE, TERM, ALIAS = 0, 1, 2
 _SUFFIX_NAMED, _SUFFIX_INITIAL, _SIDE_UNASKED = 0.05, 0.004, 0.02
 
 _SUFFIX = re.compile(r", ((?:initial encounter|subsequent encounter|sequela).*)$")
+_SUFFIX_FILLER = frozenset({"encounter", "for", "with", "or", "type", "i", "ii"})
 _SIDE = re.compile(r"\b(right|left|bilateral)\b")
 _SHARED = (
     re.compile(r"\b(right|left|bilateral|unspecified)\b"),
@@ -89,6 +90,20 @@ def read_phrases(path: str) -> list[tuple[str, str]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class LeaveOut:
+    """What is measured and so kept out of training: phrases (case folded) and their three-character categories."""
+
+    categories: frozenset[str] = frozenset()
+    phrases: frozenset[str] = frozenset()
+
+
+def leave_out(path: str | None) -> LeaveOut:
+    """What a JSONL file of `{"phrase", "code"}` keeps out of training; None keeps nothing out."""
+    rows = read_phrases(path) if path else []
+    return LeaveOut(frozenset(code[:3].upper() for _, code in rows), frozenset(phrase.casefold() for phrase, _ in rows))
+
+
 class Index:
     """An opened index. Search is exact and deterministic; equal scores keep the order of the tabular list.
 
@@ -96,7 +111,7 @@ class Index:
         directory: folder that `build_index` wrote.
         codes: the code set that it was built from.
         encoder: the encoder that it was built with.
-        options: weight of the vectors, whether terms count, what is left out.
+        options: weight of the vectors; `inclusion_terms` off, or `leave_out` given, searches official titles alone.
     """
 
     def __init__(self, directory: Path, codes: CodeSet, encoder: Encoder, options: TerminologyConfig) -> None:
@@ -113,12 +128,13 @@ class Index:
         self._lexical = _Lexical.open(directory, table["grams"])
         self._suffixes: list[str] = table["suffixes"]
         self._suffix_C: Ints = load("suffix")
-        self._sided_C = np.array([bool(_SIDE.search(title.lower())) for title in codes.titles])
+        sided_C = np.array([bool(_SIDE.search(title.lower())) for title in codes.titles])
+        self._penalty_C: Floats = sided_C.astype(np.float32) * np.float32(_SIDE_UNASKED)
+        self._named = [set(re.findall(r"[a-z]+", suffix)) - _SUFFIX_FILLER for suffix in self._suffixes]
         if options.leave_out is not None:
-            read_phrases(options.leave_out)
-            hidden_P = kind_P != TITLE
-        else:
-            hidden_P = (kind_P == TERM) & (not options.inclusion_terms)
+            read_phrases(options.leave_out)  # a file that cannot be read must not pass for one that leaves nothing out
+        titles_alone = options.leave_out is not None or not options.inclusion_terms
+        hidden_P = (kind_P != TITLE) & titles_alone
         self._hidden_P = np.flatnonzero(hidden_P)
 
     def scores(self, phrases: Sequence[str]) -> Floats:
@@ -131,9 +147,11 @@ class Index:
         weight = np.float32(self.options.dense_weight)
         dense_BU = (torch.from_numpy(vectors_BD) @ torch.from_numpy(self._vectors_UD).T).numpy()
         lexical_BL = self._lexical.scores(phrases)
-        fused_BP = weight * dense_BU[:, self._vector_P] + (1 - weight) * lexical_BL[:, self._lexical_P]
+        fused_BP: Floats = (weight * dense_BU[:, self._vector_P] + (1 - weight) * lexical_BL[:, self._lexical_P]).astype(
+            np.float32, copy=False
+        )
         fused_BP[:, self._hidden_P] = -1.0
-        best_BC: Floats = np.maximum.reduceat(fused_BP, self._start_C, axis=1)
+        best_BC: Floats = np.maximum.reduceat(fused_BP, self._start_C, axis=1).astype(np.float32, copy=False)
         for row, phrase in enumerate(phrases):
             best_BC[row] += self._ties(phrase.lower())
         return best_BC
@@ -141,13 +159,12 @@ class Index:
     def _ties(self, phrase: str) -> Floats:
         words = set(re.findall(r"[a-z]+", phrase))
         bonus = np.zeros(len(self._suffixes) + 1, dtype=np.float32)  # the last one is "no suffix"
-        for i, suffix in enumerate(self._suffixes):
-            named = {word for word in re.findall(r"[a-z]+", suffix) if word not in {"encounter", "for", "with", "or", "type", "i", "ii"}}
+        for i, named in enumerate(self._named):
             bonus[i] = _SUFFIX_NAMED * len(words & named) / len(named)
-            if suffix in ("initial encounter", "initial encounter for closed fracture"):
+            if self._suffixes[i] in ("initial encounter", "initial encounter for closed fracture"):
                 bonus[i] += _SUFFIX_INITIAL
         ties_C: Floats = bonus[self._suffix_C]
-        return ties_C if _SIDE.search(phrase) else ties_C - _SIDE_UNASKED * self._sided_C
+        return ties_C if _SIDE.search(phrase) else np.subtract(ties_C, self._penalty_C, dtype=np.float32)
 
     def search(self, phrases: Sequence[str], k: int) -> list[list[Hit]]:
         """The best `k` codes of each phrase, best first."""
