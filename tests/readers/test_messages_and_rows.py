@@ -54,6 +54,8 @@ def test_several_messages_in_a_file(read: Any, end: bytes) -> None:
     )
     found = read(batch.replace(b"\r", end))
     assert (found.counts.records, found.counts.notes, found.counts.skipped, found.counts.dead) == (2, 2, 1, 0)
+    cut = read(batch.removesuffix(b"BTS|2\rFTS|1\r").replace(b"\r", end))
+    assert (cut.counts.notes, cut.reasons) == (2, [("truncated_record", "BTS")])
 
 
 def test_base64_text_and_other_charset(read: Any) -> None:
@@ -100,7 +102,10 @@ def test_lines_of_a_claim_become_one_claim(read: Any) -> None:
         Diagnosis(system="ICD-9-CM", code="250.00", kind="other"),
     )
     assert first.lines == tuple(
-        ClaimLine(number=n, system="HCPCS", code="99213", modifiers=("25",), quantity=9.0, charge=102.1, service_date=DAY(2015, 5, 30), diagnosis_pointers=(1,))
+        ClaimLine(
+            number=n, system="HCPCS", code="99213", modifiers=("25",), quantity=9.0, charge=102.1, service_date=DAY(2015, 5, 30),
+            diagnosis_pointers=(1,),
+        )
         for n in (1, 2)
     )  # fmt: skip
     assert (second.claim_id, len(second.lines)) == ("-2", 1)

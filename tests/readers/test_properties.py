@@ -55,7 +55,8 @@ def test_segments_of_any_bytes(data: bytes) -> None:
 SAMPLES = {
     "x12": samples.x12(), "remittance": samples.x12(samples.REMITTANCE, kind="835"), "hl7v2": samples.ORU,
     "fhir": samples.lines(samples.PATIENT, samples.ENCOUNTER, samples.CONDITION, samples.document(), samples.FHIR_CLAIM, samples.BENEFIT),
-    "bundle": json.dumps(samples.bundle(samples.PATIENT, samples.document()), indent=1).encode(), "rif": samples.carrier("-1|1|30-May-2015"),
+    "bundle": json.dumps(samples.bundle(samples.PATIENT, samples.document()), indent=1).encode(),
+    "rif": samples.carrier("-1|1|30-May-2015"),
     "beneficiary": samples.BENEFICIARY, "pde": samples.PDE, "synthea": samples.PATIENTS_CSV, "jsonl": samples.JSONL, "csv": samples.CSV,
     "parquet": samples.parquet([{"id": "1", "text": "x"}]), "nothing": b"", "gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd",
 }  # fmt: skip

@@ -28,7 +28,8 @@ def test_professional_claim(read: Any) -> None:
     )
     first, second = claim.lines
     assert first == ClaimLine(
-        number=1, system="HCPCS", code="99213", modifiers=("25",), quantity=1.0, charge=100.5, service_date=DAY(2024, 2, 29), diagnosis_pointers=(1, 2)
+        number=1, system="HCPCS", code="99213", modifiers=("25",), quantity=1.0, charge=100.5, service_date=DAY(2024, 2, 29),
+        diagnosis_pointers=(1, 2),
     )  # fmt: skip
     assert (second.code, second.quantity, second.diagnosis_pointers, second.service_date) == ("36415", 2.0, (1,), DAY(2024, 3, 1))
     assert (claim.total_charge, claim.payer, claim.provider_npi, claim.provider_name) == (150.5, "ACME HEALTH", "1234567893", "CLINIC ONE")
@@ -151,6 +152,8 @@ def test_broken_loops(read: Any, body: str, reasons: list[tuple[str, str]]) -> N
         (samples.x12(samples.HEAD + TWO, end="")[:-33], 1, [("truncated_record", None)]),
         (samples.x12(end="SE*9*0001~"), 1, [("truncated_record", "IEA")]),
         (samples.x12(end="") + samples.x12(), 1, [("truncated_record", "SE"), ("truncated_record", "IEA")]),
+        (samples.x12(samples.REMITTANCE, kind="835")[:320], 0, [("truncated_record", None)]),
+        (samples.x12()[:160], 0, [("truncated_record", None)]),
         (samples.x12()[:60], 0, [("broken_envelope", "ISA")]),
         (samples.x12()[:50] + samples.x12()[51:], 0, [("broken_envelope", "ISA")]),
         ((samples.isa() + "CLM*C-1*5~LX*1~").encode(), 0, [("broken_loop", "ST"), ("truncated_record", "IEA")]),

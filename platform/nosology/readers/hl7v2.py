@@ -21,12 +21,14 @@ from nosology.records import Coding, RawCondition, RawDocument, RawEncounter, Ra
 
 _FRAMES = b"\x0b\x1c\x00 \t"
 _BATCH = (b"FHS", b"BHS", b"BTS", b"FTS", b"DSC")
+_TRAILERS = {b"FHS": b"FTS", b"BHS": b"BTS"}
 _SEGMENT_ID = re.compile(r"[A-Z][A-Z0-9]{2}", re.ASCII)
 _ESCAPE = re.compile(r"\\([^\\]{0,64})\\")
 _TEXT, _MDM_TEXT = ("TX", "FT"), ("TX", "FT", "ST", "CE", "CWE")
 _CHARSETS = {"8859/1": "latin-1", "8859/15": "iso8859-15", "8859/2": "iso8859-2"}
 BROKEN_HEADER = Reason("broken_envelope", "MSH", "MSH, a field separator, and MSH-2 with four or five encoding characters")
 BROKEN_SEGMENT = Reason("broken_segment", None, "a segment that begins with an id of three characters and the field separator")
+NO_TRAILER = Reason("truncated_record", "BTS", "a batch that ends with BTS, a file of batches with FTS")
 NO_MESSAGE = Reason("broken_loop", "MSH", "segments of a message below its MSH")
 
 
@@ -82,16 +84,21 @@ class _Segment:
 
     def part(self, number: int, component: int = 1, of: str | None = None) -> str:
         """A component (its first subcomponent), unescaped and stripped."""
-        text = of if of is not None else next(iter(self.repetitions(number)), "")
+        text = of if of is not None else self.raw(number)
+        if not text:
+            return ""
+        if of is None and self.marks.repetition in text:
+            text = next(iter(self.repetitions(number)), "")
         parts = text.split(self.marks.component)
         found = parts[component - 1] if component <= len(parts) else ""
         return self.marks.unescape(found.split(self.marks.subcomponent)[0]).strip()
 
 
 def messages(stream: io.BufferedReader, limit: int) -> Iterator[list[bytes] | Reason]:
-    """The segments of each message, undecoded; a `Reason` for one too long, or for lines that belong to none."""
+    """The segments of each message, undecoded; a `Reason` for one too long, for lines that belong to none, for a batch cut off."""
     found: list[bytes] = []
     size, fault, stray = 0, False, False
+    opened: list[bytes] = []  # batches whose trailer is due
     first = True
     while line := stream.readline(limit):
         if first:
@@ -104,7 +111,13 @@ def messages(stream: io.BufferedReader, limit: int) -> Iterator[list[bytes] | Re
                 elif found:
                     yield found
                 found, size, fault, stray = [], 0, False, False
-            elif not part or part[:3] in _BATCH:
+            elif not part:
+                continue
+            elif part[:3] in _BATCH:
+                if part[:3] in _TRAILERS:
+                    opened.append(_TRAILERS[part[:3]])
+                elif part[:3] in opened:
+                    opened.remove(part[:3])
                 continue
             elif not found and not fault:
                 if not stray:
@@ -120,6 +133,8 @@ def messages(stream: io.BufferedReader, limit: int) -> Iterator[list[bytes] | Re
         yield TOO_LONG
     elif found:
         yield found
+    if opened:
+        yield NO_TRAILER
 
 
 class Hl7v2:

@@ -19,6 +19,8 @@ BROKEN_SEGMENT = Reason("broken_segment", None, "a segment that begins with an i
 UNENDED = Reason("truncated_record", None, "a last segment that ends with the terminator")
 TOO_LONG = Reason("record_too_long", "segment", "a segment within eight times ingest.max_document_bytes")
 
+LAST = (BROKEN_ENVELOPE, UNENDED, TOO_LONG)  # behind these nothing comes
+
 Segment = list[str]
 
 

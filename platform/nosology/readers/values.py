@@ -6,6 +6,7 @@ Everything here raises `RecordError` (field and rule, never the value) for what 
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 import re
 
@@ -24,6 +25,22 @@ _YEARS = range(1850, 2151)  # nobody alive today was born before, no claim is th
 DATE_RULE = "a day that exists, as 20150530, 2015-05-30 or 30-May-2015, from 1850 to 2150"
 
 
+@functools.lru_cache(maxsize=1 << 12)  # an archive has few days and many dates
+def _parsed(text: str) -> datetime.date | None:
+    """Raises ValueError for a text that names no day that can be."""
+    if match := _FULL.fullmatch(text):
+        year, month, number = int(match[1]), int(match[2]), int(match[3])
+    elif match := _NAMED.fullmatch(text):
+        year, month, number = int(match[3]), _MONTHS.get(match[2].upper(), 0), int(match[1])
+    elif _PARTIAL.fullmatch(text) and int(text[:4]) in _YEARS:
+        return None
+    else:
+        raise ValueError
+    if year not in _YEARS:
+        raise ValueError
+    return datetime.date(year, month, number)
+
+
 def day(text: str | None, field: str) -> datetime.date | None:
     """The day a text names; a time behind it is cut off. None when there is none, or only a year or a month.
 
@@ -31,19 +48,8 @@ def day(text: str | None, field: str) -> datetime.date | None:
         RecordError: `impossible_date`.
     """
     text = text.strip() if text else ""
-    if not text:
-        return None
-    year = month = number = 0
-    if match := _FULL.fullmatch(text):
-        year, month, number = (int(part) for part in match.groups())
-    elif match := _NAMED.fullmatch(text):
-        year, month, number = int(match[3]), _MONTHS.get(match[2].upper(), 0), int(match[1])
-    elif _PARTIAL.fullmatch(text) and int(text[:4]) in _YEARS:
-        return None
     try:
-        if year not in _YEARS:
-            raise ValueError
-        return datetime.date(year, month, number)
+        return _parsed(text) if text else None
     except ValueError:
         raise RecordError("impossible_date", field, DATE_RULE) from None
 

@@ -15,7 +15,7 @@ from functools import partial
 
 from nosology.errors import Reason, RecordError
 from nosology.readers import values
-from nosology.readers.segments import Segment, segments
+from nosology.readers.segments import LAST, Segment, segments
 from nosology.readers.source import BOM, Draft, Job, Skipped, Unit, record_bytes
 from nosology.readers.values import HCPCS, ICD9CM, ICD10CM, ICD10PCS, NDC, REVENUE
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawDocument, RawRemittance
@@ -406,7 +406,10 @@ class X12:
         current: _Transaction | None = None
         for segment in segments(stream, record_bytes(job.ingest)):
             if isinstance(segment, Reason):
-                if current is not None:
+                if current is not None and segment in LAST:
+                    yield from self._cut(current, segment)
+                    current, inside = None, False
+                elif current is not None:
                     yield from current.blame(segment)
                 elif not skipping:
                     inside = False  # what follows a lost envelope is not asked for its end
@@ -414,7 +417,7 @@ class X12:
                 continue
             kind = segment[0]
             if kind in ("ISA", "GS", "ST", "GE", "IEA") and current is not None:  # SE is missing
-                yield from self._cut(current)
+                yield from self._cut(current, NO_END)
                 current = None
             if kind == "ISA":
                 if inside:
@@ -444,15 +447,15 @@ class X12:
                 stray = True
                 yield NO_TRANSACTION
         if current is not None:
-            yield from self._cut(current)
+            yield from self._cut(current, NO_END)
         elif inside:
             yield NO_INTERCHANGE_END
 
     @staticmethod
-    def _cut(current: _Transaction) -> Iterator[Unit]:
+    def _cut(current: _Transaction, why: Reason) -> Iterator[Unit]:
         """The end of a transaction that has no SE: what was open is a dead letter; where nothing was, the loss itself is one."""
         claim = current.claim
         if claim is not None:
-            claim.fault = claim.fault or NO_END
+            claim.fault = claim.fault or why
         units = list(current.end())
-        yield from units or [NO_END]
+        yield from units or [why]
