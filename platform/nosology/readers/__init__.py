@@ -7,7 +7,8 @@
     readers.summarise([(reading.format, reading.counts), …])   # {"files", "records", "notes", "dead", "skipped", "by_format"}
 
 `stream` is the binary stream of the file as it lies in storage (`storage.open_input(uri)`); gzip and zstd are undone here. A unit
-of work is a file: `read_file` streams, holds no more than one record, and its order and numbering depend on the bytes alone.
+of work is a file: `read_file` streams (it holds one record; of RIF also the claim ids seen, of a pretty-printed Bundle the file), and
+order and numbering depend on the bytes alone.
 
 ## What is counted
 A **source record** is what one of these holds; it becomes rows of the tables, or one dead letter, or is skipped — never two of these:
