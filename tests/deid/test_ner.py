@@ -6,7 +6,6 @@ import shutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from nosology.config import DeidConfig, home
 from nosology.deid.detect import Detector
 from nosology.deid.ner import ADAPTER, DEFAULT_THRESHOLD, _spans, _windows, load_tagging, safe_harbor
@@ -32,7 +31,11 @@ def test_shipped_tagger_finds_what_the_rules_cannot(shipped):
 
 
 def test_both_passes_together_keep_clinical_words():
-    texts = ["Parkinson disease on carbidopa 25 mg, Foley catheter, strength 3/5", "AHA 2022 guideline heart failure", "E11.9, A1c 8.1 in 2019"]
+    texts = [
+        "Parkinson disease on carbidopa 25 mg, Foley catheter, strength 3/5",
+        "AHA 2022 guideline heart failure",
+        "E11.9, A1c 8.1 in 2019",
+    ]
     assert Detector(DeidConfig()).find(texts) == [[], [], []]
 
 
@@ -55,11 +58,31 @@ def test_same_answer_whatever_the_batch(shipped):
 @pytest.mark.parametrize(
     ("label", "expected"),
     [
-        ("B-PATIENT", "NAME"), ("L-STAFF", "NAME"), ("I-HOSP", "ORGANIZATION"), ("U-PATORG", "ORGANIZATION"), ("B-LOC", "LOCATION"), ("B-STREET", "LOCATION"), ("B-ZIP", "ZIP"),
-        ("B-DATE", "DATE"), ("I-AGE", "AGE"), ("B-PHONE", "PHONE"), ("B-FAX", "FAX"), ("B-EMAIL", "EMAIL"), ("B-MEDICALRECORD", "MRN"), ("B-IDNUM", "ID"), ("B-USERNAME", "ID"),
-        ("B-HEALTHPLAN", "BENEFICIARY"), ("B-PROFESSION", None), ("O", None), ("B-PER", "NAME"), ("S-DOCTOR", "NAME"), ("E-BIOID", "BIOMETRIC"), ("B-QUUX", "ID"), ("B-MISC", None),
+        ("B-PATIENT", "NAME"),
+        ("L-STAFF", "NAME"),
+        ("I-HOSP", "ORGANIZATION"),
+        ("U-PATORG", "ORGANIZATION"),
+        ("B-LOC", "LOCATION"),
+        ("B-STREET", "LOCATION"),
+        ("B-ZIP", "ZIP"),
+        ("B-DATE", "DATE"),
+        ("I-AGE", "AGE"),
+        ("B-PHONE", "PHONE"),
+        ("B-FAX", "FAX"),
+        ("B-EMAIL", "EMAIL"),
+        ("B-MEDICALRECORD", "MRN"),
+        ("B-IDNUM", "ID"),
+        ("B-USERNAME", "ID"),
+        ("B-HEALTHPLAN", "BENEFICIARY"),
+        ("B-PROFESSION", None),
+        ("O", None),
+        ("B-PER", "NAME"),
+        ("S-DOCTOR", "NAME"),
+        ("E-BIOID", "BIOMETRIC"),
+        ("B-QUUX", "ID"),
+        ("B-MISC", None),
     ],
-)  # fmt: skip
+)
 def test_labels_of_other_models(label, expected):
     assert safe_harbor(label) == expected
 
@@ -71,7 +94,15 @@ def other(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("model")
     labels = {0: "O", 1: "B-PATIENT", 2: "I-PATIENT", 3: "B-DATE"}
-    config = BertConfig(vocab_size=30522, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, id2label=labels, label2id={v: k for k, v in labels.items()})
+    config = BertConfig(
+        vocab_size=30522,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        id2label=labels,
+        label2id={v: k for k, v in labels.items()},
+    )
     BertForTokenClassification(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(home() / "encoder").save_pretrained(folder)
     return folder

@@ -3,7 +3,6 @@
 import socket
 
 import pytest
-
 from nosology.deid import LABELS, RECOGNIZERS, recognizer
 
 FOUND = {
@@ -111,22 +110,79 @@ FOUND = {
 }
 KEPT = {
     "dates": [
-        "in 1977 and 2016", "strength 3/5 in the left arm", "2/6 systolic murmur", "BP 120/80", "take 1/2 tab", "she may walk", "may 5 mg be given",
-        "version 1.2.10", "pain 10/10", "POD 2", "warfarin Monday, Wednesday and Friday", "ratio 3:4", "March in place", "99213", "T12 fracture",
+        "in 1977 and 2016",
+        "strength 3/5 in the left arm",
+        "2/6 systolic murmur",
+        "BP 120/80",
+        "take 1/2 tab",
+        "she may walk",
+        "may 5 mg be given",
+        "version 1.2.10",
+        "pain 10/10",
+        "POD 2",
+        "warfarin Monday, Wednesday and Friday",
+        "ratio 3:4",
+        "March in place",
+        "99213",
+        "T12 fracture",
     ],
     "ages": ["a 45-year-old", "an 89-year-old man", "92 % on room air", "HR 92", "weighs 92 kg", "age 9", "born in 1990", "age 90+"],
-    "contacts": ["BP 120/80", "5/5 strength", "WBC 12.5", "99213-25", "3.5 mg", "12:30", "E11.9", "E11.65 and I10", "pain.in the arm", "see section 4.2.1"],
-    "numbers": [
-        "E11.65 and I10", "CPT 99213", "metformin 500 mg", "BRCA1", "HLA-B27", "COVID-19", "SNOMED 73211009", "(RxNorm 6809000)", "room 4", "case is stable",
-        "platelets 250,000", "ID consult", "account of the fall", "order CBC", "a1c 8.1", "device placed", "lot of pain", "4111 1111 1111 1112 kg",
+    "contacts": [
+        "BP 120/80",
+        "5/5 strength",
+        "WBC 12.5",
+        "99213-25",
+        "3.5 mg",
+        "12:30",
+        "E11.9",
+        "E11.65 and I10",
+        "pain.in the arm",
+        "see section 4.2.1",
     ],
-    "places": ["seen in the Pain Clinic", "the Emergency Hospital", "5 mg daily", "Kowalski, MD", "moved to the chair", "lives in an apartment", "3 Way stopcock"],
+    "numbers": [
+        "E11.65 and I10",
+        "CPT 99213",
+        "metformin 500 mg",
+        "BRCA1",
+        "HLA-B27",
+        "COVID-19",
+        "SNOMED 73211009",
+        "(RxNorm 6809000)",
+        "room 4",
+        "case is stable",
+        "platelets 250,000",
+        "ID consult",
+        "account of the fall",
+        "order CBC",
+        "a1c 8.1",
+        "device placed",
+        "lot of pain",
+        "4111 1111 1111 1112 kg",
+    ],
+    "places": [
+        "seen in the Pain Clinic",
+        "the Emergency Hospital",
+        "5 mg daily",
+        "Kowalski, MD",
+        "moved to the chair",
+        "lives in an apartment",
+        "3 Way stopcock",
+    ],
     "names": [
-        "Patient: Alert", "Dr. will call", "Parkinson disease", "Foley catheter", "Bell's palsy", "The patient is a 50-year-old", "Chief Complaint: Chest Pain",
-        "Mr. and Mrs.", "Assessment And Plan, MD", "PATIENT NAME:", "Apgar 9",
+        "Patient: Alert",
+        "Dr. will call",
+        "Parkinson disease",
+        "Foley catheter",
+        "Bell's palsy",
+        "The patient is a 50-year-old",
+        "Chief Complaint: Chest Pain",
+        "Mr. and Mrs.",
+        "Assessment And Plan, MD",
+        "PATIENT NAME:",
+        "Apgar 9",
     ],
     "presidio": ["1234567890 is no NPI", "DEA AB1234567", "duplicate 12345678", "E11.65", "metformin 500 mg", "BP 120/80"],
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

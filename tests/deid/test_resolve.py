@@ -2,7 +2,6 @@ import re
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from nosology.deid.resolve import kept, repeated, resolve, trimmed
 from nosology.records import Span
 
@@ -56,7 +55,16 @@ def test_a_name_found_once_is_found_everywhere():
 
 
 def test_what_a_tagger_marks_and_the_rule_does_not_name():
-    for text, label in [("1977", "DATE"), ("the 1990s", "DATE"), ("2016-2018", "DATE"), ("3 weeks", "DATE"), ("45", "AGE"), ("E11.65", "ID"), ("120/80", "ID"), ("he", "NAME")]:
+    for text, label in [
+        ("1977", "DATE"),
+        ("the 1990s", "DATE"),
+        ("2016-2018", "DATE"),
+        ("3 weeks", "DATE"),
+        ("45", "AGE"),
+        ("E11.65", "ID"),
+        ("120/80", "ID"),
+        ("he", "NAME"),
+    ]:
         assert kept(text, Span(start=0, end=len(text), label=label)), text
     for text, label in [("March 3", "DATE"), ("92", "AGE"), ("A-99213", "ID"), ("Okonkwo", "NAME")]:
         assert not kept(text, Span(start=0, end=len(text), label=label)), text

@@ -3,7 +3,6 @@ import datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from nosology.config import DeidConfig
 from nosology.deid.calendar_dates import shifted, year_of
 from nosology.deid.rewrite import rewrite
@@ -51,7 +50,10 @@ def test_surrogates_keep_form_and_person():
     assert other != new
 
 
-@given(st.sampled_from(["NAME", "LOCATION", "ORGANIZATION", "PHONE", "MRN", "EMAIL", "URL", "IP", "ID"]), st.text(alphabet="abcdeXYZ 0123456789-.", min_size=3, max_size=20))
+@given(
+    st.sampled_from(["NAME", "LOCATION", "ORGANIZATION", "PHONE", "MRN", "EMAIL", "URL", "IP", "ID"]),
+    st.text(alphabet="abcdeXYZ 0123456789-.", min_size=3, max_size=20),
+)
 def test_a_surrogate_is_never_the_value(label, value):
     if not any(c.isalnum() for c in value):
         return
@@ -76,10 +78,18 @@ def test_offsets_map_onto_the_same_characters(text, cuts):
 @pytest.mark.parametrize(
     ("value", "days", "expected"),
     [
-        ("03/14/2019", 20, "04/03/2019"), ("3/14/19", 1, "3/15/19"), ("2020-02-28", 1, "2020-02-29"), ("14.03.2019", 1, "15.03.2019"), ("March 14, 2019", 20, "April 3, 2019"),
-        ("14 Mar 2019", 20, "3 Apr 2019"), ("20190314", 1, "20190315"), ("2019-12-31T23:00:00", 1, "2020-01-01T23:00:00"), ("March 14", 3, None), ("Easter", 3, None),
+        ("03/14/2019", 20, "04/03/2019"),
+        ("3/14/19", 1, "3/15/19"),
+        ("2020-02-28", 1, "2020-02-29"),
+        ("14.03.2019", 1, "15.03.2019"),
+        ("March 14, 2019", 20, "April 3, 2019"),
+        ("14 Mar 2019", 20, "3 Apr 2019"),
+        ("20190314", 1, "20190315"),
+        ("2019-12-31T23:00:00", 1, "2020-01-01T23:00:00"),
+        ("March 14", 3, None),
+        ("Easter", 3, None),
     ],
-)  # fmt: skip
+)
 def test_shifted_dates_keep_their_form(value, days, expected):
     assert shifted(value, days) == expected
 
@@ -93,12 +103,36 @@ def test_shift_keeps_order_and_interval(day, gap):
 
 
 def test_year_of():
-    assert (year_of("3/14/19"), year_of("3/14/87"), year_of("in 2011"), year_of("20190314"), year_of("March 3")) == (2019, 1987, 2011, 2019, None)
+    assert (year_of("3/14/19"), year_of("3/14/87"), year_of("in 2011"), year_of("20190314"), year_of("March 3")) == (
+        2019,
+        1987,
+        2011,
+        2019,
+        None,
+    )
 
 
 def test_zip_rule_of_45_cfr():
     assert zip3("02139") == "021" and zip3("02139-4307") == "021" and zip3("021394307") == "021" and zip3("021") == "021"
-    assert {"036", "059", "063", "102", "203", "556", "692", "790", "821", "823", "830", "831", "878", "879", "884", "890", "893"} <= SMALL_AREAS
+    assert {
+        "036",
+        "059",
+        "063",
+        "102",
+        "203",
+        "556",
+        "692",
+        "790",
+        "821",
+        "823",
+        "830",
+        "831",
+        "878",
+        "879",
+        "884",
+        "890",
+        "893",
+    } <= SMALL_AREAS
     assert all(zip3(area + "44") == "000" for area in SMALL_AREAS)
     assert zip3("560001") is None and zip3("B0J 2H0") is None and zip3(None) is None
 

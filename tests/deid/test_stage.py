@@ -6,7 +6,6 @@ import pickle
 
 import pyarrow as pa
 import pytest
-
 from nosology.config import Config, DeidConfig
 from nosology.deid.stage import Deidentify, span_line
 from nosology.deid.structured import clean
@@ -30,14 +29,16 @@ def rows_of(table, record):
 
 
 def note(text, **fields):
-    return RawDocument(document_id="doc-1", patient_id="pat-1", text=text, date=DAY, **{**KEY, **fields})
+    return RawDocument(text=text, date=DAY, **{"document_id": "doc-1", "patient_id": "pat-1", **KEY, **fields})
 
 
 def test_document_is_cleaned_with_an_audit_without_text(stage):
     text = "Patient: Doe, Jane\nDOB: 03/14/1950\nMs. Doe takes metformin 500 mg for E11.9, strength 3/5. Call 415-555-0134."
     out = stage.process(rows_of("documents", note(text)))
     (document,), (audit,) = out["documents"], out["audit"]
-    assert "Doe" not in document["text"] and "1950" in document["text"] and "03/14" not in document["text"] and "0134" not in document["text"]
+    assert (
+        "Doe" not in document["text"] and "1950" in document["text"] and "03/14" not in document["text"] and "0134" not in document["text"]
+    )
     assert "metformin 500 mg for E11.9, strength 3/5" in document["text"]
     assert document["document_id"] not in ("doc-1",) and document["date"] == datetime.date(2021, 1, 1)
     assert {s["label"] for s in audit["spans"]} >= {"NAME", "DATE", "PHONE"} and audit["num_characters"] == len(text)
@@ -52,18 +53,52 @@ def test_authors_of_the_record_are_found_in_its_note(stage):
 
 
 def test_links_between_tables_survive(stage):
-    patient = RawPatient(patient_id="pat-1", names=(CANARY,), birth_date=datetime.date(1980, 5, 5), postal_code="02139", state="MA", city="Cambridge", identifiers=("1",), **KEY)
+    patient = RawPatient(
+        patient_id="pat-1",
+        names=(CANARY,),
+        birth_date=datetime.date(1980, 5, 5),
+        postal_code="02139",
+        state="MA",
+        city="Cambridge",
+        identifiers=("1",),
+        **KEY,
+    )
     encounter = RawEncounter(encounter_id="e1", patient_id="pat-1", start_date=DAY, providers=(CANARY,), facility="St X", **KEY)
-    claim = from_dict(RawClaim, {**KEY, "claim_id": "c1", "patient_id": "pat-1", "encounter_id": "e1", "form": "professional", "service_from": DAY, "patient_names": [CANARY],
-                                 "lines": [{"number": 1, "system": "HCPCS", "code": "99213", "modifiers": ["25"], "service_date": DAY, "diagnosis_pointers": [1]}],
-                                 "diagnoses": [{"system": "ICD-10-CM", "code": "E11.9", "kind": "principal"}], "birth_date": datetime.date(1980, 5, 5), "postal_code": "036019999"})  # fmt: skip
-    out = stage.process(rows_of("patients", patient) + rows_of("encounters", encounter) + rows_of("claims", claim) + rows_of("documents", note("x")))
+    claim = from_dict(
+        RawClaim,
+        {
+            **KEY,
+            "claim_id": "c1",
+            "patient_id": "pat-1",
+            "encounter_id": "e1",
+            "form": "professional",
+            "service_from": DAY,
+            "patient_names": [CANARY],
+            "lines": [
+                {"number": 1, "system": "HCPCS", "code": "99213", "modifiers": ["25"], "service_date": DAY, "diagnosis_pointers": [1]}
+            ],
+            "diagnoses": [{"system": "ICD-10-CM", "code": "E11.9", "kind": "principal"}],
+            "birth_date": datetime.date(1980, 5, 5),
+            "postal_code": "036019999",
+        },
+    )
+    out = stage.process(
+        rows_of("patients", patient) + rows_of("encounters", encounter) + rows_of("claims", claim) + rows_of("documents", note("x"))
+    )
     ids = {out[name][0]["patient_id"] for name in ("patients", "encounters", "claims", "documents")}
     assert len(ids) == 1 and ids != {"pat-1"}
     assert out["claims"][0]["encounter_id"] == out["encounters"][0]["encounter_id"] != "e1"
-    assert out["patients"][0]["birth_date"] == datetime.date(1980, 1, 1) and out["patients"][0]["postal_code"] == "021" and out["patients"][0]["state"] == "MA"
+    assert (
+        out["patients"][0]["birth_date"] == datetime.date(1980, 1, 1)
+        and out["patients"][0]["postal_code"] == "021"
+        and out["patients"][0]["state"] == "MA"
+    )
     cleaned = out["claims"][0]
-    assert cleaned["lines"][0]["service_date"] == datetime.date(2021, 1, 1) and cleaned["lines"][0]["code"] == "99213" and cleaned["lines"][0]["modifiers"] == ["25"]
+    assert (
+        cleaned["lines"][0]["service_date"] == datetime.date(2021, 1, 1)
+        and cleaned["lines"][0]["code"] == "99213"
+        and cleaned["lines"][0]["modifiers"] == ["25"]
+    )
     assert cleaned["diagnoses"][0]["code"] == "E11.9" and cleaned["postal_code"] == "000"
     dumped = json.dumps(out, default=str)
     assert not any(value in dumped for value in (CANARY, "pat-1", "Cambridge", "St X", "2021-06-09"))
@@ -82,7 +117,12 @@ def test_ages_over_89_and_births_that_tell_them(stage, tmp_path):
 
 def test_shift_moves_all_dates_of_a_patient_alike(stage):
     config = DeidConfig(dates="shift")
-    first = clean("encounters", to_dict(RawEncounter(encounter_id="e", patient_id="p", start_date=DAY, end_date=DAY + datetime.timedelta(3), **KEY)), config, stage._secret)
+    first = clean(
+        "encounters",
+        to_dict(RawEncounter(encounter_id="e", patient_id="p", start_date=DAY, end_date=DAY + datetime.timedelta(3), **KEY)),
+        config,
+        stage._secret,
+    )
     second = clean("documents", to_dict(note("x", patient_id="p")), config, stage._secret, text="x")
     assert first["end_date"] - first["start_date"] == datetime.timedelta(3)
     assert second["date"] == first["start_date"] != DAY
@@ -93,7 +133,10 @@ def test_every_table_has_a_clean_form(stage):
 
 
 def test_users_rows_keep_their_ids_and_get_one_line_each(stage):
-    rows = [{**KEY, "source_row": n, "_table": "rows", "id": i, "text": t} for n, (i, t) in enumerate([(7, "Dr. Okonkwo called"), ("a", ""), (None, "fine"), (2.5, "ok")])]
+    rows = [
+        {**KEY, "source_row": n, "_table": "rows", "id": i, "text": t}
+        for n, (i, t) in enumerate([(7, "Dr. Okonkwo called"), ("a", ""), (None, "fine"), (2.5, "ok")])
+    ]
     out = stage.process(rows)
     assert [json.loads(r["id"]) for r in out["spans"]] == [7, "a", None, 2.5]
     assert [len(r["spans"]) for r in out["spans"]] == [1, 0, 0, 0]
@@ -105,8 +148,14 @@ def test_users_rows_keep_their_ids_and_get_one_line_each(stage):
 def test_columns_by_configuration(tmp_path):
     columns = Config.model_validate({"input": {"text_column": "body", "id_column": "key"}}).input
     made = Deidentify(DeidConfig(key_file=str(tmp_path / "k")), columns)
-    out = made.process([{**KEY, "_table": "rows", "key": "r1", "body": "Dr. Okonkwo", "sex": "F", "age": "93", "date_of_service": "2021-06-09"}])
-    assert out["documents"][0]["text"] == "Dr. [NAME]" and out["documents"][0]["age"] is None and out["documents"][0]["date"] == datetime.date(2021, 1, 1)
+    out = made.process(
+        [{**KEY, "_table": "rows", "key": "r1", "body": "Dr. Okonkwo", "sex": "F", "age": "93", "date_of_service": "2021-06-09"}]
+    )
+    assert (
+        out["documents"][0]["text"] == "Dr. [NAME]"
+        and out["documents"][0]["age"] is None
+        and out["documents"][0]["date"] == datetime.date(2021, 1, 1)
+    )
 
 
 @pytest.mark.parametrize(

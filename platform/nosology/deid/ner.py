@@ -37,8 +37,8 @@ LABEL_RULES: tuple[tuple[str, str | None], ...] = (
         r"|TIME|STATE_OF_MIND",
         None,
     ),
-    (r".*(PATIENT(?!.*ID)|DOCTOR|STAFF|HCW|PERSON|NAME(?!.*USER)|CLINICIAN|RELATIVE|FAMIL).*|PER|NAME", "NAME"),
     (r"USERNAME|USER_?NAME|PASSWORD|PIN", "ID"),
+    (r".*(PATIENT(?!.*ID)|DOCTOR|STAFF|HCW|PERSON|NAME(?!.*USER)|CLINICIAN|RELATIVE|FAMIL).*|PER|NAME", "NAME"),
     (r".*(HOSP|ORG|VENDOR|COMPANY|EMPLOYER|INSTITU|FACILITY|CLINIC|FAC$).*", "ORGANIZATION"),
     (r".*ZIP.*|.*POST.?CODE.*|.*POSTAL.*", "ZIP"),
     (r".*(BIRTH|DATE|DOB|HOLIDAY|DAY).*", "DATE"),
@@ -205,6 +205,7 @@ def load_tagging(directory: str | None, threshold: float | None) -> Tagging:
     Raises:
         ModelError: not there, not a token classifier, or no label of it names an identifier.
     """
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -237,7 +238,7 @@ def load_tagging(directory: str | None, threshold: float | None) -> Tagging:
         tokenizer = AutoTokenizer.from_pretrained(
             folder if (folder / "tokenizer_config.json").is_file() else home() / "encoder", local_files_only=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"deid.ner: transformers cannot open {folder.name} ({type(error).__name__})") from error
     if not tokenizer.is_fast:
         raise ModelError(f"deid.ner: {folder.name} has no fast tokenizer, which character offsets need")
@@ -251,6 +252,7 @@ def _adapter(folder: Path, threshold: float) -> Tagging:
     """A LoRA adapter of `training.tag` on the local encoder, merged."""
     import torch
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     from nosology.deid.tagger import CLASSES, new_tagger
     from nosology.engines.encoder import load_encoder
@@ -260,7 +262,7 @@ def _adapter(folder: Path, threshold: float) -> Tagging:
         module = new_tagger(encoder.directory)
     try:
         adapted = PeftModel.from_pretrained(module, str(folder), local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"deid.ner: adapter {folder.name} does not fit the local encoder ({type(error).__name__})") from error
     model = adapted.merge_and_unload().float().eval()
     return Tagging(encoder.tokenizer, model, tuple(None if c == "O" else c for c in CLASSES), threshold, True)

@@ -29,6 +29,7 @@ DURATION = re.compile(
     r"|(?:pod|hd|dol)\s?#?\d+|\d{1,2}|\d{1,2}/\d{1,2}|\d+(?:\.\d+)?%?",
     re.I,
 )
+ZIP3 = re.compile(r"(?:zip(?: code)?\W{0,3})?\d{3}", re.I)  # what an earlier pass left of a ZIP code
 YOUNG = re.compile(r"\D*([0-8]?\d)\b\D*")
 CLINICAL_CODE = re.compile(
     r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{5}|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
@@ -39,7 +40,7 @@ CLINICAL_CODE = re.compile(
 
 def kept(text: str, span: Span) -> bool:
     """True for what a tagger may mark and the rule does not name: bare years, younger ages, durations, eponyms, clinical codes."""
-    value = text[span.start : span.end].strip(" .,;:()[]")
+    value = text[span.start : span.end].strip(" .,;:()[]=\"'")
     if not any(c.isalnum() for c in value):
         return True
     if span.label == "DATE":
@@ -50,7 +51,10 @@ def kept(text: str, span: Span) -> bool:
         words = value.lower().split()
         return is_eponym(text, span.start, span.end) or all(w.strip(".,'’") in STOP or len(w.strip(".,")) == 1 for w in words)
     if span.label in ("LOCATION", "ORGANIZATION"):
-        return all(w.strip(".,'’") in STOP or w in SURE_EPONYMS for w in value.lower().split())
+        words = value.lower().split()
+        if ZIP3.fullmatch(value):
+            return True
+        return "_".join(words) in SURE_EPONYMS or all(w.strip(".,'’") in STOP or w in SURE_EPONYMS for w in words)
     if span.label in ("ID", "PHONE"):
         return not any(c.isdigit() for c in value) or bool(
             CLINICAL_CODE.fullmatch(value) or BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value)
@@ -75,17 +79,21 @@ def trimmed(text: str, span: Span) -> Span | None:
 def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
     """Disjoint spans in order that cover every given character.
 
-    Of spans that overlap, the union takes the class of the surest one, then of the longest.
+    Of spans that overlap, the union takes the class of a rule before the tagger's, then of the surest one, then of the longest.
     Neighbours of one class with nothing but a blank between them become one span.
     """
     ordered = sorted((s for s in (trimmed(text, s) for s in spans) if s), key=lambda s: (s.start, -s.end))
     merged: list[Span] = []
-    rank: list[tuple[float, int]] = []  # of the span that gave the union its class
+    rank: list[tuple[bool, float, int]] = []  # of the span that gave the union its class
     for span in ordered:
-        own = (span.score, span.end - span.start)
+        own = (span.source != "tagger", span.score, span.end - span.start)
         if merged and span.start < merged[-1].end:
             last = merged[-1]
-            best = span if own > rank[-1] and not (last.start <= span.start and span.end <= last.end and 2 * own[1] < rank[-1][1]) else last
+            best = (
+                span
+                if own > rank[-1] and not (last.start <= span.start and span.end <= last.end and 2 * own[2] < last.end - last.start)
+                else last
+            )
             merged[-1] = Span(
                 start=last.start, end=max(last.end, span.end), label=best.label, score=max(last.score, span.score), source=best.source
             )

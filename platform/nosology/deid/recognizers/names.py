@@ -58,7 +58,7 @@ EPONYM_POSSESSIVE = re.compile(r"['’]s?\b", re.I)
 def is_eponym(text: str, start: int, end: int) -> bool:
     """True when text[start:end] is the eponym of a disease, sign, device or score rather than a person."""
     words = re.sub(r"['’]s?$", "", text[start:end]).lower().replace("’", "'").split()
-    if words and all(w.strip(".,") in SURE_EPONYMS for w in words):
+    if words and ("_".join(words) in SURE_EPONYMS or all(w.strip(".,") in SURE_EPONYMS for w in words)):
         return True
     return bool(EPONYM_NOUN.match(text, end)) and len(words) <= 2
 

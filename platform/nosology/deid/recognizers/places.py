@@ -70,6 +70,11 @@ class Places(Patterns):
             rf"\b(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}}),\s?(?:(?:{PLAIN_STATES})\b(?!\s*"
             rf"(?:\d{{1,3}}\b|[a-z]+\s*[:=]))|(?:{STATE_NAMES})\b)",
         ),
+        rule(
+            "LOCATION",
+            rf"\b(?:the )?(?:corner|intersection) of (?:[\w.'’-]+[ \t]+){{1,6}}?"
+            rf"and (?:\d{{1,5}} )?(?:{WORD}|\w+)(?:[ \t]+(?:{WORD}|\d{{1,5}}\b\.?))*",
+        ),
         rule("ZIP", rf"\b(?:{STATES})\.?,?\s+(?P<v>\d{{5}}(?:-\d{{4}})?)\b(?![-/])"),
         rule("ZIP", rf"\b(?:{STATE_NAMES}),?\s+(?P<v>\d{{5}}(?:-\d{{4}})?)\b(?![-/])"),
         rule(
