@@ -343,9 +343,10 @@ def start(config: Config, app: serve.Application | None = None, *, http: bool = 
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     rules = config.serve
-    running = bool(serve.status().proxies)
-    if http and not running:
-        _check_port(rules.host, rules.port)
+    if not serve.status().applications:
+        _shut_down()  # an idle Serve keeps the host and port that it was started with
+        if http:
+            _check_port(rules.host, rules.port)
     serve.start(
         proxy_location="HeadOnly" if http else "Disabled",
         http_options={"host": rules.host, "port": rules.port},
@@ -365,10 +366,12 @@ def start(config: Config, app: serve.Application | None = None, *, http: bool = 
 
 
 def stop() -> None:
-    """Takes the application down after the requests that it has taken; Serve itself too when nothing else runs on it."""
+    """Takes the application down after the requests that it has taken. Serve itself stays, idle."""
     serve.delete(APPLICATION)
-    if not serve.status().applications:
-        serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _shut_down() -> None:
+    serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -399,7 +402,7 @@ def run(config: Config, app: serve.Application | None = None) -> dict[str, Any]:
     started = time.monotonic()
     if not config.cluster.address:
         _check_port(config.serve.host, config.serve.port)  # before a cluster is started for nothing
-    with session(config.cluster):
+    with session(config.cluster) as cluster:
         # Ray sets its own SIGTERM handler when it starts, so ours comes after it.
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -408,6 +411,8 @@ def run(config: Config, app: serve.Application | None = None) -> dict[str, Any]:
             while not ended.wait(1.0):  # a timed wait lets Python run the signal handler
                 pass
             stop()
+            if not cluster.started and not serve.status().applications:
+                _shut_down()  # somebody else's cluster goes on without our port
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
