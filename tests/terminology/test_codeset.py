@@ -6,7 +6,6 @@ import datetime
 import os
 
 import pytest
-
 from nosology.terminology.aliases import aliases
 from nosology.terminology.codeset import CodeSet, code_set, part_of, phrases
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from nosology import config
 from nosology.engines.encoder import Encoder, encoder_directory, load_encoder
 from nosology.errors import ModelError

@@ -14,7 +14,7 @@ from nosology.coding.compare import check_codes, compare
 from nosology.coding.confidence import Calibration, calibration, features
 from nosology.coding.context import Context
 from nosology.coding.decide import Found, apply_rules, codable, propose
-from nosology.coding.lexicon import Lexicon
+from nosology.coding.lexicon import Lexicon, lexicon_of
 from nosology.coding.mentions import Mention, mentions
 from nosology.config import CodingConfig, TerminologyConfig
 from nosology.engines.encoder import load_encoder
@@ -48,7 +48,7 @@ class Coder:
         self.config, self.engine = config, engine
         self.codes: CodeSet = index.codes if index else code_set()
         self.index = index or open_index(self.codes, load_encoder(encoder), terminology)
-        self.lexicon = Lexicon(self.codes)
+        self.lexicon: Lexicon = lexicon_of(self.codes)
         self._lock = threading.Lock()
 
     @functools.cached_property
@@ -226,9 +226,9 @@ def _sequence(found: Found, kept: Mapping[str, float]) -> list[str]:
 
     def order(code: str) -> tuple[int, int, str]:
         proposal = found[code]
-        problem = any(mention.kind == "problem" for mention in proposal.mentions)
-        group = 0 if code.startswith("Z00.0") else 3 if code.startswith(("Z7", "Z8", "Z9")) else 1 if problem else 2
-        return group, min(start for start, _ in proposal.evidence), code
+        titles = [mention.start for mention in proposal.mentions if mention.kind == "problem"]
+        group = 0 if code.startswith("Z00.0") else 3 if code.startswith(("Z7", "Z8", "Z9")) else 1 if titles else 2
+        return group, min(titles or [start for start, _ in proposal.evidence]), code
 
     return sorted(kept, key=order)
 

@@ -16,6 +16,7 @@ from nosology.terminology.codeset import CodeSet
 
 # p(code) = (1 - ENGINE_WEIGHT) * softmax(search score / TEMPERATURE) + ENGINE_WEIGHT * p(engine)
 ENGINE_WEIGHT, TEMPERATURE = 0.5, 0.05
+SEARCH_FLOOR = 0.4  # below it the search has found nothing like the phrase
 EVIDENCE_CHARACTERS = 200
 OPENING_CHARACTERS = 600  # the purpose of a visit stands in its first lines
 
@@ -82,6 +83,8 @@ def propose(
         fused = fuse(row, chosen)
         best = max(range(len(row)), key=lambda i: (fused[i], -i))
         candidate = row[best]
+        if candidate.source == "search" and candidate.score < SEARCH_FLOOR:
+            continue
         if not codable(mention, candidate.code, setting):
             continue
         rest = [other.score for i, other in enumerate(row) if i != best]
@@ -156,7 +159,7 @@ def _taken(text: str, drug: str) -> tuple[int, int] | None:
     for match in re.finditer(rf"\b(?:{drug})\b", text, re.IGNORECASE):
         start, end = _line(text, match.start(), match.end())
         if not re.search(
-            r"\b(?:no|not|denies|allerg|stop(?:ped)?|discontinue[d]?|previously|never|off of|avoid)\b",
+            r"\b(?:no|not|denies|allerg\w*|stop(?:ped)?|discontinue[d]?|previously|never|off of|avoid)\b",
             text[start : match.end()],
             re.IGNORECASE,
         ):

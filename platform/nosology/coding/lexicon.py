@@ -103,5 +103,15 @@ class Lexicon:
         return found
 
 
+def lexicon_of(codes: CodeSet) -> Lexicon:
+    """The lexicon of a code set, made once in a process (2 s)."""
+    if codes.digest not in _MADE:
+        _MADE[codes.digest] = Lexicon(codes)
+    return _MADE[codes.digest]
+
+
+_MADE: dict[str, Lexicon] = {}
+
+
 def _key(text: str) -> str:
     return " ".join(token[0] for token in words(_COMPLETION.sub(" ", text)))

@@ -22,13 +22,22 @@ class Code:
     Args:
         client: takes notes as dicts (see `Coder.code`) and gives one prediction row each, in order; it must be picklable. Its
             `open()` is called, where it has one, before the first batch.
+        billed: billed diagnoses by `claim ID` and `encounter ID`; a note without its own `billed` is compared with those it is linked to.
         input_text: column of the note in a user's table.
         input_id: column of its id.
     """
 
     verb = "code"
 
-    def __init__(self, client: Client, *, input_text: str = "text", input_id: str = "id") -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        billed: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        input_text: str = "text",
+        input_id: str = "id",
+    ) -> None:
+        self.billed = dict(billed or {})
         self.client, self.input_text, self.input_id = client, input_text, input_id
         self._codes: CodeSet | None = None
 
@@ -71,6 +80,10 @@ class Code:
             raise RecordError("empty_note", self.input_text, "a note with at least one visible character")
         if row.get("_table") != "documents":
             note["id"] = row.get(self.input_id)
+        keys = [f"{kind} {note[f'{kind}_id']}" for kind in ("claim", "encounter") if f"{kind}_id" in note]
+        linked = next((self.billed[key] for key in keys if key in self.billed), None)
+        if linked and "billed" not in note:
+            note["billed"] = linked
         service_date(note)
         return note
 
