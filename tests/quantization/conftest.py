@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-TITLES = ["Type 2 diabetes mellitus without complications", "Essential (primary) hypertension", "Acute pain in the left knee", "Asthma, unspecified"]
+TITLES = [
+    "Type 2 diabetes mellitus without complications", "Essential (primary) hypertension", "Acute pain in the left knee",
+    "Asthma, unspecified",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

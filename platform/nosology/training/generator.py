@@ -34,7 +34,9 @@ CHAT_TEMPLATE = (
 def make_tokenizer(texts: Iterable[str]) -> Any:
     """A byte-level BPE tokenizer of `VOCABULARY` tokens. Words begin with their space; letters A to J alone are tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast as Fast
+
+    fast: Any = Fast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -44,7 +46,7 @@ def make_tokenizer(texts: Iterable[str]) -> Any:
         vocab_size=VOCABULARY, special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     bpe.train_from_iterator(itertools.chain(texts, roles * 100, string.ascii_uppercase[:10]), trainer)
-    tokenizer: Any = PreTrainedTokenizerFast(
+    tokenizer: Any = fast(
         tokenizer_object=bpe, bos_token=_BEGIN, eos_token=_END, pad_token="<|pad|>", model_max_length=CONTEXT_TOKENS,
         additional_special_tokens=[_END_TEXT, _START, _STOP], clean_up_tokenization_spaces=False,
     )  # fmt: skip
