@@ -9,7 +9,7 @@ from nosology.engines.encoder import load_encoder
 from nosology.terminology.codeset import code_set
 from nosology.terminology.index import Index, build_index
 
-CATEGORIES = frozenset({"I10", "M17", "E11", "M25", "N20"})
+CATEGORIES = frozenset({"I10", "M17", "E11", "M25", "N20", "S52"})
 
 
 @pytest.fixture(scope="session")

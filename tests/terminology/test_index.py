@@ -16,7 +16,7 @@ from nosology.terminology import index as room
 from nosology.terminology.codeset import CodeSet, code_set
 from nosology.terminology.index import Index, build_index, read_phrases, score_terms, shared_text
 
-CATEGORIES = frozenset({"I10", "M17", "E11", "M25", "N20"})
+CATEGORIES = frozenset({"I10", "M17", "E11", "M25", "N20", "S52"})
 
 
 @pytest.fixture(scope="module")

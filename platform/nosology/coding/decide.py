@@ -148,7 +148,8 @@ def _add(found: Found, code: str, source: Proposal | None, span: tuple[int, int]
 
 def _line(text: str, start: int, end: int) -> tuple[int, int]:
     """The sentence around a place, at most `EVIDENCE_CHARACTERS` long."""
-    left = max(text.rfind("\n", 0, start), text.rfind(". ", 0, start) + 1) + 1
+    stop = text.rfind(". ", 0, start)
+    left = max(text.rfind("\n", 0, start) + 1, stop + 2 if stop >= 0 else 0)
     stops = [place for mark in ("\n", ". ") if (place := text.find(mark, end)) >= 0]
     right = min(stops, default=len(text))
     return (left, right) if right - left <= EVIDENCE_CHARACTERS else (start, end)

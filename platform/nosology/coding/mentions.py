@@ -31,7 +31,8 @@ _OPENERS = re.compile(
     r"use|call|may|"
     r"should|plan|medical reasoning|medical treatment|patient (?:agreements?|education)|additional testing|instructions?|"
     r"specialist referrals?|"
-    r"ignore|disregard|answer|output|assign|code|normal|negative|physical exam|preop\w*|healthcare maintenance|health maintenance|results?|x-?rays?|labs?|mr|mrs|ms|dr)\b",
+    r"ignore|disregard|answer|output|assign|code|"
+    r"normal|negative|physical exam|preop\w*|healthcare maintenance|health maintenance|results?|x-?rays?|labs?|mr|mrs|ms|dr)\b",
     re.IGNORECASE,
 )
 _PAST = re.compile(r"(?:\d+ (?:days?|weeks?|months?|years?) )?(?:status[ -]post|s/p|history of|h/o|personal history)\b", re.IGNORECASE)
