@@ -52,7 +52,7 @@ FOUND = {
         ("6e40:4041:c617:e898:c11:40d2:c669:2eb4", "6e40:4041:c617:e898:c11:40d2:c669:2eb4", "IP"),
         ("mac 00:1B:44:11:3A:B7", "00:1B:44:11:3A:B7", "DEVICE"),
     ],
-    "numbers": [
+    "identifiers": [
         ("MRN: 00482913", "00482913", "MRN"),
         ("MEDICAL_RECORD_NUMBER=MRN-OM312-0001;", "MRN-OM312-0001", "MRN"),
         ("xxxxMRN-2468135 after", "MRN-2468135", "MRN"),
@@ -139,7 +139,7 @@ KEPT = {
         "pain.in the arm",
         "see section 4.2.1",
     ],
-    "numbers": [
+    "identifiers": [
         "E11.65 and I10",
         "CPT 99213",
         "metformin 500 mg",

@@ -51,7 +51,7 @@ RECOGNIZERS: dict[str, str] = {
     "dates": "nosology.deid.recognizers.dates:Dates",
     "ages": "nosology.deid.recognizers.ages:Ages",
     "contacts": "nosology.deid.recognizers.contacts:Contacts",
-    "numbers": "nosology.deid.recognizers.numbers:Numbers",
+    "identifiers": "nosology.deid.recognizers.identifiers:Identifiers",
     "places": "nosology.deid.recognizers.places:Places",
     "names": "nosology.deid.recognizers.names:Names",
     "presidio": "nosology.deid.recognizers.presidio:Presidio",

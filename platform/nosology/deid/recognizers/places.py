@@ -80,7 +80,7 @@ class Places(Patterns):
         rule(
             "ZIP",
             r"\b(?:zip|postal|post)[\s_]*(?:code)?\b\s*(?:is|was)?\s*[:=#]?\s*(?P<v>"
-            r"(?=[A-Z]{0,2}\d)[A-Z0-9]{2,5}(?:[ -][A-Z0-9]{2,4})?)\b",
+            r"(?=[A-Z]{0,2}\d)[A-Z0-9]{2,8}(?:[ -][A-Z0-9]{2,4})?)\b",
             flags=re.I,
         ),
         rule("ORGANIZATION", rf"\b(?P<n>{WORD}(?:[ \t]+(?:{WORD}|of|and|&|the)){{0,4}}?)[ \t]+{FACILITY}\b", check=_named),

@@ -141,10 +141,10 @@ LABELLED = (
 )
 
 
-class Numbers(Patterns):
+class Identifiers(Patterns):
     """Codes with a label or a checksum, and bare codes too long to be a measurement."""
 
-    name = "numbers"
+    name = "identifiers"
     rules = (
         *(rule(label, pattern, check=_value, score=score, flags=re.I) for label, pattern, score in LABELLED),
         rule(
