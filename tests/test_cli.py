@@ -26,7 +26,7 @@ def nosology(*args: object) -> tuple[int, dict[str, Any], str]:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(ConfigError("a"), 2), (DeadLettersError("b"), 3), (KeyboardInterrupt(), 1), (ValueError(CANARY), 1), (RuntimeError(CANARY), 1)],
+    [(ConfigError("a"), 2), (DeadLettersError("b", {"records_in": 1}), 3), (KeyboardInterrupt(), 1), (ValueError(CANARY), 1), (RuntimeError(CANARY), 1)],
 )
 def test_exit_status_and_no_text_of_an_unforeseen_error(error: BaseException, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> dict[str, Any]:

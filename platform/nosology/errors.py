@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 class NosologyError(Exception):
@@ -55,9 +57,13 @@ class ModelError(NosologyError):
 
 
 class DeadLettersError(NosologyError):
-    """The run finished, but more records were dead-lettered than `allowed_dead_share` permits."""
+    """The run finished, but more records were dead-lettered than `run.allowed_dead_share` permits; `report` is the run's."""
 
     exit_code = 3
+
+    def __init__(self, message: str, report: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 @dataclass(frozen=True, slots=True)

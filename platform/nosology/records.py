@@ -455,4 +455,4 @@ def _typed(hint: Any, value: Any) -> Any:
         return tuple(_typed(args[0], v) for v in value)
     if type(None) in args:
         return _typed(next(a for a in args if a is not type(None)), value)
-    return from_dict(hint, value) if dataclasses.is_dataclass(hint) else value
+    return from_dict(typing.cast("type[Any]", hint), value) if dataclasses.is_dataclass(hint) else value

@@ -1,10 +1,10 @@
 """The run folder: resolved config, lineage by digest, metrics, PHI-safe log, report.
 
-    config.yaml    the resolved tree of the run
-    lineage.json   which output came from which inputs, config and models, by SHA-256
-    metrics.jsonl  one measurement a line: {"time", "name", "value", ...}
-    log.jsonl      one event a line; exceptions as class and code positions, never their text
-    report.json    what the verb printed under --json
+config.yaml    the resolved tree of the run
+lineage.json   which output came from which inputs, config and models, by SHA-256
+metrics.jsonl  one measurement a line: {"time", "name", "value", ...}
+log.jsonl      one event a line; exceptions as class and code positions, never their text
+report.json    what the verb printed under --json
 """
 
 from __future__ import annotations
@@ -52,7 +52,12 @@ def describe(error: BaseException) -> str:
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        event: dict[str, Any] = {"time": round(record.created, 3), "level": record.levelname, "logger": record.name, "event": record.getMessage()}
+        event: dict[str, Any] = {
+            "time": round(record.created, 3),
+            "level": record.levelname,
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
         if record.exc_info and record.exc_info[1]:
             event["error"] = describe(record.exc_info[1])
         return json.dumps(event)
@@ -91,8 +96,8 @@ class Run:
         logger.setLevel(logging.INFO)
         logger.propagate = False
         logger.addHandler(self._log)
-        tree = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
-        storage.write_bytes(storage.join(self.uri, "config.yaml"), tree.encode())
+        # only if absent: a run that is then refused must not change what the folder says of the run before
+        storage.create_if_absent(storage.join(self.uri, "config.yaml"), self._tree())
         logger.info("run of %s begins, version %s", self.verb, VERSION)
         return self
 
@@ -118,6 +123,7 @@ class Run:
         """Write lineage.json and report.json; return the report with `verb`, `run`, `version` and `seconds`."""
         config = json.dumps(self.config.model_dump(mode="json"), sort_keys=True).encode()
         whole = {"verb": self.verb, **report, "run": self.uri, "version": VERSION, "seconds": round(time.time() - self.started, 2)}
+        storage.write_bytes(storage.join(self.uri, "config.yaml"), self._tree())
         lineage = {**self._lineage, "config": hashlib.sha256(config).hexdigest(), "package": VERSION, "finished": round(time.time(), 3)}
         storage.write_bytes(storage.join(self.uri, "lineage.json"), json.dumps(lineage, indent=1).encode())
         storage.write_bytes(storage.join(self.uri, "report.json"), json.dumps(whole, indent=1).encode())
@@ -125,6 +131,9 @@ class Run:
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 self.metric(name, value)
         return whole
+
+    def _tree(self) -> bytes:
+        return bytes(yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False), "utf-8")
 
     def _write(self, name: str, lines: list[str]) -> None:
         uri = storage.join(self.uri, name)

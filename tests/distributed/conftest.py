@@ -14,7 +14,9 @@ def planned(name: str, num_units: int) -> PlannedFile:
     return PlannedFile(digest, f"/in/{name}", digest, num_units, "rows", "rows", "jsonl", num_units)
 
 
-SCHEMA = pa.schema([("source_digest", pa.string()), ("source_row", pa.int64()), ("n", pa.int64()), ("text", pa.string())])
+SCHEMA = pa.schema([
+    ("source_digest", pa.string()), ("source_row", pa.int64()), ("source_format", pa.string()), ("n", pa.int64()), ("text", pa.string())
+])  # fmt: skip
 
 
 def write_run(out: str, rows: int, files: int, secret: str = "text") -> None:

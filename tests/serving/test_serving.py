@@ -148,7 +148,7 @@ def test_the_client_of_the_batch(service: tuple[Config, str], tmp_path: Path) ->
 
     from nosology.distributed.serving import CoderClient
 
-    client = pickle.loads(pickle.dumps(CoderClient()))
+    client = pickle.loads(pickle.dumps(CoderClient(application="nosology")))
     rows = [{"text": "cold"}, {"text": "pressure"}]
     assert [p["codes"][0]["code"] for p in client(rows)] == ["J06.9", "I10"]
     with pytest.raises(RecordError) as refused:
@@ -159,10 +159,25 @@ def test_the_client_of_the_batch(service: tuple[Config, str], tmp_path: Path) ->
     assert broke.value.reason.code == "internal_error" and "ValueError" in str(broke.value) and "Zebulon" not in str(broke.value)
 
 
+def test_a_batch_has_an_application_of_its_own(service: tuple[Config, str]) -> None:
+    import ray
+    from nosology.distributed import serving
+    from ray import serve
+
+    config, url = service
+    orphan = serving.BATCH + "ffffffff"  # as a batch leaves it whose driver was killed
+    serve.run(serving.application(config, coder=FakeCoder, engine=FakeEngine, digest=lambda: ""), name=orphan, route_prefix=None)
+    with serving.served(config, serving.application(config, coder=lambda _: lambda rows: [{"own": True} for _ in rows])) as client:
+        assert set(serve.status().applications) == {"nosology", serving.batch_name()}
+        assert ray.get(ray.remote(num_cpus=0)(lambda: client([{"text": "x"}])).remote()) == [{"own": True}]
+        assert httpx.post(f"{url}/v1/code", json={"text": "cold"}, timeout=60).json()["codes"][0]["code"] == "J06.9"
+    assert set(serve.status().applications) == {"nosology"}
+
+
 def test_a_replica_that_dies_is_asked_again(service: tuple[Config, str], tmp_path: Path) -> None:
     from nosology.distributed.serving import CoderClient
 
-    (prediction,) = CoderClient()([{"text": f"die cold {tmp_path / 'died'}"}])
+    (prediction,) = CoderClient(application="nosology")([{"text": f"die cold {tmp_path / 'died'}"}])
     assert (tmp_path / "died").exists() and prediction["codes"][0]["code"] == "J06.9"
 
 
@@ -170,7 +185,7 @@ def test_a_service_that_cannot_work_is_no_fault_of_a_record(service: tuple[Confi
     from nosology.distributed.serving import CoderClient, ServiceError
 
     with pytest.raises(ServiceError, match="2 times: the index is gone"):
-        CoderClient(attempts=2)([{"text": "away"}])
+        CoderClient(attempts=2, application="nosology")([{"text": "away"}])
     assert httpx.post(f"{service[1]}/v1/code", json={"text": "away"}, timeout=60).status_code == 503
 
 

@@ -74,7 +74,7 @@ def test_served_codes_are_those_of_coder_and_engine(service: tuple[Config, str])
         assert code["evidence"] and all(NOTE[e["start"] : e["end"]] == e["text"] for e in code["evidence"])
     there = [(c["code"], c["confidence"]) for c in codes]
     assert there == [(c["code"], c["confidence"]) for c in inside(config, note)]
-    assert there == [(c["code"], c["confidence"]) for c in CoderClient()([note])[0]["codes"]]
+    assert there == [(c["code"], c["confidence"]) for c in CoderClient(application="nosology")([note])[0]["codes"]]
 
 
 def test_chat_comes_from_the_same_artefact(service: tuple[Config, str], artefact: str) -> None:

@@ -1,13 +1,11 @@
 """The Ray Serve application: `Ingress` (HTTP) → `Coder` → `Generator`, and the client that batch jobs call it with.
 
 The coder asks the generator through its Serve handle, so each choice is made by the served model. The batch calls the coder
-through `CoderClient`, from Ray Data actors of the same cluster. No exception crosses a Serve boundary: Serve would log its
-text. A replica answers with a `Fault` instead, and the caller raises from it.
+through `CoderClient`, from Ray Data actors of the same cluster.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import signal
@@ -17,230 +15,45 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
 from nosology.config import Config, ServeConfig
-from nosology.distributed.ingress import Asgi, Refusal, build_app
-from nosology.distributed.llm import LlmEngine, served_ask
+from nosology.distributed.replicas import (
+    UNAVAILABLE,
+    CoderReplica,
+    Codes,
+    Fault,
+    GeneratorReplica,
+    IngressReplica,
+    LlmReplica,
+    OpenCoder,
+    OpenEngine,
+    Row,
+    ServiceError,
+)  # fmt: skip
 from nosology.distributed.session import prepare_environment, session
-from nosology.distributed.stages import _silence
-from nosology.errors import ConfigError, InputError, NosologyError, Reason, RecordError
-from nosology.runs import describe
+from nosology.errors import ConfigError, NosologyError, Reason, RecordError
 
 prepare_environment()  # Ray reads how it authenticates when it is imported
 
+import ray  # noqa: E402
 from ray import serve  # noqa: E402
-from ray.exceptions import RayActorError  # noqa: E402
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError  # noqa: E402
+from ray.serve.context import _set_global_client  # noqa: E402
+from ray.serve.exceptions import BackPressureError  # noqa: E402
 from ray.serve.handle import DeploymentHandle  # noqa: E402
 
 if TYPE_CHECKING:
-    from nosology.engines import Completion, Engine, Message
+    from nosology.engines import Engine
 
-logger = logging.getLogger("nosology.serving")
-
-APPLICATION = "nosology"
+APPLICATION = "nosology"  # with HTTP
+BATCH = "nosology-batch-"  # and the id of the Ray job that it serves, so that batches and the service on one cluster stay apart
 # WARNING, because Serve's INFO lines repeat the client's X-Request-ID; no access log, because paths come from clients.
 LOGGING = {"log_level": "WARNING", "enable_access_log": False}
-UNAVAILABLE = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError)
-
-Row = dict[str, Any]
-Codes = Callable[[Sequence[Mapping[str, Any]]], list[Row]]  # rows of notes in, predictions as dicts out
-OpenEngine = Callable[[], "Engine"]
-OpenCoder = Callable[["Engine | None"], Codes]
-
-
-class ServiceError(NosologyError):
-    """A served model does not answer. No record is at fault: a job must stop, and can be resumed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a replica has no answer. Holds no value of a record.
-
-    Attributes:
-        error: class and position of the exception, or the text of one of ours.
-        reason: set when one record is at fault.
-        of_service: True when no record is: a model behind this replica is away, or cannot work at all.
-    """
-
-    error: str
-    reason: Reason | None = None
-    of_service: bool = False
-
-
-def _fault(error: Exception) -> Fault:
-    if isinstance(error, RecordError):
-        return Fault(str(error), error.reason)
-    if isinstance(error, InputError):  # an engine's word on a prompt that does not fit
-        return Fault(str(error), Reason("unusable_input", error.field, error.rule))
-    return Fault(describe(error), of_service=isinstance(error, (*UNAVAILABLE, TimeoutError, NosologyError)))
-
-
-def _answer(work: Callable[[], Any]) -> Any:
-    """What `work` returns, or the `Fault` that it ended in. What a library prints while it holds a note is thrown away."""
-    try:
-        with _silence():
-            return work()
-    except Exception as error:
-        return _fault(error)
-
-
-async def _awaited(work: Awaitable[Any]) -> Any:
-    """As `_answer`, for work that only waits."""
-    try:
-        return await work
-    except Exception as error:
-        return _fault(error)
-
-
-# ---------------------------------------------------------------------------------------------------------- replicas
-
-
-class GeneratorReplica:
-    """Holds one engine; one request computes at a time, others wait in Serve's queue.
-
-    Args:
-        open_engine: loads the engine, here in the replica.
-        name: what `/v1/models` calls it.
-        digest: of the artefact that it serves.
-    """
-
-    def __init__(self, open_engine: OpenEngine, name: str, digest: Callable[[], str]) -> None:
-        self._engine = open_engine()
-        self._about = {"id": name, "digest": digest()}
-        self._lock = threading.Lock()
-
-    def about(self) -> dict[str, str]:
-        return self._about
-
-    def choose(self, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]) -> list[list[float]] | Fault:
-        with self._lock:
-            return cast("list[list[float]] | Fault", _answer(lambda: self._engine.choose(prompts, choices)))
-
-    def chat(
-        self, messages: Sequence[Message], max_tokens: int, temperature: float, choices: Sequence[str] | None = None
-    ) -> Completion | Fault:
-        with self._lock:
-            return cast("Completion | Fault", _answer(lambda: self._engine.chat(messages, max_tokens, temperature, choices)))
-
-
-class LlmReplica:
-    """A `Generator` that passes everything on to an LLM application of this cluster; many requests at once, for vLLM batches them."""
-
-    def __init__(self, application: str, model: str, name: str) -> None:
-        self._engine = LlmEngine(served_ask(application, model), model)
-        self._about = {"id": name, "digest": ""}  # the LLM application loads its directory by itself
-
-    def about(self) -> dict[str, str]:
-        return self._about
-
-    async def choose(self, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]) -> list[list[float]] | Fault:
-        return cast("list[list[float]] | Fault", await _awaited(self._engine.choose(prompts, choices)))
-
-    async def chat(
-        self, messages: Sequence[Message], max_tokens: int, temperature: float, choices: Sequence[str] | None = None
-    ) -> Completion | Fault:
-        return cast("Completion | Fault", await _awaited(self._engine.chat(messages, max_tokens, temperature, choices)))
-
-
-class ServedEngine:
-    """The `Engine` protocol over the handle of a `Generator`; for threads without an event loop, as Serve runs plain methods in."""
-
-    def __init__(self, generator: DeploymentHandle[Any], timeout_seconds: float) -> None:
-        self._generator, self._timeout_seconds = generator, timeout_seconds
-
-    def choose(self, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]) -> list[list[float]]:
-        return cast("list[list[float]]", self._wait(self._generator.choose.remote(prompts, choices)))
-
-    def chat(self, messages: Sequence[Message], max_tokens: int, temperature: float, choices: Sequence[str] | None = None) -> Completion:
-        return cast("Completion", self._wait(self._generator.chat.remote(messages, max_tokens, temperature, choices)))
-
-    def _wait(self, response: Any) -> Any:
-        value = response.result(timeout_s=self._timeout_seconds)
-        if not isinstance(value, Fault):
-            return value
-        if value.of_service:
-            raise ServiceError(f"generator: {value.error}")
-        reason = value.reason or Reason("generator_failed", None, value.error)
-        raise RecordError(reason.code, reason.field, reason.rule)
-
-
-class CoderReplica:
-    """Holds one coder; `generator` is None when the encoder heads code alone."""
-
-    def __init__(self, open_coder: OpenCoder, generator: DeploymentHandle[Any] | None, timeout_seconds: float) -> None:
-        self._codes = open_coder(ServedEngine(generator, timeout_seconds) if generator else None)
-        self._lock = threading.Lock()
-
-    def about(self) -> None:
-        """Answers once the coder is loaded."""
-
-    def code(self, rows: Sequence[Mapping[str, Any]]) -> list[Row] | Fault:
-        with self._lock:
-            return cast("list[Row] | Fault", _answer(lambda: self._codes(rows)))
-
-
-class IngressReplica:
-    """The HTTP application; it answers 503 until coder and generator have answered once."""
-
-    def __init__(self, config: ServeConfig, coder: DeploymentHandle[Any], generator: DeploymentHandle[Any] | None) -> None:
-        self._config, self._coder, self._generator = config, coder, generator
-        self._models: list[dict[str, Any]] = []
-        self._loaded = False
-        self._loading = asyncio.create_task(self._load())
-
-    def __serve_build_asgi_app__(self) -> Asgi:  # noqa: PLW3201  (name fixed by Ray Serve)
-        return build_app(self, self._config)
-
-    def ready(self) -> bool:
-        if not self._loaded and self._loading.done():  # it failed, for instance because a replica died under it
-            self._loading = asyncio.create_task(self._load())
-        return self._loaded
-
-    async def _load(self) -> None:
-        await self._coder.about.remote()
-        self._models = [await self._generator.about.remote()] if self._generator else []
-        self._loaded = True
-
-    def models(self) -> list[dict[str, Any]]:
-        return self._models
-
-    async def code(self, note: dict[str, Any]) -> dict[str, Any]:
-        (prediction,) = await self._ask(self._coder.code, [note])
-        return cast("dict[str, Any]", prediction)
-
-    async def chat(self, messages: list[dict[str, str]], max_tokens: int, temperature: float, choices: list[str] | None) -> dict[str, Any]:
-        assert self._generator
-        done = await self._ask(self._generator.chat, messages, max_tokens, temperature, choices)
-        return {
-            "text": done.text,
-            "finish_reason": done.finish_reason,
-            "prompt_tokens": done.prompt_tokens,
-            "completion_tokens": done.completion_tokens,
-        }
-
-    async def _ask(self, method: Any, *arguments: Any) -> Any:
-        try:
-            value = await method.remote(*arguments)
-        except BackPressureError:
-            raise Refusal(429, "Too many requests are waiting; try again.", code="busy") from None
-        except UNAVAILABLE:
-            raise Refusal(503, "A model is being restarted; try again.", code="unavailable") from None
-        if not isinstance(value, Fault):
-            return value
-        if value.reason:
-            raise Refusal(422, value.error, param=value.reason.field, code=value.reason.code)
-        logger.error("replica answered with a fault: %s", value.error)
-        if value.of_service:
-            raise Refusal(503, "A model does not answer; try again.", code="unavailable")
-        raise Refusal(500, "Internal error.", code="internal_error")
 
 
 # ------------------------------------------------------------------------------------------------------ application
@@ -342,21 +155,22 @@ def start(config: Config, app: serve.Application | None = None, *, http: bool = 
         NosologyError: a model could not be loaded.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    rules = config.serve
-    if not serve.status().applications:
+    rules, name = config.serve, APPLICATION if http else batch_name()
+    _set_global_client(None)  # Serve keeps its client, also of a cluster that this process has left since
+    _remove_orphans()
+    if http and not serve.status().applications:
         _shut_down()  # an idle Serve keeps the host and port that it was started with
-        if http:
-            _check_port(rules.host, rules.port)
+        _check_port(rules.host, rules.port)
     serve.start(
         proxy_location="HeadOnly" if http else "Disabled",
         http_options={"host": rules.host, "port": rules.port},
         logging_config=LOGGING,
     )
     try:
-        serve.run(app or application(config), name=APPLICATION, route_prefix="/" if http else None, logging_config=LOGGING)
+        serve.run(app or application(config), name=name, route_prefix="/" if http else None, logging_config=LOGGING)
     except RuntimeError:
-        message = _failure()
-        stop()
+        message = _failure(name)
+        stop(name)
         raise NosologyError(message) from None
     if not http:
         return ""
@@ -365,9 +179,23 @@ def start(config: Config, app: serve.Application | None = None, *, http: bool = 
     return url
 
 
-def stop() -> None:
-    """Takes the application down after the requests that it has taken. Serve itself stays, idle."""
-    serve.delete(APPLICATION)
+def stop(name: str = APPLICATION) -> None:
+    """Takes an application down after the requests that it has taken. Serve itself stays, idle."""
+    serve.delete(name)
+
+
+def batch_name() -> str:
+    """The name of this Ray job's own application; the same in its driver and in all its workers."""
+    return BATCH + str(ray.get_runtime_context().get_job_id())
+
+
+def _remove_orphans() -> None:
+    """Applications of batches whose driver was killed."""
+    jobs = ray._private.state.jobs()  # type: ignore[no-untyped-call]
+    living = {job["JobID"] for job in jobs if not job["IsDead"]}
+    for name in serve.status().applications:
+        if name.startswith(BATCH) and name.removeprefix(BATCH) not in living:
+            serve.delete(name)
 
 
 def _shut_down() -> None:
@@ -376,12 +204,12 @@ def _shut_down() -> None:
 
 @contextmanager
 def served(config: Config, app: serve.Application | None = None) -> Iterator[CoderClient]:
-    """The application without HTTP for as long as a batch lasts, and a client for it."""
+    """An application of this job's own, without HTTP, for as long as a batch lasts, and a client for it."""
     start(config, app, http=False)
     try:
         yield CoderClient()
     finally:
-        stop()
+        stop(batch_name())
 
 
 def run(config: Config, app: serve.Application | None = None) -> dict[str, Any]:
@@ -445,9 +273,9 @@ def _wait_until_ready(url: str, rules: ServeConfig) -> None:
     raise ConfigError(f"serve.port: this cluster serves on another port than {rules.port}; give that one, or stop its service")
 
 
-def _failure() -> str:
+def _failure(name: str) -> str:
     """Why the application did not start: the last line of what its replica's constructor said, which names models and rules."""
-    found = serve.status().applications.get(APPLICATION)
+    found = serve.status().applications.get(name)
     for deployment in (found.deployments if found else {}).values():
         lines = [line for line in deployment.message.splitlines() if line.strip()]
         if deployment.status in ("DEPLOY_FAILED", "UNHEALTHY") and lines:
@@ -466,16 +294,17 @@ class CoderClient:
     Args:
         timeout_seconds: for one answer.
         attempts: how often a request is sent in all.
+        application: its name; None is that of `served` in the same Ray job.
     """
 
-    def __init__(self, timeout_seconds: float = 600.0, attempts: int = 6) -> None:
-        self._timeout_seconds, self._attempts = timeout_seconds, attempts
+    def __init__(self, timeout_seconds: float = 600.0, attempts: int = 6, application: str | None = None) -> None:
+        self._timeout_seconds, self._attempts, self._application = timeout_seconds, attempts, application
         self._handle: DeploymentHandle[Any] | None = None
 
-    def __getstate__(self) -> tuple[float, int]:
-        return self._timeout_seconds, self._attempts
+    def __getstate__(self) -> tuple[float, int, str | None]:
+        return self._timeout_seconds, self._attempts, self._application
 
-    def __setstate__(self, state: tuple[float, int]) -> None:
+    def __setstate__(self, state: tuple[float, int, str | None]) -> None:
         self.__init__(*state)  # type: ignore[misc]
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -487,7 +316,7 @@ class CoderClient:
         """
         for attempt in range(self._attempts):
             if self._handle is None:
-                self._handle = serve.get_deployment_handle("Coder", APPLICATION)
+                self._handle = serve.get_deployment_handle("Coder", self._application or batch_name())
             try:
                 value = self._handle.code.remote(rows).result(timeout_s=self._timeout_seconds)
             except (*UNAVAILABLE, BackPressureError, TimeoutError) as error:

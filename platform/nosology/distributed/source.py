@@ -11,17 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nosology import storage
-from nosology.config import InputConfig
 from nosology.distributed.coverage import Interval, PlannedFile
 from nosology.errors import InputError, Reason
 
 
-def plan(inputs: Sequence[str], columns: InputConfig, tables: Sequence[str] | None = None) -> list[PlannedFile]:
+def plan(inputs: Sequence[str], needed: Sequence[str] = (), tables: Sequence[str] | None = None) -> list[PlannedFile]:
     """What a stage has to do: the rows of each file.
 
     Args:
         inputs: files, folders, folders of earlier runs.
-        columns: which columns of a user's own table are what.
+        needed: columns that a user's own table must have.
         tables: tables of an earlier run that the stage reads; None is all.
 
     Raises:
@@ -35,7 +34,7 @@ def plan(inputs: Sequence[str], columns: InputConfig, tables: Sequence[str] | No
             continue
         for file in _files(uri):
             try:
-                planned.append(_rows_file(file, columns))
+                planned.append(_rows_file(file, needed))
             except InputError as error:
                 faults.append(error)
     return _checked(planned, faults, inputs)
@@ -87,11 +86,11 @@ def _parts(uri: str, tables: Sequence[str] | None) -> list[PlannedFile]:
     ]
 
 
-def _rows_file(uri: str, columns: InputConfig) -> PlannedFile:
+def _rows_file(uri: str, needed: Sequence[str]) -> PlannedFile:
     from nosology.readers import tabular
 
     digest, size = storage.digest(uri), storage.size(uri)
-    name, table = tabular.describe(uri, columns)
+    name, table = tabular.describe(uri, needed)
     return PlannedFile(digest, uri, digest, tabular.count_rows(uri), "rows", table or "rows", name, size)
 
 
@@ -139,8 +138,8 @@ class Rows:
         if number != interval.file:
             table = sink.read_part(Part(file.table, file.uri, file.digest, file.num_units, file.size_bytes, interval))
             self._part = (interval.file, table)
-        for row in table.slice(interval.start, interval.stop - interval.start).to_pylist():
-            yield {**row, "_table": file.table}
+        for number, row in enumerate(table.slice(interval.start, interval.stop - interval.start).to_pylist(), interval.start):
+            yield {**_key(file, number), **row, "_table": file.table}
 
     def _user_rows(self, file: PlannedFile, interval: Interval) -> Iterator[dict[str, Any] | tuple[int, Reason]]:
         from nosology.readers import tabular
@@ -159,6 +158,9 @@ class Rows:
 
 def keyed(values: Mapping[str, Any], file: PlannedFile, row: int) -> dict[str, Any]:
     """A row of a user's file with its key; a file in the schema of one of our tables keeps the keys it has."""
-    key = {"source_digest": file.digest, "source_row": row, "source_format": file.format}
     own = file.table != "rows" and values.get("source_digest") is not None and values.get("source_row") is not None
-    return {**(key if own else {}), **values, **({} if own else key), "_table": file.table}
+    return {**values, **({} if own else _key(file, row)), "_table": file.table}
+
+
+def _key(file: PlannedFile, row: int) -> dict[str, Any]:
+    return {"source_digest": file.digest, "source_row": row, "source_format": file.format}

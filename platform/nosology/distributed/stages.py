@@ -13,6 +13,7 @@ import os
 import pickle
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _RETRY_SECONDS = (1.0, 4.0, 15.0)  # a replica restarts within these; longer, and the job stops and can be resumed
 _BLOCKS_PER_WORKER = 100
+_WORKER_DEATHS = 3  # workers that one task may lose before the job stops; Ray Data's own default is to go on for ever
 _PART_ROWS, _PART_CHARACTERS = 2000, 32 << 20  # an ingest writes a part at either
 
 
@@ -93,7 +95,7 @@ def run_stage(
     fingerprint: Mapping[str, str],
     on_progress: OnProgress | None = None,
     *,
-    columns: InputConfig | None = None,
+    needed: Sequence[str] = (),
     tables: Sequence[str] | None = None,
     workers: int | None = None,
 ) -> StageReport:
@@ -106,7 +108,7 @@ def run_stage(
         cluster: where it runs.
         fingerprint: what makes two runs the same job (`runs.fingerprint`).
         on_progress: called in this process after each commit that became known; None shows a bar on a terminal.
-        columns: the `input` section, for users' own tables.
+        needed: columns that a user's own table must have.
         tables: tables of an earlier run that the stage reads; None is all.
         workers: processes; None is as many as the free cores allow.
 
@@ -115,7 +117,7 @@ def run_stage(
         InputError: the input cannot be read, the storage fails, or another run took the job over.
         ModelError: the stage cannot load its models.
     """
-    files = source.plan(inputs, columns or InputConfig(), tables)
+    files = source.plan(inputs, needed, tables)
     schemas = stage.schemas()
     ledger = sink.open_ledger(out, stage.verb, fingerprint, files, cluster.batch_rows, schemas)
     work = _StageWork(stage, ledger.writer(schemas), ledger.job.files)
@@ -178,7 +180,8 @@ def _run(
 ) -> StageReport:
     started = time.monotonic()
     if list(ledger.pending()):
-        with _bar(ledger.job.verb) if on_progress is None else contextlib.nullcontext(on_progress) as show, session(cluster):
+        bar = _bar(ledger.job.verb) if on_progress is None else contextlib.nullcontext(on_progress)
+        with _native_muted(), bar as show, session(cluster):
             show(Progress(ledger.done.num_units, ledger.job.num_units, ledger.tally))
             for commit in _commits(ledger, work, workers, num_cpus):
                 if ledger.accept(commit):
@@ -203,10 +206,13 @@ def _commits(ledger: sink.Ledger, work: _Work, workers: int | None, num_cpus: fl
         workers = int(free // num_cpus) if num_cpus else 1
     num_cpus = min(num_cpus, free)  # where a Serve application holds every core, one worker shares them rather than wait for ever
     workers = max(1, min(workers, len(pending)))
-    rows = ray.data.from_items(pending, override_num_blocks=min(len(pending), _BLOCKS_PER_WORKER * workers)).map_batches(
-        _Worker, fn_constructor_args=(work,), batch_size=1, batch_format="numpy", num_cpus=num_cpus,
-        compute=ray.data.ActorPoolStrategy(size=workers), max_restarts=-1, max_task_retries=3,
-    )  # fmt: skip
+    todo = ray.data.from_items(pending, override_num_blocks=min(len(pending), _BLOCKS_PER_WORKER * workers))
+    with warnings.catch_warnings():  # Ray 2.64 will name this option anew; this package holds to 2.60
+        warnings.simplefilter("ignore", DeprecationWarning)
+        rows = todo.map_batches(
+            _Worker, fn_constructor_args=(work,), batch_size=1, batch_format="numpy", num_cpus=num_cpus,
+            compute=ray.data.ActorPoolStrategy(size=workers), max_task_retries=_WORKER_DEATHS,
+        )  # fmt: skip
     try:
         for batch in rows.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
             for data in batch["result"]:
@@ -436,6 +442,23 @@ def _silence() -> Iterator[None]:
         for target, copy in zip((1, 2), kept, strict=True):
             os.dup2(copy, target)
             os.close(copy)
+
+
+@contextlib.contextmanager
+def _native_muted() -> Iterator[None]:
+    """Keeps what Ray's native code writes to this process's stderr (hints to Ray's own developers) off the terminal; what Python
+    writes to `sys.stderr` is seen. Ray's log files have it all."""
+    sys.stderr.flush()
+    before, kept = sys.stderr, os.dup(2)
+    with open(os.devnull, "wb") as nowhere, os.fdopen(os.dup(2), "w", buffering=1) as shown:
+        os.dup2(nowhere.fileno(), 2)
+        sys.stderr = shown
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 @contextlib.contextmanager

@@ -43,8 +43,9 @@ def run_training(config: TrainConfig, model: ModelConfig, data: str, out: str, c
     storage.make_folder(str(folder))
     for name in (_REPORT, _FAULT):
         storage.remove(str(folder / name))
+    places = {name: os.path.abspath(value) if value and storage.is_local(value) else value for name, value in model.model_dump().items()}
     plan = {
-        "config": config.model_dump(), "model": model.model_dump(), "data": os.path.abspath(data) if storage.is_local(data) else data,
+        "config": config.model_dump(), "model": places, "data": os.path.abspath(data) if storage.is_local(data) else data,
         "out": str(folder),
     }  # fmt: skip
     with session(cluster):

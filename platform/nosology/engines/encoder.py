@@ -96,6 +96,11 @@ def encoder_directory(path: str | Path | None) -> Path:
     return directory
 
 
+def encoder_digest(path: str | Path | None = None) -> str:
+    """SHA-256 of the weights of an encoder directory; None is the default one. Raises as `encoder_directory`."""
+    return _digest(encoder_directory(path) / "model.safetensors")
+
+
 def load_encoder(path: str | Path | None = None) -> Encoder:
     """The encoder of a directory; None is the default one, whose digests are checked.
 

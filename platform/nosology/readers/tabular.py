@@ -105,6 +105,29 @@ def columns(uri: str) -> list[str] | None:
         return _csv_rows(stream, _LIMIT_BYTES)[0] if kind == "csv" else None
 
 
+def describe(uri: str, needed: typing.Collection[str] = ()) -> tuple[str, str | None]:
+    """What a file is: jsonl, csv or parquet, and the name of the table of `records.TABLES` whose columns it has.
+
+    Args:
+        needed: columns that a CSV or Parquet file must have when it is none of those tables; rows of JSONL are looked at one by one.
+
+    Raises:
+        InputError: the file cannot be read, is of no such format, or lacks a column.
+    """
+    with _opened(uri) as (stream, kind):
+        if kind == "jsonl":
+            first = next(lines(stream, _LIMIT_BYTES), None)
+            row = _json_row(first) if isinstance(first, bytes) else None
+            names = list(row) if isinstance(row, dict) else []
+        else:
+            names = parquet.names(stream, uri) if kind == "parquet" else _csv_rows(stream, _LIMIT_BYTES)[0]
+    record = table_of(names)
+    if record is None and kind != "jsonl" and (absent := [name for name in needed if name not in names]):
+        raise InputError("the table lacks a column that is needed", file=uri, field=", ".join(absent),
+                         remedy=f"It has {', '.join(names[:20])}; name yours with --text-column and --id-column")  # fmt: skip
+    return kind, next((name for name, known in TABLES.items() if known is record), None)
+
+
 def count_rows(uri: str) -> int:
     """Rows of a file, those that cannot be decoded included.
 

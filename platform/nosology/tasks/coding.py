@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import string
 from collections.abc import Sequence
@@ -25,6 +26,12 @@ class ChooseCode:
 
     name = "choose_code"
     instruction = "Choose the code title that fits the diagnosis. Answer with its letter."
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the form of the question: two runs with another prompt are not one job."""
+        messages, _ = self.build("phrase", "context", [("A00.0", "title"), ("A00.1", "title")])
+        return hashlib.sha256(repr(messages).encode()).hexdigest()
 
     def build(self, phrase: str, context: str | None, candidates: Sequence[tuple[str, str]]) -> tuple[list[Message], list[str]]:
         """The question and its labels.
