@@ -35,7 +35,7 @@ from nosology.distributed.replicas import (
     OpenEngine,
     Row,
     ServiceError,
-)  # fmt: skip
+)
 from nosology.distributed.session import prepare_environment, session
 from nosology.errors import ConfigError, NosologyError, Reason, RecordError
 
@@ -156,7 +156,7 @@ def start(config: Config, app: serve.Application | None = None, *, http: bool = 
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     rules, name = config.serve, APPLICATION if http else batch_name()
-    _set_global_client(None)  # Serve keeps its client, also of a cluster that this process has left since
+    _set_global_client(None)  # type: ignore[no-untyped-call]  # Serve keeps its client, also of a cluster that this process has left since
     _remove_orphans()
     if http and not serve.status().applications:
         _shut_down()  # an idle Serve keeps the host and port that it was started with
