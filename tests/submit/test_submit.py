@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,25 @@ def test_the_repository_runs_as_a_job(cluster: Any) -> None:
     assert packed
     names = {p.name for p in packed[0].parent.iterdir()}
     assert {"platform", "jobs", "runtime_env.yaml"} <= names and not names & {"tests", ".git", ".venv", "runs"}
+
+
+def test_notes_are_coded_by_a_job(cluster: Any, tmp_path: Path) -> None:
+    """`nosology submit code …` as a user types it: exit status, report, and the predictions in the run folder."""
+    notes, out = tmp_path / "notes.jsonl", tmp_path / "coded"
+    rows = [{"id": "a", "text": "ASSESSMENT: 1. Hypertension.", "date_of_service": "2026-05-01"}, {"id": "b", "text": " "}]
+    notes.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "raw.yaml").write_text("coding: {input: raw}\n")
+    command = [Path(sys.executable).with_name("nosology"), "submit", "code", "--address", cluster.address, "--json"]
+    command += ["--in", "notes.jsonl", "--out", "coded", "--config", "raw.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["job_status"] == "SUCCEEDED"
+    from nosology.distributed.stages import job_status, read_output
+
+    status = job_status(str(out))
+    assert status["finished"] and (status["ok"], status["dead"]) == (1, 1)
+    (prediction,) = read_output(str(out), "predictions").to_pylist()
+    assert prediction["document_id"] == "a" and "I10" in [code["code"] for code in prediction["codes"]]
 
 
 def test_without_the_token_nothing_is_answered(cluster: Any, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
