@@ -16,7 +16,7 @@ import zstandard
 
 NUM_DOCUMENTS = 170  # at most: patients with the fewest notes first
 NUM_TRAIN_NOTES = 20
-DATE_OF_SERVICE = "2026-03-02"  # ACI-Bench gives none; the silver labels are of fiscal year 2026
+DATE_OF_SERVICE = "2026-05-04"  # ACI-Bench gives none; the silver labels are of fiscal year 2026
 RIF = ("beneficiary_2015", "carrier", "dme", "hha", "hospice", "inpatient", "outpatient", "pde", "snf")
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from nosology import cli, config, doctor
 from nosology.errors import ConfigError, DeadLettersError
 
@@ -26,7 +25,13 @@ def nosology(*args: object) -> tuple[int, dict[str, Any], str]:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(ConfigError("a"), 2), (DeadLettersError("b", {"records_in": 1}), 3), (KeyboardInterrupt(), 1), (ValueError(CANARY), 1), (RuntimeError(CANARY), 1)],
+    [
+        (ConfigError("a"), 2),
+        (DeadLettersError("b", {"records_in": 1}), 3),
+        (KeyboardInterrupt(), 1),
+        (ValueError(CANARY), 1),
+        (RuntimeError(CANARY), 1),
+    ],
 )
 def test_exit_status_and_no_text_of_an_unforeseen_error(error: BaseException, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> dict[str, Any]:

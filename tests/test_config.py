@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from nosology.config import Config, flatten, load
 from nosology.errors import ConfigError
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from nosology.config import ClusterConfig, load
 
 ROOT = Path(__file__).parents[1]
@@ -115,9 +114,8 @@ def test_cluster_files_parse(path: Path) -> None:
 
 @pytest.mark.parametrize("path", yamls("serve"), ids=lambda p: p.name)
 def test_serve_files_parse(path: Path) -> None:
-    from ray.serve.schema import ServeDeploySchema
-
     from nosology.config import Config
+    from ray.serve.schema import ServeDeploySchema
 
     tree = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
     for application in tree.applications:

@@ -9,7 +9,6 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from nosology import storage
 from nosology.errors import InputError
 

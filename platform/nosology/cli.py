@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -261,6 +262,7 @@ def demo(
 
 def main() -> None:
     """Entry point of the `nosology` command."""
+    warnings.simplefilter("ignore")  # libraries' notes to developers; they could quote a value, and no user can act on them
     app()
 
 

@@ -128,7 +128,8 @@ class TerminologyConfig(Section):
     inclusion_terms: bool = Field(True, description="index the inclusion terms beside the titles")
     dense_weight: Share = Field(0.7, description="weight of the encoder's score against TF-IDF")
     leave_out: str | None = Field(
-        None, description="JSONL of {phrase, code} that is measured: kept out of training with its categories; searches official titles alone"
+        None,
+        description="JSONL of {phrase, code} that is measured: kept out of training with its categories; searches official titles alone",
     )
 
 

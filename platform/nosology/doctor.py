@@ -59,10 +59,7 @@ def examine(config: Config, storage_uri: str) -> list[Finding]:
 
 
 def _python() -> Finding:
-    found = sys.version.split()[0]
-    if sys.version_info >= (3, 11):
-        return Finding("python", "good", found)
-    return Finding("python", "bad", found, "the package does not install", "install Python 3.11 or newer")
+    return Finding("python", "good", sys.version.split()[0])  # an older one does not install the package
 
 
 def _packages() -> list[Finding]:

@@ -109,7 +109,6 @@ def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: st
         stage = room.Prepare(config.prepare, base, lookup, linked_codes(*linked), Splitter.of(config.prepare, config.run.seed, held_out))
         models = {"tokenizer": storage.digest(storage.join(base, "tokenizer.json")), "code_set": code_set().digest}
         marks = fingerprint("prepare", config.prepare, config.terminology, seed=str(config.run.seed), **models)
-        tables = ["documents", "conditions"]
         report = run_stage(stage, [phrase_file, *inputs], out, config.cluster, marks, tables=["documents", "conditions"])
         prepared = room.finish(read_output(out, "drafts"), read_output(out, "dropped"), config.prepare)
         run.lineage("models", models)

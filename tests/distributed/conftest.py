@@ -4,7 +4,6 @@ import hashlib
 
 import pyarrow as pa
 import pytest
-
 from nosology.distributed import sink
 from nosology.distributed.coverage import PlannedFile, Tally
 

@@ -13,7 +13,6 @@ import pyarrow.dataset as ds
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from nosology import storage
 from nosology.distributed import sink
 from nosology.distributed.coverage import Tally

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-
 from nosology import storage
 from nosology.distributed import sink, source, stages
 from nosology.distributed.coverage import Interval
@@ -98,7 +97,11 @@ def test_kill_nine_three_times(run):
         # killed once a few more commits are known; how many is drawn, so that the moment differs
         wanted = done_before + chance.randint(1, 40)
         with subprocess.Popen(
-            command(folder / "in", out, seconds=0.04), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(ray_folder)
+            command(folder / "in", out, seconds=0.04),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(ray_folder),
         ) as driver:
             assert driver.stdout
             for line in driver.stdout:
@@ -190,7 +193,9 @@ def test_bad_row_alone_is_dead(tmp_path, make_run):
 def test_row_that_no_schema_takes_is_dead_without_its_text(tmp_path, make_run):
     stage = Counting()
     plain = stage.process
-    stage.process = lambda rows: {"seen": [{"source_row": SECRET if r["source_row"] == 3 else r["source_row"]} for r in plain(rows)["seen"]]}
+    stage.process = lambda rows: {
+        "seen": [{"source_row": SECRET if r["source_row"] == 3 else r["source_row"]} for r in plain(rows)["seen"]]
+    }
     ledger, work = work_of(stage, tmp_path, make_run)
     commit = work.run(next(ledger.pending()))
     assert dict(commit.tally.dead) == {"internal_error": 1} and commit.tally.ok == 15

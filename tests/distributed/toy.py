@@ -7,7 +7,6 @@ import sys
 import time
 
 import pyarrow as pa
-
 from nosology.errors import RecordError
 
 SECRET = "Zyxomma Quillfeather 555-0199"

@@ -24,9 +24,7 @@ def test_question_holds_titles_in_rank_order_and_no_code() -> None:
     messages, labels = ChooseCode().build("high blood pressure", None, CANDIDATES)
     assert labels == ["A", "B", "C"]
     assert [m["role"] for m in messages] == ["system", "user"]
-    assert messages[1]["content"] == (
-        f"Diagnosis: high blood pressure\nA. Essential (primary) hypertension\nB. {HEART}\nC. Sepsis"
-    )
+    assert messages[1]["content"] == (f"Diagnosis: high blood pressure\nA. Essential (primary) hypertension\nB. {HEART}\nC. Sepsis")
 
 
 def test_context_is_one_line_and_cannot_pose_as_a_candidate() -> None:

@@ -138,8 +138,7 @@ def _start(config: ClusterConfig, folder: Path, dashboard: bool) -> None:
         )  # fmt: skip
     except Exception as error:
         raise ConfigError(
-            f"Ray could not be started on this machine ({type(error).__name__}). Run `nosology doctor`; "
-            f"Ray's own logs are below {folder}"
+            f"Ray could not be started on this machine ({type(error).__name__}). Run `nosology doctor`; Ray's own logs are below {folder}"
         ) from None
 
 

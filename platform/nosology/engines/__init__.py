@@ -40,9 +40,7 @@ class Engine(Protocol):
         """For each prompt, the probabilities of its choices, in their order; they sum to 1."""
         ...
 
-    def chat(
-        self, messages: Sequence[Message], max_tokens: int, temperature: float, choices: Sequence[str] | None = None
-    ) -> Completion:
+    def chat(self, messages: Sequence[Message], max_tokens: int, temperature: float, choices: Sequence[str] | None = None) -> Completion:
         """One answer; with `choices`, one of them word for word."""
         ...
 

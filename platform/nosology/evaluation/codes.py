@@ -119,17 +119,13 @@ def compare_notes(
 ) -> Estimate:
     """Gain of the tuned system in micro F1 over the base, same notes, with its paired interval."""
     keys = sorted(gold)
-    sides = [
-        _counts(gold, {k: [p for p in side.get(k, ()) if p.route != "reject"] for k in keys}, keys, _WHOLE) for side in (base, tuned)
-    ]
+    sides = [_counts(gold, {k: [p for p in side.get(k, ()) if p.route != "reject"] for k in keys}, keys, _WHOLE) for side in (base, tuned)]
     return metrics.bootstrap(np.concatenate(sides, axis=1), lambda sums: _f1(sums[..., 4:]) - _f1(sums[..., :4]), seed)
 
 
 def compare_phrases(right: Sequence[str], base: Sequence[str | None], tuned: Sequence[str | None], seed: int = 0) -> Comparison:
     """The tuned system's first code against the base's, phrase by phrase."""
-    return metrics.compare(
-        [b == r for b, r in zip(base, right, strict=True)], [t == r for t, r in zip(tuned, right, strict=True)], seed
-    )
+    return metrics.compare([b == r for b, r in zip(base, right, strict=True)], [t == r for t, r in zip(tuned, right, strict=True)], seed)
 
 
 def read_gold(uri: str) -> dict[str, Gold]:

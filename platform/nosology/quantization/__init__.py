@@ -160,9 +160,7 @@ def quantize(config: QuantizeConfig, model: ModelConfig, source: str, out: str) 
     }  # fmt: skip
 
 
-def agreement(
-    before: Engine, after: Engine, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]
-) -> dict[str, float]:
+def agreement(before: Engine, after: Engine, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]) -> dict[str, float]:
     """How far two engines answer alike.
 
     Returns:

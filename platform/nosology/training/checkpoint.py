@@ -190,5 +190,3 @@ def load_state(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
     file = folder / "optimizer.safetensors"
     return json.loads((folder / "state.json").read_text()), (load_file(str(file)) if file.is_file() else {})
-
-
