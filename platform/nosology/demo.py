@@ -331,7 +331,7 @@ def _write_page(out: str, report: Mapping[str, Any], steps: Mapping[str, Mapping
         ],
         deid=page.Deid(notes=report["notes_deidentified"], spans=report["phi_spans"], by_label=_labels(out)),
         training=page.Training(
-            loss=[(m["step"], m["loss"]) for m in _lines(storage.join(out, "train", "metrics.jsonl")) if "loss" in m and "step" in m],
+            loss=[(m["step"], m["value"]) for m in _lines(storage.join(out, "train", "metrics.jsonl")) if m["name"] == "loss"],
             facts={name: f"{value:,.4g}" if isinstance(value, float) else str(value) for name, value in report["training"].items()},
         ),
         quantization=page.Quantization(
