@@ -36,7 +36,7 @@ def write_run(out: str, rows: int, files: int, secret: str = "text") -> None:
     ledger.finish()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run():
     return write_run
 

@@ -36,9 +36,9 @@ def environment(folder):
 
 
 @contextlib.contextmanager
-def short_folder(name):
+def short_folder():
     """Ray's sockets need a short path."""
-    folder = Path(f"/tmp/nt-{os.getpid()}-{name}")
+    folder = Path(f"/tmp/{os.getpid():x}")
     try:
         yield folder
     finally:
@@ -77,13 +77,11 @@ def files_with(text, *folders):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, make_run):
     """A run of an earlier verb whose rows all hold the secret, and a Ray folder."""
-    from conftest import write_run
-
     folder = tmp_path_factory.mktemp("stages")
-    write_run(str(folder / "in"), ROWS, FILES, SECRET)
-    with short_folder("ray") as ray_folder:
+    make_run(str(folder / "in"), ROWS, FILES, SECRET)
+    with short_folder() as ray_folder:
         yield folder, ray_folder
 
 

@@ -207,11 +207,11 @@ def open_ledger(
         )
     places = {file.key: file for file in files}
     job = Job(held.verb, held.fingerprint, held.input, held.batch_rows, tuple(places[file.key] for file in held.files), held.schemas)
-    for name, schema in {**schemas, DEAD: arrow_schema(DeadLetter)}.items():  # a table without rows still has its columns
-        storage.create_if_absent(storage.join(out, name, "empty.parquet"), parquet_bytes(schema.empty_table()))
     newest, groups, finished = _newest(out)
     if finished:
         return Ledger(out, job, newest, groups, True)
+    for name, schema in {**schemas, DEAD: arrow_schema(DeadLetter)}.items():  # a table without rows still has its columns
+        storage.create_if_absent(storage.join(out, name, "empty.parquet"), parquet_bytes(schema.empty_table()))
     if newest:
         group = _harvest(out, job, newest)
         if group.coverage.ranges:
