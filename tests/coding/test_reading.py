@@ -62,6 +62,8 @@ def test_sections_and_sentences_never_overlap_and_stay_inside(lines: list[str]) 
 ASSERTIONS = [
     ("She has [pneumonia].", "present"),
     ("No evidence of [pneumonia] on the film.", "negated"),
+    ("Cough, [no pneumonia].", "negated"),
+    ("[Possible pneumonia].", "uncertain"),
     ("Denies [chest pain], nausea or vomiting.", "negated"),
     ("Denies fever, nausea or [vomiting].", "negated"),
     ("No fever, but she has a [cough].", "present"),

@@ -32,6 +32,8 @@ RULES = [
     ("metformin with diabetes", "takes metformin 500 mg", ["E11.9"], {"E11.9", "Z79.84"}),
     ("metformin without diabetes", "takes metformin 500 mg", ["E28.2"], {"E28.2"}),
     ("metformin refused", "allergic to metformin", ["E11.9"], {"E11.9"}),
+    ("insulin that is not taken", "non-insulin dependent", ["E11.9"], {"E11.9"}),
+    ("insulin resistance", "has insulin resistance", ["E11.9"], {"E11.9"}),
     ("insulin", "uses insulin glargine", ["E11.9"], {"E11.9", "Z79.4"}),
     ("anticoagulant with fibrillation", "continue warfarin", ["I48.91"], {"I48.91", "Z79.01"}),
     ("anticoagulant with nothing", "continue warfarin", ["R07.9"], {"R07.9"}),

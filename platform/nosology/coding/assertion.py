@@ -48,6 +48,7 @@ _BEFORE: dict[Assertion, re.Pattern[str]] = {
         "years? ago", "childhood", "used to", "former", "healed", "underwent",
     ),
 }  # fmt: skip
+_LEADING = re.compile(rf"(?:{'|'.join(_BEFORE[kind].pattern for kind in ('negated', 'uncertain'))})\s+", re.IGNORECASE)
 _AFTER: dict[Assertion, re.Pattern[str]] = {
     "negated": _cues(
         "(?:was|were|is|are) (?:negative|absent|ruled out|normal|not)", "negative", "denied", "unlikely", "ruled out", "(?:has|have) not"),
@@ -87,6 +88,9 @@ def assertion(sentence: str, start: int, end: int, section: str = "body") -> Ass
     """
     if section == "family":
         return "family"
+    # A title such as "no pneumonia" or "possible pneumonia" carries its cue inside.
+    if inside := _LEADING.match(sentence[start:end]):
+        start += inside.end()
     before, after = sentence[:start], sentence[end:]
     stops = [match.end() for match in _TERMINATOR.finditer(before)]
     near_before = before[stops[-1] :] if stops else before

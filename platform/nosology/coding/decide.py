@@ -157,7 +157,7 @@ def _line(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _taken(text: str, drug: str) -> tuple[int, int] | None:
     """The sentence in which a drug is taken or prescribed; None when it is only refused, stopped or an allergy."""
-    for match in re.finditer(rf"\b(?:{drug})\b", text, re.IGNORECASE):
+    for match in re.finditer(rf"(?<!non-)(?<!non )\b(?:{drug})\b(?![- ](?:resistan|sensitiv|level|naive))", text, re.IGNORECASE):
         start, end = _line(text, match.start(), match.end())
         if not re.search(
             r"\b(?:no|not|denies|allerg\w*|stop(?:ped)?|discontinue[d]?|previously|never|off of|avoid)\b",
