@@ -312,10 +312,28 @@ def score(config: Config, source: str, gold: Path, out: str) -> dict[str, Any]:
 
 
 def status(run: str) -> dict[str, Any]:
-    """Progress of a run, from its folder alone."""
+    """Progress of a run, from its folder alone.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    from nosology.distributed.sink import is_run
     from nosology.distributed.stages import job_status
 
-    return job_status(run)
+    if is_run(run):
+        return job_status(run)
+    finished = storage.exists(storage.join(run, "report.json"))
+    metrics = storage.join(run, "metrics.jsonl")
+    if storage.exists(metrics):  # a training: its steps are its progress
+        losses = [m for m in map(json.loads, storage.read_bytes(metrics).splitlines()) if m["name"] == "loss"]
+        if losses:
+            return {"verb": "train", "steps": losses[-1]["step"] + 1, "loss": losses[-1]["value"], "finished": finished}
+    if storage.exists(storage.join(run, "demo.json")):
+        done = sorted(uri.split("/")[-2] for uri in storage.list_files(run) if uri.endswith("/step.json"))
+        return {"verb": "demo", "steps": done, "finished": finished}
+    if finished:
+        return {**storage.read_json(storage.join(run, "report.json")), "finished": True}
+    raise InputError("no run is here", file=run, remedy="Name the folder that was given as --out")
 
 
 def doctor(config: Config, as_json: bool) -> dict[str, Any]:
