@@ -6,6 +6,7 @@ Exit status: 0 done, 2 wrong use or configuration, 3 finished with dead letters 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -262,6 +263,8 @@ def demo(
 
 def main() -> None:
     """Entry point of the `nosology` command."""
+    # DeepSpeed prints a warning where it has to guess
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if Path("/dev/nvidiactl").exists() else "cpu")
     warnings.simplefilter("ignore")  # libraries' notes to developers; they could quote a value, and no user can act on them
     app()
 
