@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-
 from nosology import verbs
 from nosology.config import Config, load
 from nosology.distributed.session import session
@@ -95,7 +96,8 @@ def leaks(folder: Path, tables: re.Pattern[str]) -> Iterator[str]:
             yield f"{name} (its name)"
         if tables.search(name):
             continue
-        content = file.read_bytes().lower()
+        content = file.read_bytes() if file.suffix != ".parquet" else json.dumps(pq.read_table(file).to_pylist(), default=str).encode()
+        content = content.lower()
         yield from (name for canary in CANARIES if canary.lower().encode() in content)
 
 
@@ -112,9 +114,15 @@ def test_no_word_of_a_record_leaves_the_tables(tmp_path: Path, archive: Path, no
         coded = verbs.code(config, [str(notes)], str(out / "code"), None)
         assert coded["records_dead"] >= 4 and coded["codes_assigned"] > 0
         verbs.code(config, [str(out / "ingest")], str(out / "claims"), None)
-        with pytest.raises(NosologyError) as refused:
-            verbs.code(load([]), [str(out / "ingest")], str(out / "refused"), None)
-        assert not any(canary in str(refused.value) for canary in CANARIES)
+        plain = tmp_path / "plain.txt"
+        plain.write_text(NOTE)
+        headless = tmp_path / "headless.csv"
+        headless.write_text(f"{GIVEN} {NAME},{SSN},cough\n{GIVEN} {NAME},{SSN},cough\n")
+        parts = str(out / "ingest" / "documents")
+        for place, name in ((str(out / "ingest"), "run"), (parts, "parts"), (str(plain), "plain"), (str(headless), "headless")):
+            with pytest.raises(NosologyError) as refused:
+                verbs.code(load([]), [place], str(out / f"refused-{name}"), None)
+            assert not any(canary in str(refused.value) for canary in CANARIES), name
         ray_folder = Path(running.folder)
         files = [p for p in ray_folder.rglob("*.log")]
         assert files, "Ray's logs are where the test looks"
@@ -122,13 +130,16 @@ def test_no_word_of_a_record_leaves_the_tables(tmp_path: Path, archive: Path, no
     printed = capfd.readouterr()
     assert not any(canary.lower() in (printed.out + printed.err).lower() for canary in CANARIES)
     # raw tables, and predictions with their evidence, are the records; everything else in the run folders is searched
-    assert not list(leaks(out, re.compile(r"^(ingest/(patients|documents|claims|encounters|conditions)|code/predictions|claims/predictions)/")))
+    assert not list(
+        leaks(out, re.compile(r"^(ingest/(patients|documents|claims|encounters|conditions)|code/predictions|claims/predictions)/"))
+    )
 
 
 def test_the_search_finds_a_canary(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(f"error near {NAME.upper()}")
     (tmp_path / f"{GIVEN}.txt").write_text("")
+    pq.write_table(pa.table({"note": [NAME] * 100}), tmp_path / "part.parquet", compression="zstd")
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "part.parquet").write_text(NAME)
     found = list(leaks(tmp_path, re.compile(r"^raw/")))
-    assert len(found) == 2, os.listdir(tmp_path)
+    assert len(found) == 3, os.listdir(tmp_path)

@@ -67,6 +67,14 @@ def test_unknown_verb_and_missing_option_are_wrong_use() -> None:
     assert nosology("code", "--out", "x")[0] == 2
 
 
+def test_ingest_takes_a_csv_with_columns_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("nid,note\n1,has a cough\n2,has no cough\n")
+    status, last, text = nosology(
+        "ingest", "--in", tmp_path / "in.csv", "--out", tmp_path / "out", "--json", "input.text_column=note", "input.id_column=nid"
+    )
+    assert status == 0 and (last["records"], last["notes"], last["by_format"]) == (2, 2, {"csv": 2}), text
+
+
 def test_doctor_finds_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOSOLOGY_HOME", str(tmp_path))
     blocked = tmp_path / "file"

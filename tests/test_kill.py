@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from nosology.distributed.stages import read_output
 
 NOTES = Path(__file__).parents[1] / "examples" / "archive" / "aci_bench" / "notes.jsonl"

@@ -102,7 +102,7 @@ def deidentify(
     """Remove the 18 Safe Harbor identifiers from notes, claims and resources."""
     from nosology import verbs
 
-    columns = [f"input.{name}={value}" for name, value in (("text_column", text_column), ("id_column", id_column)) if value]
+    columns = [f"input.{name}={json.dumps(value)}" for name, value in (("text_column", text_column), ("id_column", id_column)) if value]
     _perform("deidentify", as_json, lambda: verbs.deidentify(_load(config, overrides + columns), input, out, spans))
 
 
@@ -179,7 +179,7 @@ def terms_score(
     """Rank all billable codes for each phrase."""
     from nosology import verbs
 
-    left = [f"terminology.leave_out={leave_out}"] if leave_out else []
+    left = [f"terminology.leave_out={json.dumps(str(leave_out))}"] if leave_out else []
     _perform("terms score", as_json, lambda: verbs.terms_score(_load(config, overrides + left), file, out))
 
 

@@ -58,7 +58,7 @@ class DeidConfig(Section):
         "year", description="cut dates to the year, or shift them by a secret number of days per patient"
     )
     key_file: str | None = Field(
-        None, description="file with the secret for pseudonyms and date shifts; None makes one for the run, outside its outputs"
+        None, description="file with the secret for pseudonyms and date shifts; None is ~/.config/nosology/deid.key; made when absent"
     )
 
 
@@ -79,7 +79,6 @@ class ModelConfig(Section):
     """Models, by directory."""
 
     base: str | None = Field(None, description="directory of the generator that is trained (Llama architecture)")
-    adapter: str | None = Field(None, description="directory of a LoRA adapter on it")
     artefact: str | None = Field(None, description="directory of a quantized artefact to serve; None codes with the encoder heads alone")
     encoder: str | None = Field(None, description="directory of the encoder; None is the local all-MiniLM-L6-v2")
 
@@ -87,7 +86,7 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """Fine-tuning."""
 
-    objective: Literal["generate", "tag", "retrieve"] = "generate"
+    objective: Literal["generate", "tag"] = "generate"
     method: Literal["lora", "full"] = "lora"
     rank: Positive = 16
     alpha: Positive = 32
@@ -119,6 +118,9 @@ class QuantizeConfig(Section):
     """One servable artefact."""
 
     scheme: Literal["w8a8"] = Field("w8a8", description="compressed-tensors INT8 weights and activations")
+    phrases: Annotated[int, Field(ge=0)] = Field(
+        200, description="questions on which the answers before and after are compared; 0 leaves it out"
+    )
 
 
 class TerminologyConfig(Section):

@@ -16,8 +16,8 @@ from typing import Any
 
 from nosology import storage, verbs
 from nosology.config import Config
-from nosology.errors import FingerprintError, InputError
-from nosology.runs import VERSION, fingerprint
+from nosology.errors import InputError
+from nosology.runs import VERSION, claim, fingerprint
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # Phrases of the code set: how many train the generator, validate it and measure it. More would not end in time on two cores.
@@ -92,9 +92,14 @@ def with_overrides(config: Config, *overrides: str) -> Config:
     """The tree with some values set, where the user has not set them already."""
     from nosology.config import flatten, load
 
-    defaults = dict(flatten(Config()))
-    own = [f"{key}={json.dumps(value)}" for key, value in flatten(config) if value != defaults[key]]
+    own = [f"{key}={json.dumps(value)}" for key, value in flatten(config) if _was_set(config, key)]
     return load([], [*overrides, *own])
+
+
+def _was_set(config: Config, key: str) -> bool:
+    """Whether a file or an override named the key, even with the default's value."""
+    section, _, name = key.partition(".")
+    return section in config.model_fields_set and name in getattr(config, section).model_fields_set
 
 
 def _page(out: str) -> Path:
@@ -103,14 +108,7 @@ def _page(out: str) -> Path:
 
 def _claim(config: Config, out: str) -> None:
     """The folder belongs to one configuration: mixing two would make a report of neither."""
-    marks = fingerprint("demo", config, archive=verbs.folder_digest(str(EXAMPLES)))
-    record = storage.join(out, "demo.json")
-    if storage.create_if_absent(record, json.dumps(marks, indent=1).encode()):
-        return
-    held = storage.read_json(record)
-    changed = sorted(key for key in held.keys() | marks.keys() if held.get(key) != marks.get(key))
-    if changed:
-        raise FingerprintError(f"{out} holds a demo with another {', '.join(changed)}; remove the folder or give another --out")
+    claim(out, fingerprint("demo", config, archive=verbs.folder_digest(str(EXAMPLES))))
 
 
 def _walk(config: Config, out: str) -> dict[str, Any]:
@@ -356,7 +354,7 @@ def _write_page(out: str, report: Mapping[str, Any], steps: Mapping[str, Mapping
 
 
 def _examples(out: str, predictions: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """The first coded sample notes of ACI-Bench, with their evidence: public text, after de-identification."""
+    """The first coded sample notes of ACI-Bench, with their evidence: public text, as it came."""
     from nosology.distributed.stages import read_output
     from nosology.evaluation.report import Billed, ExampleCode, ExampleNote
 

@@ -36,7 +36,7 @@ class Coding:
 
     system: str | None = column("ICD-10-CM, ICD-9-CM, ICD-10-PCS, SNOMED CT, HCPCS, LOINC, RxNorm, NDC, REVENUE or the source's URI")
     code: str = column("code, with the dot where the system has one")
-    display: str | None = column("title given by the source", default=None)
+    display: str | None = column("title given by the source, sometimes typed by a person; dropped from Clean records", "text", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

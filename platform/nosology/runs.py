@@ -23,7 +23,7 @@ import yaml
 
 from nosology import storage
 from nosology.config import Config, Section, flatten
-from nosology.errors import NosologyError
+from nosology.errors import FingerprintError, NosologyError
 
 VERSION = importlib.metadata.version("nosology")
 
@@ -35,6 +35,21 @@ def fingerprint(verb: str, *sections: Section, **parts: str | None) -> dict[str,
     for section in sections:
         fields |= {f"{type(section).__name__}.{key}": json.dumps(value) for key, value in flatten(section)}
     return fields | {name: value or "none" for name, value in parts.items()}
+
+
+def claim(uri: str, marks: Mapping[str, str]) -> None:
+    """Give a folder to one job, or check that it is that job's: for verbs without a ledger, whose `job.json` does the same.
+
+    Raises:
+        FingerprintError: the folder is another job's; names the fields that differ.
+    """
+    record = storage.join(uri, "fingerprint.json")
+    if storage.create_if_absent(record, json.dumps(dict(marks), indent=1).encode()):
+        return
+    held = storage.read_json(record)
+    changed = sorted(key for key in held.keys() | marks.keys() if held.get(key) != marks.get(key))
+    if changed:
+        raise FingerprintError(f"{uri} belongs to another job; different: {', '.join(changed)}. Choose another folder, or remove this one")
 
 
 def describe(error: BaseException) -> str:

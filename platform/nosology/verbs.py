@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nosology import storage
 from nosology.config import Config
 from nosology.errors import ConfigError, DeadLettersError, InputError
-from nosology.runs import Run, fingerprint
+from nosology.runs import Run, claim, fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,29 +53,31 @@ def deidentify(config: Config, source: str, out: str, spans: Path | None) -> dic
         found = read_output(out, "audit")["spans"]
         extra: dict[str, Any] = {"notes_deidentified": len(found), "phi_spans": pc.sum(pc.list_value_length(found)).as_py() or 0}
         if report.rows["spans"]:
-            extra |= _spans(config, source, read_output(out, "spans"), spans)
+            extra |= _spans(config, source, read_output(out, "spans"), _dead(out), spans)
         elif spans:
             raise InputError("--spans is for a table with a text column; this input has tables of records", file=source)
         run.lineage("models", {"tagger": marks["deid_tagger"]})
         return _finish(run, report, extra)
 
 
-def _spans(config: Config, source: str, table: pa.Table, file: Path | None) -> dict[str, Any]:
-    """Write the spans in the order of the input; measure them where a row has gold `spans`."""
+def _spans(config: Config, source: str, table: pa.Table, dead: Mapping[tuple[str, int], str], file: Path | None) -> dict[str, Any]:
+    """Write the spans in the order of the input, one line each, dead letters with their reason; measure where a row has gold `spans`."""
     from nosology.deid.measure import measure
     from nosology.deid.stage import span_line
 
-    found = table.select(["source_digest", "source_row", "id", "spans"]).to_pylist()
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(span_line(json.loads(row["id"]), row["spans"]) + "\n" for row in found), encoding="utf-8")
-    by_key = {(row["source_digest"], row["source_row"]): row["spans"] for row in found}
-    golds, founds, texts = [], [], []
+    by_key = {(row["source_digest"], row["source_row"]): row["spans"] for row in table.to_pylist()}
+    golds, founds, texts, lines = [], [], [], []
     for key, row in _user_rows(config, [source]):
+        identity = row.get(config.input.id_column)
+        lines.append(
+            span_line(identity, by_key[key]) if key in by_key else json.dumps({"id": identity, "spans": [], "dead": dead.get(key)})
+        )
         if row.get("spans") is not None and key in by_key:
             golds.append(row["spans"])
             founds.append(by_key[key])
             texts.append(row[config.input.text_column])
+    if file:
+        storage.write_bytes(str(file), "".join(line + "\n" for line in lines).encode())
     return measure(golds, founds, texts) if golds else {}
 
 
@@ -90,6 +93,8 @@ def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: st
     from nosology.curation.split import Splitter
     from nosology.distributed.sink import snapshot
     from nosology.distributed.stages import read_output, run_stage
+    from nosology.engines.encoder import encoder_digest
+    from nosology.tasks.coding import ChooseCode
     from nosology.terminology.codeset import code_set
     from nosology.terminology.index import leave_out
 
@@ -108,6 +113,13 @@ def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: st
         lookup = functools.partial(room.CodeSetLookup, config.terminology, config.model)
         stage = room.Prepare(config.prepare, base, lookup, linked_codes(*linked), Splitter.of(config.prepare, config.run.seed, held_out))
         models = {"tokenizer": storage.digest(storage.join(base, "tokenizer.json")), "code_set": code_set().digest}
+        models |= {
+            "encoder": encoder_digest(config.model.encoder),
+            "prompt": ChooseCode().digest,
+            "leave_out": _file_digest(config.terminology.leave_out),
+        }
+        if storage.exists(template := storage.join(base, "chat_template.jinja")):
+            models["chat_template"] = storage.digest(template)
         marks = fingerprint("prepare", config.prepare, config.terminology, seed=str(config.run.seed), **models)
         report = run_stage(stage, [phrase_file, *inputs], out, config.cluster, marks, tables=["documents", "conditions"])
         prepared = room.finish(read_output(out, "drafts"), read_output(out, "dropped"), config.prepare)
@@ -131,27 +143,55 @@ def train(config: Config, source: str, out: str) -> dict[str, Any]:
     from nosology.distributed.train import run_training
 
     with Run(out, "train", config) as run:
+        base = config.model.base
         if config.train.objective == "generate":
-            _needed(config.model.base, "model.base", "training starts from that model")
+            base = _needed(base, "model.base", "training starts from that model")
+        digests = {"data": folder_digest(source), "base": folder_digest(base) if base else "none"}
+        claim(out, fingerprint("train", config.train, **digests))
         report = run_training(config.train, config.model, source, out, config.cluster)
-        run.lineage("inputs", {source: folder_digest(source)})
+        run.lineage("inputs", {source: digests["data"]})
+        run.lineage("models", {"base": digests["base"]})
         run.lineage("outputs", {"checkpoint": folder_digest(str(report["checkpoint"]))})
         return run.finish(report)
 
 
 def quantize(config: Config, source: str, out: str) -> dict[str, Any]:
-    """A trained run (or a model directory) to one servable artefact.
+    """A trained run (or a model directory) to one servable artefact; how far its answers agree with those before, on phrases of the
+    code set (`quantize.phrases` of them).
 
     Args:
         source: run folder of `train`, or the directory of a model.
     """
     from nosology.quantization import quantize as convert
+    from nosology.quantization import resolve
 
     with Run(out, "quantize", config) as run:
+        base, adapter = resolve(config.model, source)
+        if Path(base).resolve() == (Path(out) / "artefact").resolve():
+            raise InputError("the source lies where the artefact would go", file=source, remedy="Choose another --out")
+        digests = {"base": folder_digest(str(base)), "adapter": folder_digest(str(adapter)) if adapter else "none"}
+        claim(out, fingerprint("quantize", config.quantize, **digests))
         report = convert(config.quantize, config.model, source, out)
-        run.lineage("inputs", {source: folder_digest(source)})
+        if config.quantize.phrases:
+            report["agreement"] = _agreement(config, str(base), str(adapter) if adapter else None, str(report["artefact"]))
+        run.lineage("models", digests)
         run.lineage("outputs", {"artefact": report["digest"]})
         return run.finish(report)
+
+
+def _agreement(config: Config, base: str, adapter: str | None, artefact: str) -> dict[str, float]:
+    """Answers before and after quantization, to questions as coding asks them."""
+    from nosology.curation.prepare import CodeSetLookup
+    from nosology.engines import open_engine
+    from nosology.quantization import agreement
+    from nosology.tasks.coding import ChooseCode
+
+    lines = code_set_phrases(config).splitlines()
+    chosen = random.Random(config.run.seed).sample(lines, min(len(lines), config.quantize.phrases))
+    phrases = [json.loads(line)["phrase"] for line in chosen]
+    found = CodeSetLookup(config.terminology, config.model).search(phrases, config.prepare.candidates)
+    asked = [ChooseCode().build(phrase, None, offered) for phrase, offered in zip(phrases, found, strict=True)]
+    return agreement(open_engine(base, adapter), open_engine(artefact), [m for m, _ in asked], [labels for _, labels in asked])
 
 
 def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) -> dict[str, Any]:
@@ -178,9 +218,16 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
             "artefact": storage.digest(storage.join(artefact, "manifest.json")) if artefact else "none",
             "code_set": code_set().digest,
             "prompt": ChooseCode().digest,
+            "leave_out": _file_digest(config.terminology.leave_out),
         }
         marks = fingerprint("code", config.coding, config.terminology, config.input, **models)
-        stage = Code(CoderClient(), billed=billed_codes(inputs), input_text=config.input.text_column, input_id=config.input.id_column)
+        stage = Code(
+            CoderClient(),
+            billed=billed_codes(inputs),
+            max_document_bytes=config.ingest.max_document_bytes,
+            input_text=config.input.text_column,
+            input_id=config.input.id_column,
+        )
         arguments: dict[str, Any] = {"needed": _columns(config), "tables": ["documents", "claims"]}
         if is_run(out) and job_status(out)["finished"]:  # the ledger still refuses another fingerprint
             report = run_stage(stage, inputs, out, config.cluster, marks, **arguments)
@@ -189,7 +236,7 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
                 report = run_stage(stage, inputs, out, config.cluster, marks, **arguments)
         predictions = read_output(out, "predictions")
         if jsonl:
-            _write_codes(config, inputs, predictions, jsonl)
+            _write_codes(config, inputs, predictions, _dead(out), jsonl)
         run.lineage("models", models)
         return _finish(run, report, summarise(predictions))
 
@@ -215,7 +262,9 @@ def summarise(predictions: pa.Table) -> dict[str, Any]:
 
 
 def billed_codes(inputs: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Billed diagnoses by claim and by encounter (keys `claim ID`, `encounter ID`), of the claims that a document names."""
+    """Billed diagnoses of the claims that a document names, by patient and claim, and by patient and encounter
+    (`coding.stage.link`): a claim number alone is not unique across submitters."""
+    from nosology.coding.stage import links
     from nosology.distributed.sink import is_run, snapshot
     from nosology.distributed.stages import read_output
 
@@ -223,39 +272,56 @@ def billed_codes(inputs: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     for folder in inputs:
         if not is_run(folder) or not {"documents", "claims"} <= snapshot(folder).job.schemas.keys():
             continue
-        links = read_output(folder, "documents").select(["claim_id", "encounter_id"])
-        named = {"claim": set(links["claim_id"].to_pylist()) - {None}, "encounter": set(links["encounter_id"].to_pylist()) - {None}}
-        for claim in read_output(folder, "claims").select(["claim_id", "encounter_id", "diagnoses"]).to_pylist():
-            for kind in ("claim", "encounter"):
-                if claim[f"{kind}_id"] in named[kind]:
-                    found.setdefault(f"{kind} {claim[f'{kind}_id']}", []).extend(claim["diagnoses"])
+        names = ["patient_id", "claim_id", "encounter_id"]
+        named = {key for row in read_output(folder, "documents").select(names).to_pylist() for key in links(row)}
+        for row in read_output(folder, "claims").select([*names, "diagnoses"]).to_pylist():
+            for key in links(row):
+                if key in named:
+                    found.setdefault(key, []).extend(row["diagnoses"])
     return found
 
 
 def _check_trust_zone(config: Config, inputs: Sequence[str]) -> None:
     """Tables that hold PHI are read only when the run says so by name."""
     from nosology.distributed.sink import is_run, snapshot
+    from nosology.distributed.source import plan
 
     for folder in inputs:
-        if config.coding.input == "raw" or not is_run(folder):
+        if config.coding.input == "raw":
+            return
+        if not is_run(folder):
+            if any(file.table != "rows" for file in plan([folder])):
+                raise InputError(
+                    "it has the columns of a table that holds PHI", file=folder, remedy="Run deidentify first, or name it: coding.input=raw"
+                )
             continue
         job = snapshot(folder).job
         if any(field.metadata and b"phi" in field.metadata for name in job.schemas for field in job.schema(name)):
             raise InputError("its tables hold PHI", file=folder, remedy="Run deidentify first, or name it: coding.input=raw")
 
 
-def _write_codes(config: Config, inputs: Sequence[str], predictions: pa.Table, file: Path) -> None:
-    """One line a note, in the order of the input, under the id that the input gave it."""
-    ids = {key: row[config.input.id_column] for key, row in _user_rows(config, inputs) if config.input.id_column in row}
-    lines = []
+def _write_codes(config: Config, inputs: Sequence[str], predictions: pa.Table, dead: Mapping[tuple[str, int], str], file: Path) -> None:
+    """One line a note, in the order of the input, under the id that the input gave it; a dead letter with its reason."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
     for row in predictions.to_pylist():
-        if row["document_id"] is None:
-            continue
-        kept = [{name: one[name] for name in ("code", "title", "confidence", "route", "trail", "evidence")} for one in row["codes"]]
-        key = row["source_digest"], row["source_row"]
-        lines.append(json.dumps({"id": ids.get(key, row["document_id"]), "route": row["route"], "codes": kept}, ensure_ascii=False))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        if row["document_id"] is not None:
+            kept = [{name: one[name] for name in ("code", "title", "confidence", "route", "trail", "evidence")} for one in row["codes"]]
+            found[row["source_digest"], row["source_row"]] = {"id": row["document_id"], "route": row["route"], "codes": kept}
+    lines = []
+    for key, row in _user_rows(config, inputs):
+        identity = row.get(config.input.id_column)
+        answer = found.pop(key, None) or {"id": identity, "codes": [], "dead": dead.get(key)}
+        lines.append({**answer, "id": identity})
+    lines += found.values()  # notes of run folders, under their ids there
+    storage.write_bytes(str(file), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+
+
+def _dead(out: str) -> dict[tuple[str, int], str]:
+    """Reason of each dead letter of a run, by key."""
+    from nosology.distributed.sink import DEAD
+    from nosology.distributed.stages import read_output
+
+    return {(row["source_digest"], row["source_row"]): row["reason"] for row in read_output(out, DEAD).to_pylist()}
 
 
 def _user_rows(config: Config, inputs: Sequence[str]) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
@@ -307,7 +373,8 @@ def score(config: Config, source: str, gold: Path, out: str) -> dict[str, Any]:
             reliability=reliability_part(scores.reliability, scores.calibration_error),
         )
         write_report(page, data)
-        run.lineage("inputs", {str(gold): storage.digest(str(gold))})
+        run.lineage("inputs", {str(gold): storage.digest(str(gold)), source: folder_digest(source)})
+        run.lineage("outputs", {"html": storage.digest(page)})
         return run.finish({**scores.figures(), "html": page})
 
 
@@ -328,7 +395,7 @@ def status(run: str) -> dict[str, Any]:
         losses = [m for m in map(json.loads, storage.read_bytes(metrics).splitlines()) if m["name"] == "loss"]
         if losses:
             return {"verb": "train", "steps": losses[-1]["step"] + 1, "loss": losses[-1]["value"], "finished": finished}
-    if storage.exists(storage.join(run, "demo.json")):
+    if storage.exists(storage.join(run, "generator")):
         done = sorted(uri.split("/")[-2] for uri in storage.list_files(run) if uri.endswith("/step.json"))
         return {"verb": "demo", "steps": done, "finished": finished}
     if finished:
@@ -420,13 +487,19 @@ def _finish(run: Run, report: StageReport, extra: Mapping[str, Any]) -> dict[str
     return whole
 
 
+def _file_digest(path: str | None) -> str:
+    return storage.digest(path) if path else "none"
+
+
 def _joined(digests: Iterator[str]) -> str:
     """One SHA-256 for a set of parts, whatever their order."""
     return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
 
 def folder_digest(uri: str) -> str:
-    """One SHA-256 for all files below a folder."""
+    """One SHA-256 for all files below a folder; of a file, its own."""
+    if not storage.is_folder(uri):
+        return storage.digest(uri)
     return _joined(iter([storage.digest(file) for file in storage.list_files(uri)]))
 
 

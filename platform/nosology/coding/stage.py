@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology.coding.coder import check_claim, service_date
+from nosology.config import IngestConfig
 from nosology.errors import RecordError
 from nosology.records import Prediction, arrow_schema, to_dict
 from nosology.terminology.codeset import CodeSet, code_set
@@ -22,7 +23,8 @@ class Code:
     Args:
         client: takes notes as dicts (see `Coder.code`) and gives one prediction row each, in order; it must be picklable. Its
             `open()` is called, where it has one, before the first batch.
-        billed: billed diagnoses by `claim ID` and `encounter ID`; a note without its own `billed` is compared with those it is linked to.
+        billed: billed diagnoses by `links`; a note without its own `billed` is compared with those it is linked to.
+        max_document_bytes: a longer note (UTF-8) is dead-lettered.
         input_text: column of the note in a user's table.
         input_id: column of its id.
     """
@@ -34,9 +36,11 @@ class Code:
         client: Client,
         *,
         billed: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        max_document_bytes: int = IngestConfig().max_document_bytes,
         input_text: str = "text",
         input_id: str = "id",
     ) -> None:
+        self.max_document_bytes = max_document_bytes
         self.billed = dict(billed or {})
         self.client, self.input_text, self.input_id = client, input_text, input_id
         self._codes: CodeSet | None = None
@@ -78,14 +82,23 @@ class Code:
             raise RecordError("missing_field", self.input_text, "the note as text")
         if not note["text"].strip():
             raise RecordError("empty_note", self.input_text, "a note with at least one visible character")
+        if len(note["text"].encode(errors="replace")) > self.max_document_bytes:
+            raise RecordError("too_long", self.input_text, f"at most {self.max_document_bytes} bytes")
         if row.get("_table") != "documents":
-            note["id"] = row.get(self.input_id)
-        keys = [f"{kind} {note[f'{kind}_id']}" for kind in ("claim", "encounter") if f"{kind}_id" in note]
-        linked = next((self.billed[key] for key in keys if key in self.billed), None)
+            if row.get(self.input_id) is None:
+                raise RecordError("missing_field", self.input_id, "an id")
+            note["id"] = row[self.input_id]
+        linked = next((self.billed[key] for key in links(row) if key in self.billed), None)
         if linked and "billed" not in note:
             note["billed"] = linked
         service_date(note)
         return note
+
+
+def links(row: Mapping[str, Any]) -> list[str]:
+    """What a note and a claim are joined by, best first: patient and claim, patient and encounter."""
+    patient = row.get("patient_id")
+    return [f"{kind} {patient} {row[f'{kind}_id']}" for kind in ("claim", "encounter") if row.get(f"{kind}_id") is not None]
 
 
 _COLUMNS = (

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nosology.config import home
 from nosology.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,12 +50,12 @@ class Secret:
 
 
 def load_secret(config: DeidConfig) -> Secret:
-    """The key of `deid.key_file`, or of this installation; made, readable to its owner only, when there is none.
+    """The key of `deid.key_file`, or of this user; made, readable to its owner only, when there is none.
 
     Raises:
         ConfigError: the file cannot be read or made, is open to others, or holds no 64 hexadecimal digits.
     """
-    file = Path(config.key_file) if config.key_file else home() / "keys" / "deid.key"
+    file = Path(config.key_file) if config.key_file else Path.home() / ".config" / "nosology" / "deid.key"
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not file.exists():

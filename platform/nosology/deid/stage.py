@@ -47,12 +47,12 @@ class Deidentify:
         return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(self._config.ner)}
 
     def schemas(self) -> dict[str, pa.Schema]:
-        """The Clean tables, `audit`, and `spans` (for users' rows: id as JSON, spans into the input text)."""
+        """The Clean tables, `audit`, and `spans` (for users' rows: spans into the input text, by key; the ids stay in the input)."""
         import pyarrow as pa
 
         audit = arrow_schema(DeidAudit)
         key = [audit.field(name) for name in ("source_digest", "source_row", "source_format")]
-        spans = pa.schema([*key, pa.field("id", pa.string()), audit.field("spans")])
+        spans = pa.schema([*key, audit.field("spans")])
         return {**{name: arrow_schema(record) for name, record in CLEAN_TABLES.items()}, "audit": audit, "spans": spans}
 
     def open(self) -> None:
@@ -127,7 +127,7 @@ class Deidentify:
             }
             out.setdefault("audit", []).append({**key, **audit})
             if row["_table"] == "rows":
-                out.setdefault("spans", []).append({**key, "id": json.dumps(row[self._columns.id_column], default=str), "spans": plain})
+                out.setdefault("spans", []).append({**key, "spans": plain})
 
 
 def _names(note: Mapping[str, Any]) -> list[str]:

@@ -95,8 +95,8 @@ def _treated(phi: str | None, value: Any, config: DeidConfig, secret: Secret, da
         return secret.pseudonym(str(value))
     if phi == "postal_code":
         return zip3(value)
-    if phi == "date":
-        return date_under(value, config, days)
+    if phi == "date":  # a date of someone's life that long ago tells an age over 89 (164.514(b)(2)(i)(C))
+        return None if isinstance(value, datetime.date) and age_over_89(value, datetime.date.today()) else date_under(value, config, days)
     if phi == "birth_date":
         if isinstance(value, int | float):
             return None if value > OLDEST else value

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nosology import storage
+from nosology.config import IngestConfig, InputConfig
 from nosology.distributed.coverage import Interval, PlannedFile
 from nosology.errors import InputError, Reason
 
@@ -40,7 +41,7 @@ def plan(inputs: Sequence[str], needed: Sequence[str] = (), tables: Sequence[str
     return _checked(planned, faults, inputs)
 
 
-def plan_archive(inputs: Sequence[str]) -> list[PlannedFile]:
+def plan_archive(inputs: Sequence[str], ingest: IngestConfig, columns: InputConfig) -> list[PlannedFile]:
     """What an ingest has to do: each file is one unit.
 
     Raises:
@@ -55,7 +56,7 @@ def plan_archive(inputs: Sequence[str]) -> list[PlannedFile]:
             try:
                 source = readers.SourceFile(file, file.rsplit("/", 1)[-1], storage.digest(file), storage.size(file))
                 with storage.open_input(file) as stream:
-                    name = readers.probe(source, stream)
+                    name = readers.probe(source, stream, ingest, columns)
                 planned.append(PlannedFile(source.digest, file, source.digest, 1, "archive", "", name, source.size_bytes))
             except InputError as error:
                 faults.append(error)

@@ -136,7 +136,7 @@ def run_ingest(
     workers: int | None = None,
 ) -> StageReport:
     """Reads an archive into the tables of `records.TABLES`; a unit is a file. Otherwise as `run_stage`."""
-    files = source.plan_archive(inputs)
+    files = source.plan_archive(inputs, ingest, columns or InputConfig())
     schemas = {name: arrow_schema(record) for name, record in TABLES.items()}
     ledger = sink.open_ledger(out, "ingest", fingerprint, files, 1, schemas)
     work = _IngestWork(ingest, columns or InputConfig(), ledger.writer(schemas), ledger.job.files)
@@ -200,7 +200,8 @@ def _commits(ledger: sink.Ledger, work: _Work, workers: int | None, num_cpus: fl
     import ray
     import ray.data
 
-    free = ray.available_resources().get("CPU", 0.0)
+    untyped: Any = ray
+    free = float(untyped.available_resources().get("CPU", 0.0))
     pending = [{"file": i.file, "start": i.start, "stop": i.stop} for i in ledger.pending()]
     if workers is None:
         workers = int(free // num_cpus) if num_cpus else 1

@@ -31,6 +31,7 @@ SCRIPTS = {
 }  # fmt: skip
 PATH_OPTIONS = {"--in", "--out", "--jsonl", "--spans", "--phrases", "--gold", "--leave-out"}
 CONFIG_OPTIONS = {"--config", "-c"}
+PATH_KEYS = {"model.base", "model.artefact", "model.encoder", "deid.ner", "deid.key_file", "terminology.leave_out"}
 
 
 class JobError(NosologyError):
@@ -106,6 +107,8 @@ def portable(arguments: Sequence[str]) -> list[str]:
             files.append(value if equals else _value(option, left))
         elif option in PATH_OPTIONS:
             rest += [option, _absolute(value if equals else _value(option, left))]
+        elif option in PATH_KEYS and value:
+            rest.append(f"{option}={_absolute(value)}")
         else:
             rest.append(argument)
     return [*_overrides(load(files)), *rest] if files else rest
@@ -122,11 +125,11 @@ def _overrides(config: Config) -> list[str]:
     """What differs from the defaults. `cluster.address` stays behind: the job joins the cluster that it runs on."""
     defaults = dict(flatten(Config()))
     changed = ((key, value) for key, value in flatten(config) if value != defaults[key] and key != "cluster.address")
-    return [f"{key}={orjson.dumps(_absolute(value, True) if isinstance(value, str) else value).decode()}" for key, value in changed]
+    return [f"{key}={orjson.dumps(_absolute(value) if key in PATH_KEYS and value else value).decode()}" for key, value in changed]
 
 
-def _absolute(path: str, only_existing: bool = False) -> str:
-    if "://" in path or os.path.isabs(path) or (only_existing and not Path(path).exists()):
+def _absolute(path: str) -> str:
+    if "://" in path or os.path.isabs(path):
         return path
     return str(Path(path).resolve())
 

@@ -123,8 +123,13 @@ def describe(uri: str, needed: typing.Collection[str] = ()) -> tuple[str, str | 
             names = parquet.names(stream, uri) if kind == "parquet" else _csv_rows(stream, _LIMIT_BYTES)[0]
     record = table_of(names)
     if record is None and kind != "jsonl" and (absent := [name for name in needed if name not in names]):
-        raise InputError("the table lacks a column that is needed", file=uri, field=", ".join(absent),
-                         remedy=f"It has {', '.join(names[:20])}; name yours with --text-column and --id-column")  # fmt: skip
+        # the names it has are not shown: in a file without a header they are a record
+        raise InputError(
+            f"the table lacks a column that is needed, among its {len(names)}",
+            file=uri,
+            field=", ".join(absent),
+            remedy="Name yours with --text-column and --id-column (input.text_column, input.id_column)",
+        )
     return kind, next((name for name, known in TABLES.items() if known is record), None)
 
 
