@@ -132,13 +132,13 @@ def test_every_table_has_a_clean_form(stage):
     assert set(TABLES) == set(CLEAN_TABLES) <= set(stage.schemas())
 
 
-def test_users_rows_keep_their_ids_and_get_one_line_each(stage):
+def test_users_rows_get_one_row_of_spans_each_without_their_ids(stage):
     rows = [
         {**KEY, "source_row": n, "_table": "rows", "id": i, "text": t}
         for n, (i, t) in enumerate([(7, "Dr. Okonkwo called"), ("a", ""), (None, "fine"), (2.5, "ok")])
     ]
     out = stage.process(rows)
-    assert [json.loads(r["id"]) for r in out["spans"]] == [7, "a", None, 2.5]
+    assert [r["source_row"] for r in out["spans"]] == [0, 1, 2, 3] and all("id" not in r for r in out["spans"])
     assert [len(r["spans"]) for r in out["spans"]] == [1, 0, 0, 0]
     assert json.loads(span_line(7, out["spans"][0]["spans"])) == {"id": 7, "spans": [{"start": 4, "end": 11, "label": "NAME"}]}
     pa.Table.from_pylist(out["spans"], schema=stage.schemas()["spans"])

@@ -104,13 +104,15 @@ def test_configs_travel_as_overrides(tmp_path: Path, monkeypatch: pytest.MonkeyP
     second.write_text("train: {epochs: 4}\n")
     monkeypatch.chdir(tmp_path)
     sent = jobs.portable(["--config", "a.yaml", "--in=x", f"--config={second}", "train.epochs=5", "--json"])
+    assert jobs.portable(["model.artefact=here"]) == [f"model.artefact={tmp_path / 'here'}"]
     assert sent[-4:] == ["--in", str(tmp_path / "x"), "train.epochs=5", "--json"]
     overrides = [argument for argument in sent if "=" in argument]
     there = dict(flatten(load([], overrides)))
     here = dict(flatten(load([first, second], ["train.epochs=5"])))
     assert there["model.base"] == str(tmp_path / "model") and there["cluster.address"] is None
     different = {key for key in here if here[key] != there[key]}
-    assert different == {"model.base", "cluster.address"}
+    assert different == {"model.base", "model.encoder", "cluster.address"}
+    assert there["model.encoder"] == str(tmp_path / "hub" / "elsewhere")
 
 
 def test_a_config_that_does_not_load_stops_before_the_cluster(tmp_path: Path) -> None:
