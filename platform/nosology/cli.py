@@ -157,6 +157,7 @@ def score(
     input: Input,
     gold: Annotated[Path, typer.Option(help="JSON lines of {id, codes}")],
     out: Out,
+    base: Annotated[str | None, typer.Option(help="predictions of the system to compare with")] = None,
     config: Files = NONE,
     overrides: Overrides = NONE,
     as_json: Json = False,
@@ -164,7 +165,7 @@ def score(
     """Measure predictions (run folder of `code`, or its JSON lines) against gold codes; write an HTML report."""
     from nosology import verbs
 
-    _perform("score", as_json, lambda: verbs.score(_load(config, overrides), input, gold, out))
+    _perform("score", as_json, lambda: verbs.score(_load(config, overrides), input, gold, base, out))
 
 
 @terms.command("score")

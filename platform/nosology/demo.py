@@ -203,7 +203,8 @@ def _measure(config: Config, out: str, base: str, checkpoint: str) -> dict[str, 
     lexical = open_index(codes, encoder, titles_only.model_copy(update={"dense_weight": 0.0}))
     index = open_index(codes, encoder, titles_only)
     first = [hits[0].code for hits in lexical.search(phrases, 1)]
-    found = [[hit.code for hit in hits] for hits in index.search(phrases, config.prepare.candidates)]
+    ranked = [[hit.code for hit in hits] for hits in index.search(phrases, 50)]
+    found = [row[: config.prepare.candidates] for row in ranked]
     asked = [
         ChooseCode().build(phrase, None, [(c, codes.title(c)) for c in offered]) for phrase, offered in zip(phrases, found, strict=True)
     ]
@@ -230,7 +231,7 @@ def _measure(config: Config, out: str, base: str, checkpoint: str) -> dict[str, 
         "coding": {
             "n": len(rows), **{f"{name}_top1": round(shares[name].value, 4) for name in shares},
             "tuned_takes_first": round(takes_first, 4),
-            f"retrieved_top{config.prepare.candidates}": round(sum(r in f for r, f in zip(right, found, strict=True)) / len(rows), 4),
+            **{f"retrieved_top{k}": round(share, 4) for k, share in metrics.top_k(ranked, right, (5, config.prepare.candidates, 50)).items()},
             "micro_f1_notes": round(held_out.code.f1.value, 4), "macro_f1_notes": round(held_out.macro_f1, 4),
             "category_f1_notes": round(held_out.category.f1.value, 4), "notes": held_out.num_notes,
         },

@@ -339,21 +339,20 @@ def _user_rows(config: Config, inputs: Sequence[str]) -> Iterator[tuple[tuple[st
                 yield (row["source_digest"], row["source_row"]), row
 
 
-def score(config: Config, source: str, gold: Path, out: str) -> dict[str, Any]:
+def score(config: Config, source: str, gold: Path, base: str | None, out: str) -> dict[str, Any]:
     """Predictions against gold codes; figures, and an HTML report.
 
     Args:
         source: run folder of `code`, its `predictions` folder, or JSON lines of {id, codes}.
         gold: JSON lines of {id, codes}.
+        base: predictions of the system to compare with, in the same forms.
     """
-    from nosology.distributed.sink import is_run
-    from nosology.distributed.stages import read_output
     from nosology.evaluation import codes as room
-    from nosology.evaluation.report import Headline, ReportData, note_table, reliability_part, write_report
+    from nosology.evaluation.report import Comparison, Headline, ReportData, bar, note_table, reliability_part, write_report
     from nosology.terminology.codeset import code_set
 
     with Run(out, "score", config) as run:
-        predicted = room.by_note(read_output(source, "predictions").to_pylist()) if is_run(source) else room.read_predictions(source)
+        predicted = _predictions(source)
         right = room.read_gold(str(gold))
         if not right.keys() & predicted.keys():
             raise InputError(
@@ -372,10 +371,21 @@ def score(config: Config, source: str, gold: Path, out: str) -> dict[str, Any]:
             tables=[note_table(scores)],
             reliability=reliability_part(scores.reliability, scores.calibration_error),
         )
+        figures: dict[str, Any] = scores.figures()
+        if base:
+            before = _predictions(base)
+            old, gain = room.score_notes(right, before, seed=config.run.seed), room.compare_notes(right, before, predicted, config.run.seed)
+            figures |= {"base_micro_f1": round(old.code.f1.value, 4), "gain": round(gain.value, 4)}
+            figures |= {"gain_low": round(gain.low, 4), "gain_high": round(gain.high, 4)}
+            described = f"Gain in micro F1 {gain.value:.3f}, 95 % interval {gain.low:.3f} to {gain.high:.3f}, on the same notes."
+            bars = [bar("base", old.code.f1), bar("tuned", f1, strong=True)]
+            data = data.model_copy(
+                update={"comparisons": [Comparison(title="Micro F1, base against tuned", description=described, bars=bars)]}
+            )
         write_report(page, data)
         run.lineage("inputs", {str(gold): storage.digest(str(gold)), source: folder_digest(source)})
         run.lineage("outputs", {"html": storage.digest(page)})
-        return run.finish({**scores.figures(), "html": page})
+        return run.finish({**figures, "html": page})
 
 
 def status(run: str) -> dict[str, Any]:
@@ -461,6 +471,15 @@ def terms_score(config: Config, file: Path, out: str) -> dict[str, Any]:
 def _columns(config: Config) -> list[str]:
     """Columns that a user's own table of notes must have."""
     return [config.input.text_column, config.input.id_column]
+
+
+def _predictions(source: str) -> dict[str, Any]:
+    """Predictions by note, of a run folder, a folder of Parquet, or JSON lines."""
+    from nosology.distributed.sink import is_run
+    from nosology.distributed.stages import read_output
+    from nosology.evaluation import codes
+
+    return codes.by_note(read_output(source, "predictions").to_pylist()) if is_run(source) else codes.read_predictions(source)
 
 
 def _needed(value: str | None, key: str, why: str) -> str:

@@ -29,7 +29,7 @@ SCRIPTS = {
     "ingest": "ingest_archive", "deidentify": "deidentify", "prepare": "prepare", "train": "train", "quantize": "quantize",
     "code": "code_archive", "score": "score",
 }  # fmt: skip
-PATH_OPTIONS = {"--in", "--out", "--jsonl", "--spans", "--phrases", "--gold", "--leave-out"}
+PATH_OPTIONS = {"--in", "--out", "--jsonl", "--spans", "--phrases", "--gold", "--base", "--leave-out"}
 CONFIG_OPTIONS = {"--config", "-c"}
 PATH_KEYS = {"model.base", "model.artefact", "model.encoder", "deid.ner", "deid.key_file", "terminology.leave_out"}
 
