@@ -163,7 +163,10 @@ class ClusterConfig(Section):
 
     address: str | None = Field(None, description="Ray address to join; None starts one on this machine for the run")
     num_cpus: Positive | None = Field(None, description="cores to use when starting one; None is all")
-    batch_rows: Positive = Field(16, description="rows of one commit")
+    batch_rows: Positive | None = Field(None, description="rows of one commit; None is 16 for a small job, up to 4,096 for a large one")
+    stall_seconds: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="a worker in which nothing moves for so long is ended; the row (for ingest: the file) that does it is dead-lettered"
+    )
 
 
 class RunConfig(Section):

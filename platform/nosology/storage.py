@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -170,13 +171,43 @@ def read_bytes(uri: str) -> bytes:
         return stream.read()
 
 
+def read_many(uris: Sequence[str]) -> list[bytes]:
+    """The contents of some files, in their order; from an object store at the same time.
+
+    Raises:
+        InputError: one is missing.
+    """
+    if not uris or is_local(uris[0]):
+        return [read_bytes(uri) for uri in uris]
+    with _errors(uris[0]):
+        filesystem, _ = _remote(uris[0])
+        paths = [_remote(uri)[1] for uri in uris]
+        found = filesystem.cat(paths, on_error="return")
+    contents = []
+    for uri, path in zip(uris, paths, strict=True):
+        with _errors(uri):
+            held = found[path] if isinstance(found, dict) else found
+            if isinstance(held, Exception):
+                raise held
+            contents.append(held)
+    return contents
+
+
 def read_json(uri: str) -> Any:
     """The content of a JSON file.
 
     Raises:
         InputError: the file is missing or is not JSON.
     """
-    data = read_bytes(uri)
+    return parse_json(read_bytes(uri), uri)
+
+
+def parse_json(data: bytes, uri: str) -> Any:
+    """The value of a JSON file's content.
+
+    Raises:
+        InputError: it is not JSON.
+    """
     try:
         return json.loads(data)
     except ValueError:
@@ -292,6 +323,78 @@ def digest(uri: str) -> str:
         while piece := stream.read(_CHUNK_BYTES):
             state.update(piece)
         return state.hexdigest()
+
+
+class _Digesting(io.RawIOBase):
+    """Reads through a stream and digests what goes by, as long as it is read in order."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._state, self._digested = stream, hashlib.sha256(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        place = self._stream.tell()
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        if place <= self._digested < place + len(data):  # the part of it that is new
+            self._state.update(data[self._digested - place :])
+            self._digested = place + len(data)
+        return len(data)
+
+    def digest(self) -> str:
+        """SHA-256 of the whole; what was not read in order is read now."""
+        self._stream.seek(self._digested)
+        while piece := self._stream.read(_CHUNK_BYTES):
+            self._state.update(piece)
+            self._digested += len(piece)
+        return self._state.hexdigest()
+
+
+@contextlib.contextmanager
+def open_checked(uri: str, expected: str) -> Iterator[BinaryIO]:
+    """A readable, seekable binary stream of a file whose SHA-256 is known; checked when the reader is done.
+
+    Raises:
+        InputError: the file is not what it was when the run began.
+    """
+    with open_input(uri) as stored:
+        digesting = _Digesting(stored)
+        yield cast("BinaryIO", io.BufferedReader(digesting, _CHUNK_BYTES))
+        with _errors(uri):
+            found = digesting.digest()
+    if found != expected:
+        raise InputError("the file changed during the run", file=uri, remedy="Run again into a new folder")
+
+
+def version(uri: str) -> str:
+    """What changes when a file is written anew: size and time of change, on an object store its ETag."""
+    with _errors(uri):
+        if is_local(uri):
+            found = local_path(uri).stat()
+            return f"{found.st_size} {found.st_mtime_ns}"
+        filesystem, path = _remote(uri)
+        about = filesystem.info(path)
+        return f"{about.get('size')} {about.get('ETag') or about.get('etag') or about.get('mtime')}"
+
+
+def modified(uri: str) -> float:
+    """When a file was written, in seconds since 1970."""
+    with _errors(uri):
+        if is_local(uri):
+            return local_path(uri).stat().st_mtime
+        filesystem, path = _remote(uri)
+        return float(filesystem.modified(path).timestamp())
 
 
 @contextlib.contextmanager

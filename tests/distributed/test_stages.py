@@ -16,9 +16,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from nosology import storage
-from nosology.distributed import sink, source, stages
+from nosology.distributed import sink, source, stages, work
 from nosology.distributed.coverage import Interval
+from nosology.distributed.isolation import Watch
 from nosology.distributed.stages import job_status, read_output
+from nosology.distributed.work import StageWork
 from nosology.errors import ModelError, RecordError
 
 TOY = Path(__file__).with_name("toy.py")
@@ -32,7 +34,7 @@ def command(source_uri, out, **options):
 
 def environment(folder):
     package = str(Path(stages.__file__).parents[2])
-    return {**os.environ, "RAY_TMPDIR": str(folder), "NOSOLOGY_KEEP_RAY_LOGS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": package}
+    return {**os.environ, "RAY_TMPDIR": str(folder), "NOSOLOGY_KEEP_RAY_LOGS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{package}:{TOY.parent}"}
 
 
 @contextlib.contextmanager
@@ -173,15 +175,28 @@ def work_of(stage, folder, make_run, batch_rows=16):
     make_run(str(folder / "in"), 32, 1)
     files = source.plan([str(folder / "in")])
     ledger = sink.open_ledger(str(folder / "out"), "toy", {}, files, batch_rows, stage.schemas())
-    work = stages._StageWork(stage, ledger.writer(stage.schemas()), ledger.job.files)
-    work.open()
-    return ledger, work
+    units = StageWork(stage, ledger.writer(stage.schemas()).schemas, ledger.job.files)
+    units.open()
+    return ledger, Here(units, ledger.writer(stage.schemas()))
+
+
+class Here:
+    """A worker of this process, without Ray."""
+
+    def __init__(self, units, writer):
+        self.units, self.writer, self.watch = units, writer, Watch(600)
+
+    def run(self, interval):
+        try:
+            return work.run(self.units, self.writer, interval, self.watch)
+        finally:
+            self.watch.rest()
 
 
 def test_bad_row_alone_is_dead(tmp_path, make_run):
     stage = Counting(lambda row: RecordError("bad_row", "n", "not five") if row["n"] == 5 else None)
-    ledger, work = work_of(stage, tmp_path, make_run)
-    commit = work.run(next(ledger.pending()))
+    ledger, here = work_of(stage, tmp_path, make_run)
+    commit = here.run(next(ledger.pending()))
     assert commit.tally.ok == 15 and dict(commit.tally.dead) == {"bad_row": 1} and commit.tally.records == 16
     assert commit.tally.rows == {"seen": 15, "dead": 1}
     assert len(stage.seen) == 9 and [5] in stage.seen  # 16, then two halves four times, not sixteen single rows
@@ -193,27 +208,27 @@ def test_row_that_no_schema_takes_is_dead_without_its_text(tmp_path, make_run):
     stage.process = lambda rows: {
         "seen": [{"source_row": SECRET if r["source_row"] == 3 else r["source_row"]} for r in plain(rows)["seen"]]
     }
-    ledger, work = work_of(stage, tmp_path, make_run)
-    commit = work.run(next(ledger.pending()))
+    ledger, here = work_of(stage, tmp_path, make_run)
+    commit = here.run(next(ledger.pending()))
     assert dict(commit.tally.dead) == {"internal_error": 1} and commit.tally.ok == 15
     assert files_with(SECRET, tmp_path / "out") == []
 
 
 def test_lost_connection_is_no_dead_letter(tmp_path, make_run, monkeypatch):
-    monkeypatch.setattr(stages, "_RETRY_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(work, "_RETRY_SECONDS", (0.0, 0.0))
     failures = iter([ConnectionResetError(SECRET), TimeoutError(SECRET), None])
-    ledger, work = work_of(Counting(lambda row: next(failures, None)), tmp_path, make_run)
+    ledger, here = work_of(Counting(lambda row: next(failures, None)), tmp_path, make_run)
     pending = ledger.pending()
-    assert work.run(next(pending)).tally.ok == 16
+    assert here.run(next(pending)).tally.ok == 16
     failures = iter([ConnectionError(SECRET)] * 9)
     with pytest.raises(stages.NosologyError, match="does not answer") as caught:
-        work.run(next(pending))
+        here.run(next(pending))
     assert SECRET not in str(caught.value)
     assert job_status(str(tmp_path / "out"))["done"] == 16
 
 
 def test_full_disk_stops_the_job_and_leaves_no_part(tmp_path, make_run, monkeypatch):
-    ledger, work = work_of(Counting(), tmp_path, make_run)
+    ledger, here = work_of(Counting(), tmp_path, make_run)
     real = storage.create_if_absent
 
     def full(uri, data):
@@ -222,7 +237,7 @@ def test_full_disk_stops_the_job_and_leaves_no_part(tmp_path, make_run, monkeypa
         return real(uri, data)
 
     monkeypatch.setattr(storage, "create_if_absent", full)
-    worker = stages._Worker(work)
+    worker = stages._Worker(here.units, here.writer, stages._Foreman(), 600)
     results = worker({"file": [0], "start": [0], "stop": [16]})["result"]
     fault = pickle.loads(results[0])
     assert isinstance(fault, storage.StorageError) and "disk is full" in str(fault)
@@ -239,7 +254,7 @@ def test_fault_in_open_is_told_once_and_without_text(tmp_path, make_run):
     for error, words in [(ModelError("no model in /m"), "no model in /m"), (KeyError(SECRET), "KeyError")]:
         stage = Counting()
         stage.open = fail(error)
-        worker = stages._Worker(stages._StageWork(stage, None, []))
+        worker = stages._Worker(StageWork(stage, {}, []), None, stages._Foreman(), 600)
         fault = pickle.loads(worker({"file": [0], "start": [0], "stop": [1]})["result"][0])
         assert words in str(fault) and SECRET not in str(fault) and isinstance(fault, stages.NosologyError)
 
@@ -248,7 +263,7 @@ def test_what_is_printed_while_rows_are_in_hand_is_discarded(tmp_path, capfd):
     import logging
 
     log = logging.getLogger("a.library")
-    with stages._silence():
+    with work.silence():
         print(SECRET)
         print(SECRET, file=sys.stderr)
         log.error(SECRET)
@@ -261,14 +276,14 @@ def test_what_is_printed_while_rows_are_in_hand_is_discarded(tmp_path, capfd):
 
 
 def test_part_changed_after_planning_stops_the_job(tmp_path, make_run):
-    ledger, work = work_of(Counting(), tmp_path, make_run)
+    ledger, here = work_of(Counting(), tmp_path, make_run)
     part = ledger.job.files[0].uri
     data = bytearray(Path(part).read_bytes())
     data[len(data) // 2] ^= 1
     os.unlink(part)
     Path(part).write_bytes(data)
     with pytest.raises(stages.InputError, match="truncated or changed"):
-        work.run(Interval(0, 0, 16))
+        here.run(Interval(0, 0, 16))
 
 
 def test_unfinished_run_is_no_input(tmp_path, make_run):
@@ -283,3 +298,39 @@ def test_only_the_tables_asked_for(tmp_path, make_run):
     assert {file.table for file in source.plan([str(tmp_path / "in")], tables=["numbers"])} == {"numbers"}
     with pytest.raises(stages.InputError, match="nothing to read"):
         source.plan([str(tmp_path / "in")], tables=["claims"])
+
+
+# ------------------------------------------------------------------------------------- rows that end or hang their process
+
+
+def poison(out, make_run, tmp_path, stall_seconds=600, **options):
+    make_run(str(tmp_path / "in"), 64, 2)
+    code = (
+        "import json, sys, toy; from nosology.config import ClusterConfig; "
+        "from nosology.distributed import stages; stage = toy.Poison(json.loads(sys.argv[3])); "
+        f"report = stages.run_stage(stage, [sys.argv[1]], sys.argv[2], ClusterConfig(num_cpus=2, batch_rows=16, stall_seconds={stall_seconds}), {{}}); "
+        "print(json.dumps([report.records_in, report.ok, report.dead_by_reason]))"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path / "in"), str(out), json.dumps(options)]
+    with short_folder() as ray_folder:
+        return subprocess.run(arguments, capture_output=True, text=True, env=environment(ray_folder), timeout=240)
+
+
+def test_row_that_kills_its_process_is_dead_and_no_other(tmp_path, make_run):
+    done = poison(tmp_path / "out", make_run, tmp_path, kill=[5, 17, 60])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) == [64, 61, {"process_lost": 3}]
+    assert sorted(read_output(str(tmp_path / "out"), "doubles")["n"].to_pylist()) == [2 * n for n in range(64) if n not in (5, 17, 60)]
+    assert {row["stage"] for row in read_output(str(tmp_path / "out"), "dead").to_pylist()} == {"poison"}
+
+
+def test_row_that_hangs_its_process_is_dead_and_no_other(tmp_path, make_run):
+    done = poison(tmp_path / "out", make_run, tmp_path, stall_seconds=3, hang=[9])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) == [64, 63, {"timed_out": 1}]
+
+
+def test_process_that_something_else_killed_costs_no_row(tmp_path, make_run):
+    done = poison(tmp_path / "out", make_run, tmp_path, once=[3, 40], marks=str(tmp_path))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) == [64, 64, {}]

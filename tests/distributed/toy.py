@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import sys
 import time
+from pathlib import Path
 
 import pyarrow as pa
 from nosology.errors import RecordError
@@ -44,6 +48,38 @@ class Toy:
             if n % 2:
                 output["odds"].append({**key, "text": f"{n} is odd"})
         return output
+
+
+class Poison:
+    """Doubles a number; some rows end their process with SIGKILL, some hang while they hold the interpreter's lock."""
+
+    verb = "poison"
+
+    def __init__(self, options) -> None:
+        self.kill, self.hang, self.once = (set(options.get(name, ())) for name in ("kill", "hang", "once"))
+        self.marks = options.get("marks")
+
+    def schemas(self) -> dict[str, pa.Schema]:
+        return {"doubles": pa.schema([("source_digest", pa.string()), ("source_row", pa.int64()), ("n", pa.int64())])}
+
+    def open(self) -> None:
+        pass
+
+    def process(self, rows):
+        for row in rows:
+            n = row["n"]
+            if n in self.kill or (n in self.once and self.first(n)):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if n in self.hang:
+                re.match(r"(a+)+b", "a" * 64)  # some years
+        return {"doubles": [{"source_digest": r["source_digest"], "source_row": r["source_row"], "n": 2 * r["n"]} for r in rows]}
+
+    def first(self, n: int) -> bool:
+        try:
+            (Path(self.marks) / f"killed-{n}").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
 
 
 def main() -> None:

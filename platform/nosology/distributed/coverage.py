@@ -42,6 +42,21 @@ class Coverage:
             start = spans.pop(place)[0]
         spans.insert(place, (start, stop))
 
+    def remove(self, file: int, start: int, stop: int) -> None:
+        """Takes a range back.
+
+        Raises:
+            ValueError: not all of it is there.
+        """
+        if not self.holds(file, start, stop):
+            raise ValueError(f"units {start} to {stop} of file {file} are not done")
+        spans = self.ranges[file]
+        place = bisect_left(spans, (start + 1,)) - 1
+        begin, end = spans.pop(place)
+        spans[place:place] = [span for span in ((begin, start), (stop, end)) if span[0] < span[1]]
+        if not spans:
+            del self.ranges[file]
+
     def holds(self, file: int, start: int, stop: int) -> bool:
         """Whether all of a range is done."""
         spans = self.ranges.get(file, [])
@@ -83,6 +98,15 @@ class Tally:
         self.dead += other.dead
         self.formats += other.formats
         self.rows += other.rows
+
+    def take(self, other: Tally) -> None:
+        """Takes another's counts back."""
+        self.records -= other.records
+        self.ok -= other.ok
+        self.skipped -= other.skipped
+        self.dead -= other.dead
+        self.formats -= other.formats
+        self.rows -= other.rows
 
     def to_json(self) -> dict[str, Any]:
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
@@ -200,6 +224,12 @@ class Group:
         self.coverage.add(commit.interval.file, commit.interval.start, commit.interval.stop)
         self.sum = (self.sum + commit.sum) % MODULUS
         self.tally.add(commit.tally)
+
+    def take(self, commit: Commit) -> None:
+        """Takes a commit back: its units are to be done again."""
+        self.coverage.remove(commit.interval.file, commit.interval.start, commit.interval.stop)
+        self.sum = (self.sum - commit.sum) % MODULUS
+        self.tally.take(commit.tally)
 
     def to_json(self) -> dict[str, Any]:
         return {"ranges": self.coverage.ranges, "sum": f"{self.sum:064x}", "tally": self.tally.to_json()}

@@ -17,7 +17,7 @@ from nosology.config import ServeConfig
 from nosology.distributed.ingress import Asgi, Refusal, build_app
 from nosology.distributed.llm import LlmEngine, served_ask
 from nosology.distributed.session import prepare_environment
-from nosology.distributed.stages import _silence
+from nosology.distributed.work import silence
 from nosology.errors import InputError, NosologyError, Reason, RecordError
 from nosology.runs import describe
 
@@ -70,7 +70,7 @@ def _fault(error: Exception) -> Fault:
 def _answer(work: Callable[[], Any]) -> Any:
     """What `work` returns, or the `Fault` that it ended in. What a library prints while it holds a note is thrown away."""
     try:
-        with _silence():
+        with silence():
             return work()
     except Exception as error:
         return _fault(error)

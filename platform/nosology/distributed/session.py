@@ -183,10 +183,13 @@ def _running(*, started: bool) -> Session:
 
 
 def _quiet() -> None:
-    """Ray Data: no progress bars, no plans and no stack traces on the terminal. Its log files stay; they hold no rows,
+    """Nothing of Ray's own on the terminal. Ray Data: no progress bars, no plans and no stack traces on the terminal. Its log files stay; they hold no rows,
     because nothing that is handed to it does (see `stages`)."""
+    from ray._private import worker
     from ray.data import DataContext
 
+    # Ray prints what its node reports (a lost worker, say) on this process's standard output, where the report of the verb belongs
+    worker.print_to_stdstream = lambda *_, **__: None
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False

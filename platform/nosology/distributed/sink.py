@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -34,6 +35,7 @@ from nosology.errors import FingerprintError, InputError
 from nosology.records import DeadLetter, arrow_schema
 
 DEAD = "dead"
+_READ_AT_ONCE = 256
 _PART = re.compile(r"[0-9a-f]{64}(\.\d+)?-\d+-\d+-e\d+-[0-9a-f]{12}-\d+\.parquet")
 _MANIFEST = re.compile(r"(?P<key>[0-9a-f]{64}(?:\.\d+)?)-(?P<start>\d+)-(?P<stop>\d+)\.json")
 
@@ -56,6 +58,10 @@ class Writer:
         """Starts an attempt at an interval."""
         return Attempt(self, interval)
 
+    def committed(self, interval: Interval) -> Commit:
+        """What this epoch committed of an interval."""
+        return read_manifest(manifest_uri(self.out, self.epoch, self.keys[interval.file], interval), interval)[0]
+
     def superseded(self) -> bool:
         """Whether another driver took the job over: then nothing that this worker writes counts any more."""
         return storage.exists(epoch_uri(self.out, self.epoch + 1))
@@ -68,6 +74,7 @@ class Attempt:
         self._writer, self.interval = writer, interval
         self._nonce = uuid.uuid4().hex[:12]
         self._parts: list[dict[str, Any]] = []
+        self._num_written = 0
 
     def add(self, table: str, rows: pa.Table) -> None:
         """Writes an immutable part.
@@ -81,7 +88,8 @@ class Attempt:
         interval, writer = self.interval, self._writer
         data = parquet_bytes(rows.cast(writer.schemas[table]))
         stem = f"{writer.keys[interval.file]}-{interval.start}-{interval.stop}"
-        name = f"{stem}-e{writer.epoch}-{self._nonce}-{len(self._parts)}.parquet"
+        name = f"{stem}-e{writer.epoch}-{self._nonce}-{self._num_written}.parquet"
+        self._num_written += 1  # of a part that is rolled back the number is not used again
         if not storage.create_if_absent(storage.join(writer.out, table, name), data):
             raise InputError("a part of this name exists already", file=storage.join(writer.out, table, name))
         digest = hashlib.sha256(data).hexdigest()
@@ -110,10 +118,19 @@ class Attempt:
         self.abandon()
         return read_manifest(uri, self.interval)[0]
 
+    def mark(self) -> int:
+        """A place to roll back to."""
+        return len(self._parts)
+
+    def rollback(self, mark: int) -> None:
+        """Removes the parts written since a mark."""
+        while len(self._parts) > mark:
+            part = self._parts.pop()
+            storage.remove(storage.join(self._writer.out, part["table"], part["name"]))
+
     def abandon(self) -> None:
         """Removes the parts written so far."""
-        for part in self._parts:
-            storage.remove(storage.join(self._writer.out, part["table"], part["name"]))
+        self.rollback(0)
 
 
 class Ledger:
@@ -245,11 +262,13 @@ def _harvest(out: str, job: Job, epoch: int) -> Group:
     if not storage.exists(folder):
         return group
     numbers = {file.key: number for number, file in enumerate(job.files)}
+    found = []
     for uri in storage.list_files(folder):
         match = _MANIFEST.fullmatch(uri.rsplit("/", 1)[-1])
         if match and match["key"] in numbers:
-            interval = Interval(numbers[match["key"]], int(match["start"]), int(match["stop"]))
-            group.add(read_manifest(uri, interval)[0])
+            found.append((uri, Interval(numbers[match["key"]], int(match["start"]), int(match["stop"]))))
+    for commit, _ in _manifests(found):
+        group.add(commit)
     return group
 
 
@@ -284,17 +303,56 @@ def snapshot(out: str) -> Snapshot:
     tally = Tally()
     for number, group in groups.items():
         total = 0
-        for file, spans in group.coverage.ranges.items():
-            for interval in (i for start, stop in spans for i in job.intervals(file, start, stop)):
-                commit, parts = read_manifest(manifest_uri(out, number, job.files[file].key, interval), interval)
-                total = (total + commit.sum) % MODULUS
-                tally.add(commit.tally)
-                placed.append((interval, [_part(out, part, interval) for part in parts]))
+        for commit, parts in _accepted(out, job, number, group):
+            total = (total + commit.sum) % MODULUS
+            tally.add(commit.tally)
+            placed.append((commit.interval, [_part(out, part, commit.interval) for part in parts]))
         if total != group.sum:
             raise InputError("manifests are not those that were accepted", file=storage.join(out, "manifests", f"epoch-{number}"),
                              remedy="The folder was changed after the run; restore it or run again into a new one")  # fmt: skip
     placed.sort(key=lambda entry: (entry[0].file, entry[0].start))
     return Snapshot(job, epoch, finished, tuple(part for _, parts in placed for part in parts), tally)
+
+
+def _accepted(out: str, job: Job, epoch: int, group: Group) -> Iterator[tuple[Commit, list[dict[str, Any]]]]:
+    """The accepted manifests of an epoch, by file and place."""
+    return _manifests(
+        (manifest_uri(out, epoch, job.files[file].key, interval), interval)
+        for file, spans in sorted(group.coverage.ranges.items())
+        for start, stop in spans
+        for interval in job.intervals(file, start, stop)
+    )
+
+
+def reopen(out: str, reasons: Collection[str] | None) -> int:
+    """Takes back the intervals of a finished job that hold dead letters of these reasons; None is any reason. A driver that resumes the
+    job then does them again; until its end readers see the job as unfinished. What the intervals had stays until then.
+
+    Returns:
+        Dead letters that will be tried again.
+
+    Raises:
+        InputError: the job is not finished, or another driver took it over.
+    """
+    job = read_job(out)
+    epoch, groups, finished = _newest(out)
+    if not finished:
+        raise InputError("this run is not finished", file=out, remedy="Resume it first (nosology resume), then retry its dead letters")
+    again = 0
+    for number, group in list(groups.items()):
+        taken = []
+        for commit, _ in _accepted(out, job, number, group):
+            dead = sum(count for reason, count in commit.tally.dead.items() if reasons is None or reason in reasons)
+            if dead:
+                taken.append(commit)
+                again += dead
+        for commit in taken:
+            group.take(commit)
+        if not group.coverage.ranges:
+            del groups[number]
+    if again and not create_epoch(out, epoch + 1, groups, finished=False):
+        raise taken_over(out)
+    return again
 
 
 def _part(out: str, part: Mapping[str, Any], interval: Interval) -> Part:
@@ -367,7 +425,19 @@ def read_manifest(uri: str, interval: Interval) -> tuple[Commit, list[dict[str, 
     Raises:
         InputError: it is missing or damaged, or is of another interval.
     """
-    value = _unsealed(uri)
+    return _manifest(uri, storage.read_json(uri), interval)
+
+
+def _manifests(places: Iterable[tuple[str, Interval]]) -> Iterator[tuple[Commit, list[dict[str, Any]]]]:
+    """Many manifests, in order; from an object store several at a time."""
+    source = iter(places)
+    while group := list(itertools.islice(source, _READ_AT_ONCE)):
+        for (uri, interval), data in zip(group, storage.read_many([uri for uri, _ in group]), strict=True):
+            yield _manifest(uri, storage.parse_json(data, uri), interval)
+
+
+def _manifest(uri: str, sealed: Any, interval: Interval) -> tuple[Commit, list[dict[str, Any]]]:
+    value = _unseal(sealed, uri)
     if (value["start"], value["stop"]) != (interval.start, interval.stop):
         raise InputError("the manifest is of another interval", file=uri, remedy="The folder was changed after the run")
     return Commit(interval, int(value["sha256"], 16), Tally.of(value)), value["parts"]
@@ -404,9 +474,12 @@ def _sum(data: bytes) -> int:
 
 
 def _unsealed(uri: str) -> dict[str, Any]:
-    value: dict[str, Any] = storage.read_json(uri)
+    return _unseal(storage.read_json(uri), uri)
+
+
+def _unseal(value: Any, uri: str) -> dict[str, Any]:
     body = {name: item for name, item in value.items() if name != "sha256"} if isinstance(value, dict) else {}
     if not body or value.get("sha256") != _seal(body):
         remedy = "The file was changed or truncated after it was written; restore it, or run again into a new folder"
         raise InputError("damaged: its checksum does not match its content", file=uri, remedy=remedy)
-    return value
+    return dict(value)

@@ -8,50 +8,31 @@ worker hands faults back as values. What a library prints or logs while it holds
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import pickle
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from nosology.config import ClusterConfig, IngestConfig, InputConfig
-from nosology.distributed import sink, source
-from nosology.distributed.coverage import Commit, Interval, PlannedFile, Tally
+from nosology.distributed import sink, source, work
+from nosology.distributed.coverage import Commit, Coverage, Interval, Tally
+from nosology.distributed.isolation import Child, Watch, Work
 from nosology.distributed.session import session
-from nosology.errors import InputError, NosologyError, Reason, RecordError
-from nosology.records import TABLES, DeadLetter, arrow_schema, to_dict, to_table
-from nosology.runs import describe
+from nosology.distributed.work import IngestWork, Stage, StageWork
+from nosology.errors import InputError, NosologyError
+from nosology.records import TABLES, DeadLetter, arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_RETRY_SECONDS = (1.0, 4.0, 15.0)  # a replica restarts within these; longer, and the job stops and can be resumed
 _BLOCKS_PER_WORKER = 100
-_WORKER_DEATHS = 3  # workers that one task may lose before the job stops; Ray Data's own default is to go on for ever
-_PART_ROWS, _PART_CHARACTERS = 2000, 32 << 20  # an ingest writes a part at either
-
-
-class Stage(Protocol):
-    """What runs over rows: plain, picklable, without a cluster. May also have `num_cpus` (cores of one worker; 0 for a client
-    that only waits)."""
-
-    verb: str
-
-    def schemas(self) -> dict[str, pa.Schema]:
-        """Schema of each output table; dead letters are not among them."""
-        ...
-
-    def open(self) -> None:
-        """Loads models; called once in each worker."""
-        ...
-
-    def process(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-        """Rows of the input to rows of each output table. Raises RecordError for a bad row."""
-        ...
+_LOSSES = 3  # workers that one interval may lose, the last in careful mode, before the job stops; Ray Data's own default is no limit
+_LEAST_ROWS, _MOST_ROWS, _COMMITS = 16, 4096, 4096  # of a commit; commits of a job, where that can be
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +100,16 @@ def run_stage(
     """
     files = source.plan(inputs, needed, tables)
     schemas = stage.schemas()
-    ledger = sink.open_ledger(out, stage.verb, fingerprint, files, cluster.batch_rows, schemas)
-    work = _StageWork(stage, ledger.writer(schemas), ledger.job.files)
-    return _run(ledger, work, cluster, on_progress, workers, float(getattr(stage, "num_cpus", 1)))
+    rows = cluster.batch_rows or batch_rows(sum(file.num_units for file in files))
+    ledger = sink.open_ledger(out, stage.verb, fingerprint, files, rows, schemas)
+    stage_work = StageWork(stage, {**schemas, sink.DEAD: arrow_schema(DeadLetter)}, ledger.job.files)
+    return _run(ledger, stage_work, ledger.writer(schemas), cluster, on_progress, workers, float(getattr(stage, "num_cpus", 1)))
+
+
+def batch_rows(num_units: int) -> int:
+    """Rows of one commit when the user names none: some thousand commits for a large job, so that its ledger stays small, and few
+    rows of a small one, so that a kill costs little."""
+    return min(max(_LEAST_ROWS, num_units // _COMMITS), _MOST_ROWS)
 
 
 def run_ingest(
@@ -139,8 +127,8 @@ def run_ingest(
     files = source.plan_archive(inputs, ingest, columns or InputConfig())
     schemas = {name: arrow_schema(record) for name, record in TABLES.items()}
     ledger = sink.open_ledger(out, "ingest", fingerprint, files, 1, schemas)
-    work = _IngestWork(ingest, columns or InputConfig(), ledger.writer(schemas), ledger.job.files)
-    return _run(ledger, work, cluster, on_progress, workers, 1.0)
+    ingest_work = IngestWork(ingest, columns or InputConfig(), ledger.job.files)
+    return _run(ledger, ingest_work, ledger.writer(schemas), cluster, on_progress, workers, 1.0)
 
 
 def read_output(out: str, table: str) -> pa.Table:
@@ -151,11 +139,22 @@ def read_output(out: str, table: str) -> pa.Table:
     """
     import pyarrow as pa
 
+    schema, parts = output_parts(out, table)
+    return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def output_parts(out: str, table: str, columns: Sequence[str] | None = None) -> tuple[pa.Schema, Iterator[pa.Table]]:
+    """As `read_output`, a part at a time: the schema, and the rows of each part.
+
+    Args:
+        columns: those wanted; None is all.
+    """
     seen = sink.snapshot(out)
     if table != sink.DEAD and table not in seen.job.schemas:
         raise InputError(f"this run has no table `{table}`", file=out, remedy=f"It has {', '.join([*seen.job.schemas, sink.DEAD])}")
     schema = arrow_schema(DeadLetter) if table == sink.DEAD else seen.job.schema(table)
-    return pa.concat_tables([schema.empty_table(), *(sink.read_part(part).cast(schema) for part in seen.table(table))])
+    found = (sink.read_part(part).cast(schema) for part in seen.table(table))
+    return schema, found if columns is None else (part.select(columns) for part in found)
 
 
 def job_status(out: str) -> dict[str, Any]:
@@ -176,14 +175,15 @@ def job_status(out: str) -> dict[str, Any]:
 
 
 def _run(
-    ledger: sink.Ledger, work: _Work, cluster: ClusterConfig, on_progress: OnProgress | None, workers: int | None, num_cpus: float
-) -> StageReport:
+    ledger: sink.Ledger, units: Work, writer: sink.Writer, cluster: ClusterConfig, on_progress: OnProgress | None, workers: int | None,
+    num_cpus: float,
+) -> StageReport:  # fmt: skip
     started = time.monotonic()
-    if list(ledger.pending()):
+    if next(ledger.pending(), None):
         bar = _bar(ledger.job.verb) if on_progress is None else contextlib.nullcontext(on_progress)
         with _native_muted(), bar as show, session(cluster):
             show(Progress(ledger.done.num_units, ledger.job.num_units, ledger.tally))
-            for commit in _commits(ledger, work, workers, num_cpus):
+            for commit in _commits(ledger, units, writer, workers, num_cpus, cluster.stall_seconds):
                 if ledger.accept(commit):
                     show(Progress(ledger.done.num_units, ledger.job.num_units, ledger.tally))
     ledger.finish()
@@ -195,7 +195,9 @@ def _run(
     )  # fmt: skip
 
 
-def _commits(ledger: sink.Ledger, work: _Work, workers: int | None, num_cpus: float) -> Iterator[Commit]:
+def _commits(
+    ledger: sink.Ledger, units: Work, writer: sink.Writer, workers: int | None, num_cpus: float, stall_seconds: float
+) -> Iterator[Commit]:
     """Sends what is pending through Ray Data; yields commits as they become known, in any order."""
     import ray
     import ray.data
@@ -207,12 +209,13 @@ def _commits(ledger: sink.Ledger, work: _Work, workers: int | None, num_cpus: fl
         workers = int(free // num_cpus) if num_cpus else 1
     num_cpus = min(num_cpus, free)  # where a Serve application holds every core, one worker shares them rather than wait for ever
     workers = max(1, min(workers, len(pending)))
+    foreman = _Office(ray.remote(_Foreman).options(num_cpus=0).remote())
     todo = ray.data.from_items(pending, override_num_blocks=min(len(pending), _BLOCKS_PER_WORKER * workers))
     with warnings.catch_warnings():  # Ray 2.64 will name this option anew; this package holds to 2.60
         warnings.simplefilter("ignore", DeprecationWarning)
         rows = todo.map_batches(
-            _Worker, fn_constructor_args=(work,), batch_size=1, batch_format="numpy", num_cpus=num_cpus,
-            compute=ray.data.ActorPoolStrategy(size=workers), max_task_retries=_WORKER_DEATHS,
+            _Worker, fn_constructor_args=(units, writer, foreman, stall_seconds), batch_size=1, batch_format="numpy", num_cpus=num_cpus,
+            compute=ray.data.ActorPoolStrategy(size=workers), max_task_retries=-1,
         )  # fmt: skip
     try:
         for batch in rows.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
@@ -226,23 +229,89 @@ def _commits(ledger: sink.Ledger, work: _Work, workers: int | None, num_cpus: fl
     except (NosologyError, GeneratorExit, KeyboardInterrupt):
         raise
     except Exception as error:  # of Ray itself; its text can be long and names no cause that a user could mend
-        raise NosologyError(
-            f"a worker process was lost again and again ({type(error).__name__}), perhaps for lack of memory. "
-            "What was committed stands; run the same command again, it resumes"
-        ) from None
+        raise _lost_workers(type(error).__name__) from None
+
+
+def _lost_workers(detail: str) -> NosologyError:
+    return NosologyError(
+        f"a worker process was lost again and again ({detail}), perhaps for lack of memory. "
+        "What was committed stands; run the same command again, it resumes"
+    )
+
+
+class _Foreman:
+    """Knows what each worker began and did not end: an actor of the run's cluster, which needs no core.
+
+    Ray Data gives a block whose worker was lost to another one and tells it nothing.
+    """
+
+    def __init__(self) -> None:
+        self._begun: Counter[tuple[int, int, int]] = Counter()
+        self._done = Coverage()
+        self._opening = 0
+
+    def opening(self) -> int:
+        """A worker begins to load its models; how many did and were not heard of again since one could."""
+        self._opening += 1
+        return self._opening - 1
+
+    def opened(self) -> None:
+        self._opening = 0
+
+    def begin(self, file: int, start: int, stop: int) -> int | Literal["done"]:
+        """A worker begins an interval; how many did before and were lost, or that it is committed."""
+        if self._done.holds(file, start, stop):
+            return "done"
+        self._begun[file, start, stop] += 1
+        return self._begun[file, start, stop] - 1
+
+    def end(self, file: int, start: int, stop: int) -> None:
+        """An interval is committed."""
+        self._begun.pop((file, start, stop), None)
+        if not self._done.holds(file, start, stop):
+            self._done.add(file, start, stop)
+
+
+class _Office:
+    """The foreman as a worker calls it."""
+
+    def __init__(self, foreman: Any) -> None:
+        self._foreman = foreman
+
+    def opening(self) -> int:
+        return int(self._get(self._foreman.opening.remote()))
+
+    def opened(self) -> None:
+        self._foreman.opened.remote()
+
+    def begin(self, file: int, start: int, stop: int) -> int | Literal["done"]:
+        found: int | Literal["done"] = self._get(self._foreman.begin.remote(file, start, stop))
+        return found
+
+    def end(self, file: int, start: int, stop: int) -> None:
+        self._foreman.end.remote(file, start, stop)
+
+    def _get(self, reference: Any) -> Any:
+        import ray
+
+        return ray.get(reference)
 
 
 class _Worker:
     """What Ray Data holds in each worker process. Nothing is raised out of it: faults are results."""
 
-    def __init__(self, work: _Work) -> None:
-        self._work = work
+    def __init__(self, units: Work, writer: sink.Writer, foreman: _Office | _Foreman, stall_seconds: float) -> None:
+        self._units, self._writer, self._foreman, self._stall_seconds = units, writer, foreman, stall_seconds
+        self._watch = Watch(stall_seconds)
         self._fault: Exception | None = None
         try:
-            with _silence():
-                work.open()
+            if foreman.opening() > _LOSSES:
+                raise _lost_workers("while it loaded its models")
+            with work.silence():
+                units.open()
+            foreman.opened()
         except Exception as error:
-            self._fault = _fault(error)
+            self._fault = work.fault(error)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
         results: list[bytes] = []
@@ -250,199 +319,31 @@ class _Worker:
             result: Commit | Exception | None = self._fault
             if result is None:
                 try:
-                    result = self._work.run(Interval(int(file), int(start), int(stop)))
+                    result = self._run(Interval(int(file), int(start), int(stop)))
                 except Exception as error:
-                    result = _fault(error)
+                    result = work.fault(error)
+                finally:
+                    self._watch.rest()
             results.append(pickle.dumps(result))
         return {"result": results}
 
+    def _run(self, interval: Interval) -> Commit | None:
+        place = (interval.file, interval.start, interval.stop)
+        before = self._foreman.begin(*place)
+        if before == "done":
+            return self._writer.committed(interval)
+        if before >= _LOSSES:
+            raise _lost_workers(f"{before} times at the same place")
+        if before == 0:
+            commit = work.run(self._units, self._writer, interval, self._watch)
+        else:
+            from ray import cloudpickle
 
-def _fault(error: Exception) -> Exception:
-    """What the driver raises: an error of this package as it is, any other without its text."""
-    if isinstance(error, NosologyError):
-        return error
-    return NosologyError(f"internal error in a worker: {describe(error)}; please report this line")
-
-
-class _Work(Protocol):
-    def open(self) -> None: ...
-
-    def run(self, interval: Interval) -> Commit | None: ...
-
-
-# ------------------------------------------------------------------------------------------------------------ workers
-
-
-class _StageWork:
-    """The rows of an interval through a stage, into the ledger."""
-
-    def __init__(self, stage: Stage, writer: sink.Writer, files: Sequence[PlannedFile]) -> None:
-        self._stage, self._writer, self._files = stage, writer, files
-
-    def open(self) -> None:
-        self._stage.open()
-        self._rows = source.Rows(self._files)
-
-    def run(self, interval: Interval) -> Commit | None:
-        file = self._files[interval.file]
-        dead: list[DeadLetter] = []
-        rows: list[dict[str, Any]] = []
-        tally = Tally()
-        with _silence():
-            for row in self._rows.read(interval):
-                tally.records += 1
-                if isinstance(row, tuple):
-                    dead.append(self._dead((file.digest, row[0], file.format), row[1]))
-                    tally.formats[file.format] += 1
-                else:
-                    rows.append(row)
-                    tally.formats[str(row["source_format"])] += 1
-            outputs = list(self._process(rows, dead)) if rows else []
-        attempt = self._writer.begin(interval)
-        return _committed(attempt, tally, dead, ((table, part) for tables in outputs for table, part in tables.items()))
-
-    def _process(self, rows: Sequence[dict[str, Any]], dead: list[DeadLetter]) -> Iterator[dict[str, pa.Table]]:
-        """Output tables; a batch that fails is tried again in halves until the bad row is alone."""
-        try:
-            yield self._tables(rows)
-        except Exception as error:
-            if isinstance(error, NosologyError):
-                raise
-            if len(rows) == 1:
-                row = rows[0]
-                dead.append(self._dead((row["source_digest"], row["source_row"], row["source_format"]), _reason(error)))
-                return
-            middle = len(rows) // 2
-            yield from self._process(rows[:middle], dead)
-            yield from self._process(rows[middle:], dead)
-
-    def _tables(self, rows: Sequence[dict[str, Any]]) -> dict[str, pa.Table]:
-        import pyarrow as pa
-
-        for pause in (*_RETRY_SECONDS, None):
-            try:
-                output = self._stage.process(rows)
-                break
-            except Exception as error:
-                if not _is_transient(error):
-                    raise
-                if pause is None:
-                    raise NosologyError(
-                        f"the service that this stage calls does not answer ({type(error).__name__}). "
-                        "What was committed stands; run the same command again, it resumes"
-                    ) from None
-                time.sleep(pause)
-        return {table: pa.Table.from_pylist(made, schema=self._writer.schemas[table]) for table, made in output.items()}
-
-    def _dead(self, key: tuple[str, int, str], reason: Reason) -> DeadLetter:
-        digest, row, name = key
-        return DeadLetter(source_digest=digest, source_row=row, source_format=name, stage=self._stage.verb,
-                          reason=reason.code, field=reason.field, rule=reason.rule)  # fmt: skip
-
-
-class _IngestWork:
-    """The records of a file, into the ledger."""
-
-    def __init__(self, ingest: IngestConfig, columns: InputConfig, writer: sink.Writer, files: Sequence[PlannedFile]) -> None:
-        self._ingest, self._columns, self._writer, self._files = ingest, columns, writer, files
-
-    def open(self) -> None:
-        self._names = {record: name for name, record in TABLES.items()}
-
-    def run(self, interval: Interval) -> Commit | None:
-        tally, dead = Tally(), list[DeadLetter]()
-        attempt = self._writer.begin(interval)
-        with _silence():
-            return _committed(attempt, tally, dead, self._parts(self._files[interval.file], tally, dead))
-
-    def _parts(self, file: PlannedFile, tally: Tally, dead: list[DeadLetter]) -> Iterator[tuple[str, pa.Table]]:
-        """Tables of the file's records, in pieces of bounded size."""
-        from nosology import readers, storage
-
-        held: dict[str, list[Any]] = {}
-        characters = 0
-        if storage.size(file.uri) != file.size_bytes:
-            raise InputError("the file changed during the run", file=file.uri, remedy="Run again into a new folder")
-        with storage.open_input(file.uri) as stream:
-            described = readers.SourceFile(file.uri, file.uri.rsplit("/", 1)[-1], file.digest, file.size_bytes)
-            reading = readers.read_file(described, stream, self._ingest, self._columns)
-            for item in reading:
-                if isinstance(item, DeadLetter):
-                    dead.append(item)
-                elif type(item) in self._names:
-                    name = self._names[type(item)]
-                    held.setdefault(name, []).append(item)
-                    characters += len(getattr(item, "text", ""))
-                    if len(held[name]) >= _PART_ROWS or characters >= _PART_CHARACTERS:
-                        yield from ((table, to_table(TABLES[table], rows)) for table, rows in held.items())
-                        held, characters = {}, 0
-        yield from ((table, to_table(TABLES[table], rows)) for table, rows in held.items())
-        counts = reading.counts
-        tally.records, tally.skipped = counts.records, counts.skipped
-        tally.formats[reading.format] += counts.records
-
-
-def _committed(attempt: sink.Attempt, tally: Tally, dead: list[DeadLetter], parts: Iterator[tuple[str, pa.Table]]) -> Commit | None:
-    """Writes parts, then dead letters, then the manifest; what was written is removed when that fails."""
-    import pyarrow as pa
-
-    gathered: dict[str, list[pa.Table]] = {}
-    try:
-        for table, part in parts:
-            gathered.setdefault(table, []).append(part)
-            if sum(piece.num_rows for piece in gathered[table]) >= _PART_ROWS:
-                attempt.add(table, pa.concat_tables(gathered.pop(table)))
-        for table, pieces in gathered.items():
-            attempt.add(table, pa.concat_tables(pieces))
-        dead.sort(key=lambda letter: letter.source_row)
-        attempt.add(sink.DEAD, pa.Table.from_pylist([to_dict(letter) for letter in dead], schema=arrow_schema(DeadLetter)))
-        for letter in dead:
-            tally.dead[letter.reason] += 1
-        tally.ok = tally.records - len(dead)
-        return attempt.commit(tally)
-    except Exception:
-        with contextlib.suppress(Exception):
-            attempt.abandon()
-        raise
-
-
-def _reason(error: Exception) -> Reason:
-    """Why a row is dead. Of an unforeseen exception its class and place in the code, never its text."""
-    cause = getattr(error, "cause", None)  # Ray's wrapper of an exception that a replica raised
-    for candidate in (error, cause):
-        if isinstance(candidate, RecordError):
-            return candidate.reason
-    return Reason("internal_error", None, describe(cause if isinstance(cause, Exception) else error))
-
-
-def _is_transient(error: Exception) -> bool:
-    """Whether a failure is of the connection or the process behind it, and so says nothing of the rows."""
-    if isinstance(error, (ConnectionError, TimeoutError)):
-        return True
-    ray = sys.modules.get("ray")
-    return ray is not None and isinstance(error, ray.exceptions.RayError) and not isinstance(error, ray.exceptions.RayTaskError)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Discards what is printed or logged, by Python or by native code, while rows are in hand: a warning that quotes a row must
-    not reach the log of a worker. (A Rust panic, for instance, quotes the string that it could not cut.)"""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    level = logging.root.manager.disable
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
-    logging.disable(logging.CRITICAL)
-    try:
-        with open(os.devnull, "w") as text, contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-            yield
-    finally:
-        logging.disable(level)
-        for target, copy in zip((1, 2), kept, strict=True):
-            os.dup2(copy, target)
-            os.close(copy)
+            packed: bytes = cloudpickle.dumps(self._units)  # type: ignore[no-untyped-call]  # by value where the class is a script's own
+            with Child(packed, self._stall_seconds) as child:
+                commit = work.run_carefully(self._units, child, self._writer, interval)
+        self._foreman.end(*place)
+        return commit
 
 
 @contextlib.contextmanager

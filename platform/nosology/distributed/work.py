@@ -1,0 +1,273 @@
+"""What a worker does with an interval: reads its units, processes them, commits parts and manifest by itself.
+
+No exception that could quote a row leaves a worker: faults are values. What a library prints or logs while it holds rows is discarded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nosology.config import IngestConfig, InputConfig
+from nosology.distributed import isolation, sink, source
+from nosology.distributed.coverage import Commit, Interval, PlannedFile, Tally
+from nosology.errors import NosologyError, Reason, RecordError
+from nosology.records import TABLES, DeadLetter, arrow_schema, to_dict, to_table
+from nosology.runs import describe
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_RETRY_SECONDS = (1.0, 4.0, 15.0)  # a replica restarts within these; longer, and the job stops and can be resumed
+_PART_ROWS, _PART_CHARACTERS = 2000, 32 << 20  # an ingest writes a part at either
+
+Moved = Callable[[], None]
+
+
+class Stage(Protocol):
+    """What runs over rows: plain, picklable, without a cluster. May also have `num_cpus` (cores of one worker; 0 for a client
+    that only waits) and `alive()`: whether the service that it calls answers, so that a row which ends a replica can be told from
+    a service that is down."""
+
+    verb: str
+
+    def schemas(self) -> dict[str, pa.Schema]:
+        """Schema of each output table; dead letters are not among them."""
+        ...
+
+    def open(self) -> None:
+        """Loads models; called once in each worker."""
+        ...
+
+    def process(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """Rows of the input to rows of each output table. Raises RecordError for a bad row."""
+        ...
+
+
+class StageWork:
+    """The rows of an interval through a stage."""
+
+    def __init__(self, stage: Stage, schemas: Mapping[str, pa.Schema], files: Sequence[PlannedFile]) -> None:
+        self._stage, self._schemas, self._files = stage, schemas, files
+
+    def open(self) -> None:
+        self._stage.open()
+        self._rows = source.Rows(self._files)
+
+    def produce(self, interval: Interval, tally: Tally, dead: list[DeadLetter], moved: Moved) -> Iterator[tuple[str, pa.Table]]:
+        file = self._files[interval.file]
+        rows: list[dict[str, Any]] = []
+        for row in self._rows.read(interval):
+            tally.records += 1
+            if isinstance(row, tuple):
+                dead.append(self._dead((file.digest, row[0], file.format), row[1]))
+                tally.formats[file.format] += 1
+            else:
+                rows.append(row)
+                tally.formats[str(row["source_format"])] += 1
+        if rows:
+            for tables in self._process(rows, dead, moved):
+                yield from tables.items()
+
+    def lost(self, unit: Interval, reason: Reason) -> tuple[Tally, DeadLetter]:
+        file = self._files[unit.file]
+        tally = Tally(records=1)
+        key = (file.digest, unit.start, file.format)
+        if file.kind == "part":  # a table of ours, checked by its digest: reading it ends no process
+            (row,) = self._rows.read(unit)
+            assert isinstance(row, dict)
+            key = (row["source_digest"], row["source_row"], row["source_format"])
+        tally.formats[key[2]] += 1
+        return tally, self._dead(key, reason)
+
+    def _process(self, rows: Sequence[dict[str, Any]], dead: list[DeadLetter], moved: Moved) -> Iterator[dict[str, pa.Table]]:
+        """Output tables; a batch that fails is tried again in halves until the bad row is alone."""
+        moved()
+        try:
+            yield self._tables(rows)
+        except Exception as error:
+            if isinstance(error, NosologyError):
+                raise
+            if len(rows) == 1:
+                row = rows[0]
+                dead.append(self._dead((row["source_digest"], row["source_row"], row["source_format"]), _reason(error)))
+                return
+            middle = len(rows) // 2
+            yield from self._process(rows[:middle], dead, moved)
+            yield from self._process(rows[middle:], dead, moved)
+
+    def _tables(self, rows: Sequence[dict[str, Any]]) -> dict[str, pa.Table]:
+        import pyarrow as pa
+
+        for pause in (*_RETRY_SECONDS, None):
+            try:
+                output = self._stage.process(rows)
+                break
+            except Exception as error:
+                if not _is_transient(error):
+                    raise
+                if pause is not None:
+                    time.sleep(pause)
+                    continue
+                alive = getattr(self._stage, "alive", None)
+                if alive is not None and alive():  # then it is these rows that end it
+                    raise RecordError(isolation.KILLED.code, None, isolation.KILLED.rule) from None
+                raise NosologyError(
+                    f"the service that this stage calls does not answer ({type(error).__name__}). "
+                    "What was committed stands; run the same command again, it resumes"
+                ) from None
+        return {table: pa.Table.from_pylist(made, schema=self._schemas[table]) for table, made in output.items()}
+
+    def _dead(self, key: tuple[str, int, str], reason: Reason) -> DeadLetter:
+        digest, row, name = key
+        return DeadLetter(source_digest=digest, source_row=row, source_format=name, stage=self._stage.verb,
+                          reason=reason.code, field=reason.field, rule=reason.rule)  # fmt: skip
+
+
+class IngestWork:
+    """The records of a file; a unit is a file."""
+
+    def __init__(self, ingest: IngestConfig, columns: InputConfig, files: Sequence[PlannedFile]) -> None:
+        self._ingest, self._columns, self._files = ingest, columns, files
+
+    def open(self) -> None:
+        self._names = {record: name for name, record in TABLES.items()}
+
+    def produce(self, interval: Interval, tally: Tally, dead: list[DeadLetter], moved: Moved) -> Iterator[tuple[str, pa.Table]]:
+        """Tables of the file's records, in pieces of bounded size."""
+        from nosology import readers, storage
+
+        file = self._files[interval.file]
+        held: dict[str, list[Any]] = {}
+        characters = 0
+        with storage.open_checked(file.uri, file.digest) as stream:
+            described = readers.SourceFile(file.uri, file.uri.rsplit("/", 1)[-1], file.digest, file.size_bytes)
+            reading = readers.read_file(described, stream, self._ingest, self._columns)
+            for number, item in enumerate(reading):
+                if number % _PART_ROWS == 0:
+                    moved()
+                if isinstance(item, DeadLetter):
+                    dead.append(item)
+                elif type(item) in self._names:
+                    name = self._names[type(item)]
+                    held.setdefault(name, []).append(item)
+                    characters += len(getattr(item, "text", ""))
+                    if len(held[name]) >= _PART_ROWS or characters >= _PART_CHARACTERS:
+                        yield from ((table, to_table(TABLES[table], rows)) for table, rows in held.items())
+                        held, characters = {}, 0
+        yield from ((table, to_table(TABLES[table], rows)) for table, rows in held.items())
+        counts = reading.counts
+        tally.records, tally.skipped = counts.records, counts.skipped
+        tally.formats[reading.format] += counts.records
+
+    def lost(self, unit: Interval, reason: Reason) -> tuple[Tally, DeadLetter]:
+        file = self._files[unit.file]
+        tally = Tally(records=1)
+        tally.formats[file.format] += 1
+        letter = DeadLetter(source_digest=file.digest, source_row=0, source_format=file.format, stage="ingest",
+                            reason=reason.code, field=reason.field, rule=reason.rule)  # fmt: skip
+        return tally, letter
+
+
+def run(work: isolation.Work, writer: sink.Writer, interval: Interval, watch: isolation.Watch) -> Commit | None:
+    """Works on an interval and commits it; None if another driver took the job over."""
+    tally, dead = Tally(), list[DeadLetter]()
+    attempt = writer.begin(interval)
+    with silence(), _abandoned_on_failure(attempt):
+        _write(attempt, work.produce(interval, tally, dead, watch.moved))
+        return _commit(attempt, tally, dead)
+
+
+def run_carefully(work: isolation.Work, child: isolation.Child, writer: sink.Writer, interval: Interval) -> Commit | None:
+    """The same in a child process, for an interval in which a worker was lost before."""
+    tally, dead = Tally(), list[DeadLetter]()
+    attempt = writer.begin(interval)
+    with silence(), _abandoned_on_failure(attempt):
+        isolation.carefully(work, child, attempt, interval, tally, dead)
+        return _commit(attempt, tally, dead)
+
+
+def _write(attempt: sink.Attempt, parts: Iterator[tuple[str, pa.Table]]) -> None:
+    """Writes tables, small ones together."""
+    import pyarrow as pa
+
+    gathered: dict[str, list[pa.Table]] = {}
+    for table, part in parts:
+        gathered.setdefault(table, []).append(part)
+        if sum(piece.num_rows for piece in gathered[table]) >= _PART_ROWS:
+            attempt.add(table, pa.concat_tables(gathered.pop(table)))
+    for table, pieces in gathered.items():
+        attempt.add(table, pa.concat_tables(pieces))
+
+
+def _commit(attempt: sink.Attempt, tally: Tally, dead: list[DeadLetter]) -> Commit | None:
+    """Writes the dead letters, then the manifest."""
+    import pyarrow as pa
+
+    dead.sort(key=lambda letter: letter.source_row)
+    attempt.add(sink.DEAD, pa.Table.from_pylist([to_dict(letter) for letter in dead], schema=arrow_schema(DeadLetter)))
+    for letter in dead:
+        tally.dead[letter.reason] += 1
+    tally.ok = tally.records - len(dead)
+    return attempt.commit(tally)
+
+
+@contextlib.contextmanager
+def _abandoned_on_failure(attempt: sink.Attempt) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        with contextlib.suppress(Exception):
+            attempt.abandon()
+        raise
+
+
+def fault(error: Exception) -> Exception:
+    """What the driver raises: an error of this package as it is, any other without its text."""
+    if isinstance(error, NosologyError):
+        return error
+    return NosologyError(f"internal error in a worker: {describe(error)}; please report this line")
+
+
+def _reason(error: Exception) -> Reason:
+    """Why a row is dead. Of an unforeseen exception its class and place in the code, never its text."""
+    cause = getattr(error, "cause", None)  # Ray's wrapper of an exception that a replica raised
+    for candidate in (error, cause):
+        if isinstance(candidate, RecordError):
+            return candidate.reason
+    return Reason("internal_error", None, describe(cause if isinstance(cause, Exception) else error))
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether a failure is of the connection or the process behind it, and so says nothing of the rows."""
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return True
+    ray = sys.modules.get("ray")
+    return ray is not None and isinstance(error, ray.exceptions.RayError) and not isinstance(error, ray.exceptions.RayTaskError)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Discards what is printed or logged, by Python or by native code, while rows are in hand: a warning that quotes a row must
+    not reach the log of a worker. (A Rust panic, for instance, quotes the string that it could not cut.)"""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    level = logging.root.manager.disable
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    logging.disable(logging.CRITICAL)
+    try:
+        with open(os.devnull, "w") as text, contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+            yield
+    finally:
+        logging.disable(level)
+        for target, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, target)
+            os.close(copy)
