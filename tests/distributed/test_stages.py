@@ -120,7 +120,7 @@ def test_kill_nine_three_times(run):
     doubles, odds, dead = expected()
     assert report["records_in"] == ROWS and report["ok"] == len(doubles) and report["dead"] == len(dead)
     assert report["rows"] == {"doubles": len(doubles), "odds": len(odds)}
-    assert report["resumed_share"] >= done_before / ROWS  # what was committed before was not done again
+    assert report["resumed_share"] >= round(done_before / ROWS, 4)  # what was committed before was not done again
     assert json.loads(last.stdout.splitlines()[0])["done"] >= done_before
     assert_output(str(out))
     assert job_status(str(out))["finished"]
