@@ -135,8 +135,11 @@ def size(uri: str) -> int:
         return int(filesystem.size(path))
 
 
-def list_files(uri: str) -> list[str]:
-    """URIs of all files below a folder, at any depth, sorted; names that begin with a dot are left out.
+def list_files(uri: str, *, hidden: bool = False) -> list[str]:
+    """URIs of all files below a folder, at any depth, sorted.
+
+    Args:
+        hidden: those whose name begins with a dot too.
 
     Raises:
         InputError: there is no such folder.
@@ -149,10 +152,10 @@ def list_files(uri: str) -> list[str]:
             found = []
             for folder, folders, names in os.walk(root):
                 folders[:] = [name for name in folders if not name.startswith(".")]
-                found += [os.path.join(folder, name) for name in names if not name.startswith(".")]
+                found += [os.path.join(folder, name) for name in names if hidden or not name.startswith(".")]
             return sorted(found)
         filesystem, path = _remote(uri)
-        paths = (found for found in filesystem.find(path) if not os.path.basename(found).startswith("."))
+        paths = (found for found in filesystem.find(path) if hidden or not os.path.basename(found).startswith("."))
         return sorted(str(filesystem.unstrip_protocol(found)) for found in paths)
 
 
@@ -375,6 +378,29 @@ def open_checked(uri: str, expected: str) -> Iterator[BinaryIO]:
             found = digesting.digest()
     if found != expected:
         raise InputError("the file changed during the run", file=uri, remedy="Run again into a new folder")
+
+
+def object_store_options(uri: str) -> dict[str, str] | None:
+    """What a client that does not go through fsspec needs to reach the same storage: endpoint and credentials as s3fs takes them from
+    its configuration and the environment; None for a local path."""
+    if is_local(uri):
+        return None
+    import fsspec.config
+
+    held = dict(fsspec.config.conf.get("s3", {}))
+    client = held.get("client_kwargs", {})
+    named = {
+        "AWS_ENDPOINT_URL": held.get("endpoint_url") or client.get("endpoint_url"),
+        "AWS_ACCESS_KEY_ID": held.get("key"),
+        "AWS_SECRET_ACCESS_KEY": held.get("secret"),
+        "AWS_SESSION_TOKEN": held.get("token"),
+        "AWS_REGION": client.get("region_name"),
+    }
+    found = {name: value or os.environ.get(name) for name, value in named.items()}
+    options = {name: value for name, value in found.items() if value}
+    if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["AWS_ALLOW_HTTP"] = "true"
+    return options
 
 
 def version(uri: str) -> str:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from nosology.distributed import sink
 from nosology.distributed.coverage import PlannedFile, Tally
+
+
+sys.path.append(str(Path(__file__).parent))  # for ledger_sample and toy
 
 
 def planned(name: str, num_units: int) -> PlannedFile:

@@ -34,7 +34,13 @@ def command(source_uri, out, **options):
 
 def environment(folder):
     package = str(Path(stages.__file__).parents[2])
-    return {**os.environ, "RAY_TMPDIR": str(folder), "NOSOLOGY_KEEP_RAY_LOGS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{package}:{TOY.parent}"}
+    return {
+        **os.environ,
+        "RAY_TMPDIR": str(folder),
+        "NOSOLOGY_KEEP_RAY_LOGS": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{package}:{TOY.parent}",
+    }
 
 
 @contextlib.contextmanager

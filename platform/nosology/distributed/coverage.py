@@ -191,13 +191,18 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What readers of a run see: parts of accepted manifests, ordered by file and row."""
+    """What readers of a run see: parts of accepted manifests, ordered by file and row.
+
+    Attributes:
+        placed: epoch and interval of each accepted manifest, in the same order.
+    """
 
     job: Job
     epoch: int
     finished: bool
     parts: tuple[Part, ...]
     tally: Tally
+    placed: tuple[tuple[int, Interval], ...]
 
     def table(self, name: str) -> tuple[Part, ...]:
         return tuple(part for part in self.parts if part.table == name)

@@ -36,8 +36,8 @@ from nosology.records import DeadLetter, arrow_schema
 
 DEAD = "dead"
 _READ_AT_ONCE = 256
-_PART = re.compile(r"[0-9a-f]{64}(\.\d+)?-\d+-\d+-e\d+-[0-9a-f]{12}-\d+\.parquet")
-_MANIFEST = re.compile(r"(?P<key>[0-9a-f]{64}(?:\.\d+)?)-(?P<start>\d+)-(?P<stop>\d+)\.json")
+PART = re.compile(r"[0-9a-f]{64}(\.\d+)?-\d+-\d+-e\d+-[0-9a-f]{12}-\d+\.parquet")
+MANIFEST = re.compile(r"(?P<key>[0-9a-f]{64}(?:\.\d+)?)-(?P<start>\d+)-(?P<stop>\d+)\.json")
 
 
 class Writer:
@@ -264,7 +264,7 @@ def _harvest(out: str, job: Job, epoch: int) -> Group:
     numbers = {file.key: number for number, file in enumerate(job.files)}
     found = []
     for uri in storage.list_files(folder):
-        match = _MANIFEST.fullmatch(uri.rsplit("/", 1)[-1])
+        match = MANIFEST.fullmatch(uri.rsplit("/", 1)[-1])
         if match and match["key"] in numbers:
             found.append((uri, Interval(numbers[match["key"]], int(match["start"]), int(match["stop"]))))
     for commit, _ in _manifests(found):
@@ -299,19 +299,20 @@ def snapshot(out: str) -> Snapshot:
     """
     job = read_job(out)
     epoch, groups, finished = _newest(out)
-    placed: list[tuple[Interval, list[Part]]] = []
+    placed: list[tuple[Interval, int, list[Part]]] = []
     tally = Tally()
     for number, group in groups.items():
         total = 0
         for commit, parts in _accepted(out, job, number, group):
             total = (total + commit.sum) % MODULUS
             tally.add(commit.tally)
-            placed.append((commit.interval, [_part(out, part, commit.interval) for part in parts]))
+            placed.append((commit.interval, number, [_part(out, part, commit.interval) for part in parts]))
         if total != group.sum:
             raise InputError("manifests are not those that were accepted", file=storage.join(out, "manifests", f"epoch-{number}"),
                              remedy="The folder was changed after the run; restore it or run again into a new one")  # fmt: skip
     placed.sort(key=lambda entry: (entry[0].file, entry[0].start))
-    return Snapshot(job, epoch, finished, tuple(part for _, parts in placed for part in parts), tally)
+    found = tuple(part for _, _, parts in placed for part in parts)
+    return Snapshot(job, epoch, finished, found, tally, tuple((number, interval) for interval, number, _ in placed))
 
 
 def _accepted(out: str, job: Job, epoch: int, group: Group) -> Iterator[tuple[Commit, list[dict[str, Any]]]]:
@@ -376,11 +377,16 @@ def read_part(part: Part) -> pa.Table:
     Raises:
         InputError: the part is missing, truncated or changed.
     """
+    return pq.read_table(pa.BufferReader(part_bytes(part)), page_checksum_verification=True)
+
+
+def part_bytes(part: Part) -> bytes:
+    """The file of a part, after its digest was checked."""
     data = storage.read_bytes(part.uri)
     if len(data) != part.size_bytes or hashlib.sha256(data).hexdigest() != part.digest:
         raise InputError("the part is not what its manifest says (truncated or changed)", file=part.uri,
                          remedy="Restore it from a copy, or run again into a new folder")  # fmt: skip
-    return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+    return data
 
 
 def sweep(out: str) -> None:
@@ -390,7 +396,7 @@ def sweep(out: str) -> None:
     for table in (*seen.job.schemas, DEAD):
         for uri in storage.list_files(storage.join(out, table)):
             name = uri.rsplit("/", 1)[-1]
-            if _PART.fullmatch(name) and (table, name) not in kept:
+            if PART.fullmatch(name) and (table, name) not in kept:
                 storage.remove(uri)
 
 

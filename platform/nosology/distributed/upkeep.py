@@ -1,0 +1,231 @@
+"""What is done with a run afterwards: prove it, tidy it, hand it on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nosology import storage
+from nosology.distributed import sink
+from nosology.distributed.coverage import Coverage, Part, Snapshot
+from nosology.errors import ConfigError, InputError
+from nosology.records import DeadLetter, arrow_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GRACE_SECONDS = 24 * 3600.0  # longer than any worker holds a part before its manifest
+
+
+@dataclass
+class Proof:
+    """What `verify` found.
+
+    Attributes:
+        finished: whether the job says that it is done.
+        units: units of the plan. covered: those that accepted manifests cover.
+        manifests, parts, rows, bytes: what was read and checked.
+        faults: what is wrong, each with its file; none is the proof.
+    """
+
+    finished: bool = False
+    units: int = 0
+    covered: int = 0
+    manifests: int = 0
+    parts: int = 0
+    rows: int = 0
+    bytes: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def verify(out: str, *, inputs: bool = False) -> Proof:
+    """Proves a run from its folder: manifests are those that were accepted, intervals cover the plan once, every part has the digest, the
+    page checksums, the rows and the columns that its manifest names, and the counts are those of the parts.
+
+    Args:
+        inputs: also that the files of the input have the digests they had.
+
+    Raises:
+        InputError: the folder holds no job. Whatever else is wrong is a fault of the proof.
+    """
+    job = sink.read_job(out)
+    proof = Proof(units=job.num_units)
+    try:
+        seen = sink.snapshot(out)
+    except InputError as error:
+        proof.faults.append(str(error))
+        return proof
+    proof.finished = seen.finished
+    proof.faults += _coverage_faults(seen, proof)
+    proof.faults += _part_faults(seen, proof)
+    for file in job.files if inputs else ():
+        try:
+            if storage.digest(file.uri) != file.digest:
+                proof.faults.append(f"file {file.uri}: it is not what it was when the run began")
+        except InputError as error:
+            proof.faults.append(str(error))
+    return proof
+
+
+def _coverage_faults(seen: Snapshot, proof: Proof) -> Iterator[str]:
+    done = Coverage()
+    for _, interval in seen.placed:
+        proof.manifests += 1
+        try:
+            done.add(interval.file, interval.start, interval.stop)
+        except ValueError:
+            yield f"file {seen.job.files[interval.file].uri}: units {interval.start} to {interval.stop} are covered twice"
+    proof.covered = done.num_units
+    for number, file in enumerate(seen.job.files):
+        missing = sum(stop - start for start, stop in done.missing(number, file.num_units))
+        if missing and seen.finished:
+            yield f"file {file.uri}: {missing} of its {file.num_units} units are not covered"
+        if any(stop > file.num_units for _, stop in done.ranges.get(number, [])):
+            yield f"file {file.uri}: units beyond its {file.num_units} are covered"
+
+
+def _part_faults(seen: Snapshot, proof: Proof) -> Iterator[str]:
+    unread = 0
+    rows: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for part in seen.parts:
+        schema = arrow_schema(DeadLetter) if part.table == sink.DEAD else seen.job.schema(part.table)
+        try:
+            found = sink.read_part(part)
+        except InputError as error:
+            unread += 1
+            yield str(error)
+            continue
+        except Exception as error:  # of Arrow: a page whose checksum fails, a footer that is none
+            unread += 1
+            yield f"file {part.uri}: it cannot be read ({type(error).__name__})"
+            continue
+        proof.parts += 1
+        proof.rows += found.num_rows
+        proof.bytes += part.size_bytes
+        rows[part.table] += found.num_rows
+        if part.table == sink.DEAD:
+            reasons.update(found["reason"].to_pylist())
+        if found.num_rows != part.rows:
+            yield f"file {part.uri}: {found.num_rows} rows where its manifest says {part.rows}"
+        if not found.schema.equals(schema):
+            yield f"file {part.uri}: its columns are not those of table {part.table}"
+    tally = seen.tally
+    if unread:
+        return
+    if rows != tally.rows:
+        yield "the rows of the parts are not those that the manifests count"
+    if reasons != tally.dead:
+        yield "the dead letters are not those that the manifests count"
+    if tally.records != tally.ok + tally.dead.total():
+        yield "records are not the sum of those that are well and those that are dead"
+
+
+def collect_garbage(out: str, grace_seconds: float = GRACE_SECONDS) -> dict[str, int]:
+    """Removes what killed and repeated attempts left and no accepted manifest names: parts, manifests of zombies, temporary files.
+
+    Args:
+        grace_seconds: a younger file stays, for a worker may be about to commit it.
+
+    Returns:
+        Files and bytes removed, and files left for their age.
+    """
+    seen = sink.snapshot(out)
+    kept = {(part.table, part.uri.rsplit("/", 1)[-1]) for part in seen.parts}
+    accepted = {"/".join(sink.manifest_uri(out, epoch, seen.job.files[i.file].key, i).split("/")[-2:]) for epoch, i in seen.placed}
+    counts = {"removed": 0, "bytes": 0, "too_young": 0}
+    now = time.time()
+    for uri in storage.list_files(out, hidden=True):
+        *_, folder, name = uri.split("/")
+        orphan = (
+            (sink.PART.fullmatch(name) is not None and folder in (*seen.job.schemas, sink.DEAD) and (folder, name) not in kept)
+            or (_EPOCH.fullmatch(folder) is not None and sink.MANIFEST.fullmatch(name) is not None and f"{folder}/{name}" not in accepted)
+            or _TEMPORARY.fullmatch(name) is not None
+        )
+        if not orphan:
+            continue
+        if now - storage.modified(uri) < grace_seconds:
+            counts["too_young"] += 1
+            continue
+        counts["bytes"] += storage.size(uri)
+        counts["removed"] += 1
+        storage.remove(uri)
+    return counts
+
+
+_EPOCH = re.compile(r"epoch-\d+")
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
+
+
+def publish(out: str, to: str) -> dict[str, Any]:
+    """Hands the tables of a finished run on, each to a table of its own: one transaction a table; done again it adds nothing.
+
+    Args:
+        to: `delta://PATH` (a Delta Lake table is made at PATH/<table>), or a folder, local or `s3://`, that gets Parquet files.
+
+    Raises:
+        InputError: the run is not finished, or damaged.
+        ConfigError: Delta Lake is asked for and `deltalake` is not installed.
+    """
+    seen = sink.snapshot(out)
+    if not seen.finished:
+        raise InputError("this run is not finished", file=out, remedy="Resume it first (nosology resume)")
+    identity = hashlib.sha256(json.dumps([seen.job.verb, seen.job.fingerprint, seen.job.input, seen.epoch]).encode()).hexdigest()[:32]
+    send = _to_delta if to.startswith("delta://") else _to_folder
+    report: dict[str, Any] = {"to": to, "tables": {}, "added": 0}
+    for table in [*seen.job.schemas, sink.DEAD]:
+        added = send(seen, table, storage.join(to.removeprefix("delta://"), table), identity)
+        report["tables"][table] = {"rows": sum(part.rows for part in seen.table(table)), "added": added}
+        report["added"] += added
+    return report
+
+
+def _rows(seen: Snapshot, table: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    schema = arrow_schema(DeadLetter) if table == sink.DEAD else seen.job.schema(table)
+    return schema, (batch for part in seen.table(table) for batch in sink.read_part(part).cast(schema).to_batches())
+
+
+def _to_delta(seen: Snapshot, table: str, place: str, identity: str) -> int:
+    """Appends in one transaction, which carries the run's identity; a table that has it gets nothing."""
+    try:
+        from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+    except ImportError:
+        raise ConfigError("delta:// needs the package deltalake: pip install 'nosology[delta]'") from None
+    import pyarrow as pa
+
+    options = storage.object_store_options(place)
+    if DeltaTable.is_deltatable(place, options) and DeltaTable(place, storage_options=options).transaction_version(identity) is not None:
+        return 0
+    schema, batches = _rows(seen, table)
+    reader = pa.RecordBatchReader.from_batches(schema, batches)
+    properties = CommitProperties(app_transactions=[Transaction(identity, 1)])
+    write_deltalake(place, reader, mode="append", commit_properties=properties, storage_options=options)
+    return sum(part.rows for part in seen.table(table))
+
+
+def _to_folder(seen: Snapshot, table: str, place: str, identity: str) -> int:
+    """Copies parts under names that the run decides; then a list of them, created only if absent, makes them count."""
+    listing = storage.join(place, f"{identity}.json")
+    if storage.exists(listing):
+        return 0
+    names = [_copy(part, place, identity, number) for number, part in enumerate(_or_empty(seen, table))]
+    storage.create_if_absent(listing, json.dumps({"files": names, "run": identity}, indent=1).encode())
+    return sum(part.rows for part in seen.table(table))
+
+
+def _copy(part: Part | pa.Schema, place: str, identity: str, number: int) -> str:
+    name = f"{identity}-{number:06d}.parquet"
+    data = sink.part_bytes(part) if isinstance(part, Part) else sink.parquet_bytes(part.empty_table())
+    storage.create_if_absent(storage.join(place, name), data)
+    return name
+
+
+def _or_empty(seen: Snapshot, table: str) -> Sequence[Part | pa.Schema]:
+    """The parts of a table, or its schema where it has none: its columns are worth handing on."""
+    return seen.table(table) or [arrow_schema(DeadLetter) if table == sink.DEAD else seen.job.schema(table)]

@@ -1,0 +1,217 @@
+"""A run proved, tidied and handed on; dead letters tried again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from ledger_sample import assert_exact, complete, open_job, work
+from nosology import storage
+from nosology.distributed import sink, upkeep
+from nosology.errors import InputError
+
+
+@pytest.fixture
+def run(tmp_path, make_plan):
+    out, plan = str(tmp_path / "out"), [make_plan("a", 30), make_plan("b", 7)]
+    complete(open_job(out, plan), plan)
+    return out, plan
+
+
+def rewrite(uri, data):
+    os.unlink(uri)
+    with open(uri, "wb") as stream:
+        stream.write(data)
+
+
+def test_a_whole_run_is_proved(run):
+    out, _ = run
+    proof = upkeep.verify(out)
+    assert proof.faults == [] and proof.finished
+    assert (proof.units, proof.covered, proof.manifests) == (37, 37, 10)
+    assert proof.rows == 37 and proof.parts == len(sink.snapshot(out).parts) and proof.bytes > 0
+
+
+def test_an_unfinished_run_is_proved_as_far_as_it_is(tmp_path, make_plan):
+    out, plan = str(tmp_path / "out"), [make_plan("a", 30)]
+    ledger = open_job(out, plan)
+    work(ledger, plan, next(ledger.pending()))
+    open_job(out, plan)
+    proof = upkeep.verify(out)
+    assert proof.faults == [] and not proof.finished and (proof.units, proof.covered) == (30, 4)
+
+
+def flipped(data):
+    return data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (
+            lambda out: rewrite(sink.snapshot(out).parts[3].uri, flipped(storage.read_bytes(sink.snapshot(out).parts[3].uri))),
+            "truncated or changed",
+        ),
+        (lambda out: os.unlink(sink.snapshot(out).parts[0].uri), "no such file"),
+        (lambda out: os.unlink(storage.list_files(f"{out}/manifests")[1]), "no such file"),
+        (lambda out: rewrite(f"{out}/epoch-2.json", storage.read_bytes(f"{out}/epoch-2.json").replace(b"37", b"36")), "checksum"),
+    ],
+)
+def test_harm_is_named(run, harm, words):
+    out, _ = run
+    harm(out)
+    proof = upkeep.verify(out)
+    assert len(proof.faults) == 1 and words in proof.faults[0] and out in proof.faults[0]
+
+
+def test_page_checksum_is_read(run):
+    """A part whose pages are harmed, and whose manifests were made to match: the page's own checksum is left."""
+    out, _ = run
+    part = next(part for part in sink.snapshot(out).parts if part.table == "rows")
+    data = bytearray(storage.read_bytes(part.uri))
+    column = pq.read_metadata(part.uri).row_group(0).column(1)
+    place = (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 2
+    data[place] ^= 0xFF
+    rewrite(part.uri, bytes(data))
+    harmed = upkeep.Part(part.table, part.uri, upkeep.hashlib.sha256(data).hexdigest(), part.rows, part.size_bytes, part.interval)
+    with pytest.raises(OSError, match="(?i)crc|checksum|corrupt"):
+        sink.read_part(harmed)
+
+
+def test_a_changed_input_is_found_when_asked(run, tmp_path):
+    out, _ = run
+    assert len(upkeep.verify(out, inputs=True).faults) == 2  # the plan's files are made up
+
+
+def test_retry_does_the_intervals_again_and_no_other(tmp_path, make_plan):
+    out, plan = str(tmp_path / "out"), [make_plan("a", 10), make_plan("b", 3)]
+    ledger = open_job(out, plan, batch_rows=2)
+    complete(ledger, plan)
+    before = {part.uri for part in sink.snapshot(out).parts}
+    assert sink.reopen(out, {"another"}) == 0 and sink.snapshot(out).finished
+    assert sink.reopen(out, {"third"}) == 5  # units 0, 3, 6, 9 and 0
+    assert not sink.snapshot(out).finished
+    with pytest.raises(InputError, match="not finished"):
+        sink.reopen(out, None)
+    again = open_job(out, plan, batch_rows=2)
+    assert [(i.file, i.start) for i in again.pending()] == [(0, 0), (0, 2), (0, 6), (0, 8), (1, 0)]
+    complete(again, plan)
+    assert_exact(out, plan)
+    assert upkeep.verify(out).faults == []
+    kept = {part.uri for part in sink.snapshot(out).parts} & before
+    assert len(kept) == 2 and all(os.path.exists(uri) for uri in kept)  # intervals without a dead letter
+    assert not any(os.path.exists(uri) for uri in before - kept)
+
+
+def test_killed_between_reopen_and_resume(tmp_path, make_plan):
+    out, plan = str(tmp_path / "out"), [make_plan("a", 10)]
+    complete(open_job(out, plan), plan)
+    sink.reopen(out, None)
+    half = open_job(out, plan)
+    work(half, plan, next(half.pending()))
+    complete(open_job(out, plan), plan)
+    assert_exact(out, plan)
+    assert upkeep.verify(out).faults == []
+
+
+def test_garbage_goes_after_its_grace_and_nothing_else(run):
+    out, plan = run
+    before = {uri: storage.read_bytes(uri) for uri in storage.list_files(out)}
+    part = sink.snapshot(out).table("rows")[0].uri
+    orphans = [part.rsplit("-e1-", 1)[0] + f"-e1-{n:012x}-0.parquet" for n in range(3)]
+    for orphan in orphans:
+        shutil.copy(part, orphan)
+    zombie = storage.list_files(f"{out}/manifests")[0].replace("epoch-1", "epoch-9")
+    storage.write_bytes(zombie, b"{}")
+    temporary = f"{out}/rows/.part.parquet.0123abcd"
+    storage.write_bytes(temporary, b"x")
+    storage.write_bytes(f"{out}/notes of mine.txt", b"x")
+    old = time.time() - 3 * 24 * 3600
+    for uri in [*orphans[1:], zombie, temporary, *before]:
+        os.utime(uri, (old, old))
+    found = upkeep.collect_garbage(out)
+    assert found["removed"] == 4 and found["too_young"] == 1
+    left = set(storage.list_files(out))
+    assert left == {*before, orphans[0], f"{out}/notes of mine.txt"} and not os.path.exists(temporary)
+    assert upkeep.collect_garbage(out, 0) == {"removed": 1, "bytes": os.path.getsize(part), "too_young": 0}
+    assert {uri: storage.read_bytes(uri) for uri in before} == before
+    assert_exact(out, plan)
+
+
+def test_garbage_of_a_relative_folder(run, monkeypatch):
+    out, plan = run
+    monkeypatch.chdir(os.path.dirname(out))
+    before = set(storage.list_files(out))
+    assert upkeep.collect_garbage("./out/", 0)["removed"] == 0
+    assert set(storage.list_files(out)) == before
+
+
+def rows_of(place, plan):
+    found = ds.dataset(place, format="parquet", exclude_invalid_files=True).to_table()
+    return Counter(zip(found["source_digest"].to_pylist(), found["source_row"].to_pylist(), strict=True))
+
+
+def wanted(plan):
+    return Counter((file.digest, unit) for file in plan for unit in range(file.num_units) if unit % 3)
+
+
+def test_publish_to_a_folder_adds_once(run, tmp_path):
+    out, plan = run
+    to = str(tmp_path / "lake")
+    first = upkeep.publish(out, to)
+    assert first["tables"]["rows"] == {"rows": 24, "added": 24} and first["tables"]["dead"]["added"] == 13
+    assert upkeep.publish(out, to)["added"] == 0
+    assert rows_of(f"{to}/rows", plan) == wanted(plan)
+
+
+def test_publish_killed_in_the_middle_is_repeated(run, tmp_path, monkeypatch):
+    out, plan = run
+    to, create, calls = str(tmp_path / "lake"), storage.create_if_absent, []
+
+    def killed(uri, data):
+        calls.append(uri)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return create(uri, data)
+
+    monkeypatch.setattr(storage, "create_if_absent", killed)
+    with pytest.raises(KeyboardInterrupt):
+        upkeep.publish(out, to)
+    monkeypatch.setattr(storage, "create_if_absent", create)
+    upkeep.publish(out, to)
+    assert rows_of(f"{to}/rows", plan) == wanted(plan)
+
+
+def test_publish_to_delta_is_one_transaction_and_adds_once(run, tmp_path):
+    deltalake = pytest.importorskip("deltalake")
+    out, plan = run
+    to = f"delta://{tmp_path}/lake"
+    assert upkeep.publish(out, to)["tables"]["rows"]["added"] == 24
+    assert upkeep.publish(out, to)["added"] == 0
+    table = deltalake.DeltaTable(f"{tmp_path}/lake/rows")
+    assert table.version() == 0
+    found = table.to_pyarrow_table() if hasattr(table, "to_pyarrow_table") else None
+    assert Counter(zip(found["source_digest"].to_pylist(), found["source_row"].to_pylist(), strict=True)) == wanted(plan)
+
+
+def test_two_runs_lie_in_one_table(tmp_path, make_plan):
+    to, plans = str(tmp_path / "lake"), []
+    for name in "ab":
+        plan = [make_plan(name, 9)]
+        complete(open_job(str(tmp_path / name), plan), plan)
+        upkeep.publish(str(tmp_path / name), to)
+        plans += plan
+    assert rows_of(f"{to}/rows", plans) == wanted(plans)
+
+
+def test_unfinished_run_is_not_published(tmp_path, make_plan):
+    out, plan = str(tmp_path / "out"), [make_plan("a", 9)]
+    open_job(out, plan)
+    with pytest.raises(InputError, match="not finished"):
+        upkeep.publish(out, str(tmp_path / "lake"))
+    assert not (tmp_path / "lake").exists()
