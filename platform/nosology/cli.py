@@ -172,7 +172,7 @@ def score(
 def terms_score(
     file: Annotated[Path, typer.Argument(help="JSON lines of {phrase, code}")],
     leave_out: Annotated[Path | None, typer.Option(help="JSON lines of {phrase, code} kept out of the index and of training")] = None,
-    out: Annotated[str, typer.Option("--out", help="run folder")] = "runs/terms-score",
+    out: Annotated[str | None, typer.Option("--out", help="run folder; default: runs/terms-score-DIGEST, one for each job")] = None,
     config: Files = NONE,
     overrides: Overrides = NONE,
     as_json: Json = False,
