@@ -101,7 +101,7 @@ def _work(plan: dict[str, Any]) -> None:
         report = loop(task, config, model, plan["data"], folder, stepper=DeepSpeedStepper, on_step=_tensorboard(folder))
     except NosologyError as error:
         storage.create_if_absent(str(fault), json.dumps({"kind": type(error).__name__, "text": str(error)}).encode())
-        raise
+        raise error from None
     except Exception as error:
         raise RuntimeError(runs.describe(error)) from None
     if report["rank"] == 0:
