@@ -36,11 +36,15 @@ def status(run: str) -> dict[str, Any]:
     raise InputError("no run is here", file=run, remedy="Name the folder that was given as --out")
 
 
-def doctor(config: Config, as_json: bool) -> dict[str, Any]:
-    """What this machine can do; for a person, one line a check."""
+def doctor(config: Config, out: str, as_json: bool) -> dict[str, Any]:
+    """What this machine can do; for a person, one line a check.
+
+    Args:
+        out: folder that runs are to be written to, local or `s3://`.
+    """
     from nosology.doctor import examine, summary
 
-    findings = examine(config, ".")
+    findings = examine(config, out)
     if not as_json:
         signs = {"good": "ok  ", "limited": "!   ", "bad": "FAIL"}
         for finding in findings:
