@@ -283,9 +283,6 @@ class CleanRemittance(Sourced):
     service_from: datetime.date | None = column("first date of service under the date policy", default=None)
 
 
-CleanRecord = CleanPatient | CleanEncounter | CleanCondition | CleanDocument | CleanClaim | CleanRemittance
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """An identifier found in a text. Offsets count Unicode characters, end exclusive."""

@@ -20,7 +20,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import ray
 from pydantic import ValidationError
+from ray import serve
+from ray.serve.context import _set_global_client
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle
 
 from nosology.config import Config, ServeConfig
 from nosology.distributed.replicas import (
@@ -36,16 +41,8 @@ from nosology.distributed.replicas import (
     Row,
     ServiceError,
 )
-from nosology.distributed.session import prepare_environment, session
+from nosology.distributed.session import session
 from nosology.errors import ConfigError, NosologyError, Reason, RecordError
-
-prepare_environment()  # Ray reads how it authenticates when it is imported
-
-import ray  # noqa: E402
-from ray import serve  # noqa: E402
-from ray.serve.context import _set_global_client  # noqa: E402
-from ray.serve.exceptions import BackPressureError  # noqa: E402
-from ray.serve.handle import DeploymentHandle  # noqa: E402
 
 if TYPE_CHECKING:
     from nosology.engines import Engine

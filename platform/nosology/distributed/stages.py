@@ -8,8 +8,6 @@ worker hands faults back as values. What a library prints or logs while it holds
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import pickle
 import sys
 import time
@@ -22,6 +20,7 @@ from nosology.config import ClusterConfig, IngestConfig, InputConfig
 from nosology.distributed import sink, source
 from nosology.distributed.coverage import Commit, Interval, PlannedFile, Tally
 from nosology.distributed.session import session
+from nosology.distributed.silence import native_muted, silenced
 from nosology.errors import InputError, NosologyError, Reason, RecordError
 from nosology.records import TABLES, DeadLetter, arrow_schema, to_dict, to_table
 from nosology.runs import describe
@@ -181,7 +180,7 @@ def _run(
     started = time.monotonic()
     if list(ledger.pending()):
         bar = _bar(ledger.job.verb) if on_progress is None else contextlib.nullcontext(on_progress)
-        with _native_muted(), bar as show, session(cluster):
+        with native_muted(), bar as show, session(cluster):
             show(Progress(ledger.done.num_units, ledger.job.num_units, ledger.tally))
             for commit in _commits(ledger, work, workers, num_cpus):
                 if ledger.accept(commit):
@@ -239,7 +238,7 @@ class _Worker:
         self._work = work
         self._fault: Exception | None = None
         try:
-            with _silence():
+            with silenced():
                 work.open()
         except Exception as error:
             self._fault = _fault(error)
@@ -288,7 +287,7 @@ class _StageWork:
         dead: list[DeadLetter] = []
         rows: list[dict[str, Any]] = []
         tally = Tally()
-        with _silence():
+        with silenced():
             for row in self._rows.read(interval):
                 tally.records += 1
                 if isinstance(row, tuple):
@@ -352,7 +351,7 @@ class _IngestWork:
     def run(self, interval: Interval) -> Commit | None:
         tally, dead = Tally(), list[DeadLetter]()
         attempt = self._writer.begin(interval)
-        with _silence():
+        with silenced():
             return _committed(attempt, tally, dead, self._parts(self._files[interval.file], tally, dead))
 
     def _parts(self, file: PlannedFile, tally: Tally, dead: list[DeadLetter]) -> Iterator[tuple[str, pa.Table]]:
@@ -421,45 +420,6 @@ def _is_transient(error: Exception) -> bool:
         return True
     ray = sys.modules.get("ray")
     return ray is not None and isinstance(error, ray.exceptions.RayError) and not isinstance(error, ray.exceptions.RayTaskError)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Discards what is printed or logged, by Python or by native code, while rows are in hand: a warning that quotes a row must
-    not reach the log of a worker. (A Rust panic, for instance, quotes the string that it could not cut.)"""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    level = logging.root.manager.disable
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
-    logging.disable(logging.CRITICAL)
-    try:
-        with open(os.devnull, "w") as text, contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-            yield
-    finally:
-        logging.disable(level)
-        for target, copy in zip((1, 2), kept, strict=True):
-            os.dup2(copy, target)
-            os.close(copy)
-
-
-@contextlib.contextmanager
-def _native_muted() -> Iterator[None]:
-    """Keeps what Ray's native code writes to this process's stderr (hints to Ray's own developers) off the terminal; what Python
-    writes to `sys.stderr` is seen. Ray's log files have it all."""
-    sys.stderr.flush()
-    before, kept = sys.stderr, os.dup(2)
-    with open(os.devnull, "wb") as nowhere, os.fdopen(os.dup(2), "w", buffering=1) as shown:
-        os.dup2(nowhere.fileno(), 2)
-        sys.stderr = shown
-        try:
-            yield
-        finally:
-            sys.stderr = before
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 @contextlib.contextmanager

@@ -93,18 +93,6 @@ def header_of(stream: io.BufferedReader) -> list[str]:
     return _csv_rows(stream, _LIMIT_BYTES)[0]
 
 
-def columns(uri: str) -> list[str] | None:
-    """Column names of a CSV or Parquet file; None for JSONL, whose rows have each their own.
-
-    Raises:
-        InputError: the file cannot be read, or is of no such format.
-    """
-    with _opened(uri) as (stream, kind):
-        if kind == "parquet":
-            return parquet.names(stream, uri)
-        return _csv_rows(stream, _LIMIT_BYTES)[0] if kind == "csv" else None
-
-
 def describe(uri: str, needed: typing.Collection[str] = ()) -> tuple[str, str | None]:
     """What a file is: jsonl, csv or parquet, and the name of the table of `records.TABLES` whose columns it has.
 
