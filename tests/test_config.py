@@ -66,3 +66,9 @@ def test_no_override_crashes(text: str) -> None:
 def test_every_key_has_one_default_and_the_tree_round_trips() -> None:
     assert Config.model_validate(Config().model_dump()) == Config()
     assert len({key for key, _ in flatten(Config())}) == len(list(flatten(Config())))
+
+
+def test_the_engine_is_a_choice_of_three() -> None:
+    assert load([], []).serve.engine == "auto" and load([], ["serve.engine=vllm"]).serve.engine == "vllm"
+    with pytest.raises(ConfigError, match="serve.engine.*'auto', 'laptop' or 'vllm'"):
+        load([], ["serve.engine=cloud"])

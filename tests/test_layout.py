@@ -90,6 +90,20 @@ def test_no_vague_module_names() -> None:
     assert not [p for p in MODULES if vague & set(p.stem.split("_"))]
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_module_outgrows_500_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 500
+
+
+def test_verbs_are_the_commands_and_each_has_a_function() -> None:
+    from nosology import cli, verbs
+
+    commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback}
+    assert set(verbs.__all__) == commands - {"config"} | {"terms_score"}
+    modules = {path.stem for path in (PACKAGE / "verbs").glob("*.py")}
+    assert not modules & set(verbs.__all__), "a module would hide the verb of its name"
+
+
 def test_help_is_light() -> None:
     code = "import sys, runpy; sys.argv = ['nosology', '--help']\ntry: runpy.run_module('nosology.cli', run_name='__main__')\nexcept SystemExit: pass\nprint(sorted({m.split('.')[0] for m in sys.modules}))"  # noqa: E501
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+import fsspec
 import pytest
 from nosology import storage
 from nosology.errors import InputError
@@ -20,7 +22,8 @@ def folder(request, tmp_path):
     else:
         uri = "memory://store-" + tmp_path.name
         yield uri
-        storage.remove_folder(uri)
+        with contextlib.suppress(FileNotFoundError):
+            fsspec.filesystem("memory").rm(uri, recursive=True)
 
 
 def test_create_if_absent_keeps_the_first(folder):

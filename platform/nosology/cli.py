@@ -172,7 +172,7 @@ def score(
 def terms_score(
     file: Annotated[Path, typer.Argument(help="JSON lines of {phrase, code}")],
     leave_out: Annotated[Path | None, typer.Option(help="JSON lines of {phrase, code} kept out of the index and of training")] = None,
-    out: Annotated[str, typer.Option("--out", help="run folder")] = "runs/terms-score",
+    out: Annotated[str | None, typer.Option("--out", help="run folder; default: runs/terms-score-DIGEST, one for each job")] = None,
     config: Files = NONE,
     overrides: Overrides = NONE,
     as_json: Json = False,
@@ -223,10 +223,11 @@ def show_config(
     """Print the resolved configuration."""
 
     def work() -> dict[str, Any]:
+        from nosology import storage
         from nosology.config import Config
 
         if schema:
-            schema.write_text(json.dumps(Config.model_json_schema(), indent=1) + "\n")
+            storage.write_bytes(str(schema), (json.dumps(Config.model_json_schema(), indent=1) + "\n").encode())
         return _load(config, overrides).model_dump(mode="json")
 
     if as_json:
@@ -242,11 +243,16 @@ def show_config(
 
 
 @app.command()
-def doctor(config: Files = NONE, overrides: Overrides = NONE, as_json: Json = False) -> None:
+def doctor(
+    out: Annotated[str, typer.Option("--out", help="folder that runs are to be written to, local or s3://")] = "runs",
+    config: Files = NONE,
+    overrides: Overrides = NONE,
+    as_json: Json = False,
+) -> None:
     """What this machine can do, what will not work, and how to mend it."""
     from nosology import verbs
 
-    _perform("doctor", as_json, lambda: verbs.doctor(_load(config, overrides), as_json))
+    _perform("doctor", as_json, lambda: verbs.doctor(_load(config, overrides), out, as_json))
 
 
 @app.command()

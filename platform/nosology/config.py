@@ -150,6 +150,9 @@ class ServeConfig(Section):
 
     host: str = Field("127.0.0.1", description="address that the HTTP proxy binds to; it asks for no key, so keep it on loopback")
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    engine: Literal["auto", "laptop", "vllm"] = Field(
+        "auto", description="what runs model.artefact; auto is vLLM where it is installed and a GPU holds the model, else laptop"
+    )
     replicas: Positive = Field(1, description="copies of the coder and of the generator, each")
     model_name: str = Field("nosology", description="name of the generator under /v1/models and /v1/chat/completions")
     max_body_bytes: Positive = Field(4 << 20, description="a larger request is answered with 413")
@@ -165,7 +168,8 @@ class ClusterConfig(Section):
     num_cpus: Positive | None = Field(None, description="cores to use when starting one; None is all")
     batch_rows: Positive | None = Field(None, description="rows of one commit; None is 16 for a small job, up to 4,096 for a large one")
     stall_seconds: Annotated[float, Field(gt=0)] = Field(
-        600.0, description="a worker in which nothing moves for so long is ended; the row (for ingest: the file) that does it is dead-lettered"
+        600.0,
+        description="a worker in which nothing moves for so long is ended; the row (for ingest: the file) that does it is dead-lettered",
     )
 
 

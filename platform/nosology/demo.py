@@ -17,7 +17,9 @@ from typing import Any
 from nosology import storage, verbs
 from nosology.config import Config
 from nosology.errors import InputError
-from nosology.runs import VERSION, claim, fingerprint
+from nosology.runs import VERSION, fingerprint
+from nosology.verbs.lineage import folder_digest, own
+from nosology.verbs.models import code_set_phrases
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # Phrases of the code set: how many train the generator, validate it and measure it. More would not end in time on two cores.
@@ -108,7 +110,7 @@ def _page(out: str) -> Path:
 
 def _claim(config: Config, out: str) -> None:
     """The folder belongs to one configuration: mixing two would make a report of neither."""
-    claim(out, fingerprint("demo", config, archive=verbs.folder_digest(str(EXAMPLES))))
+    own(out, fingerprint("demo", config, archive=folder_digest(str(EXAMPLES))))
 
 
 def _walk(config: Config, out: str) -> dict[str, Any]:
@@ -169,7 +171,7 @@ def _phrases(config: Config, folder: str) -> Path:
 
     splitter = Splitter.of(config.prepare, config.run.seed)
     by_split: dict[str, list[str]] = {name: [] for name in NUM_PHRASES}
-    for line in verbs.code_set_phrases(config).decode().splitlines():
+    for line in code_set_phrases(config).decode().splitlines():
         by_split[splitter.of_code(json.loads(line)["code"])].append(line)
     chance = random.Random(config.run.seed)
     chosen = [line for name, lines in by_split.items() for line in chance.sample(lines, min(len(lines), NUM_PHRASES[name]))]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from nosology import storage
 from nosology.config import Config, home
-from nosology.errors import NosologyError
+from nosology.errors import ConfigError, InputError, NosologyError
 
 # Measured: `make demo` peaks below 6 GiB and writes below 3 GiB.
 _MEMORY_GIB, _DISK_GIB, _SHM_GIB = 8, 5, 1
 _GIB = 1 << 30
+_PROBE_SECONDS = 20.0  # for a remote storage, all attempts together
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,9 @@ def examine(config: Config, storage_uri: str) -> list[Finding]:
         _disk(storage_uri),
         _gpu(),
         _encoder(config),
-        _write(storage_uri),
+        _write("storage", storage_uri, "--out"),
+        _home(),
+        *_key_folder(config),
     ]
 
 
@@ -161,15 +166,75 @@ def _encoder(config: Config) -> Finding:
     return Finding("encoder", "good", folder)
 
 
-def _write(uri: str) -> Finding:
-    probe = storage.join(uri, f".doctor-{os.getpid()}")
+def _home() -> Finding:
+    """Where encoder and search index lie. An index that is there is read only; without one it must be built there."""
+    found = _write("home", str(home()), "NOSOLOGY_HOME")
+    if found.state == "bad" and next(home().glob("index-*/"), None):
+        return replace(found, state="limited", means=f"{found.means}; an index for another code set or encoder cannot be built")
+    return found
+
+
+def _key_folder(config: Config) -> list[Finding]:
+    """The secret of de-identification, where a place for it is set: the file must be usable, or its folder must take a new one."""
+    if not config.deid.key_file:
+        return []
+    file = Path(config.deid.key_file)
+    if not file.is_file():
+        return [_write("deid key", str(file.parent), "deid.key_file")]
+    from nosology.deid.secret import load_secret
+
     try:
-        storage.probe(uri)
-        storage.create_if_absent(probe, b"")
-        storage.remove(probe)
+        load_secret(config.deid)
+    except ConfigError as error:
+        return [Finding("deid key", "bad", str(file), f"deidentify fails: {error}", "mend the file, or choose another: deid.key_file")]
+    return [Finding("deid key", "good", str(file))]
+
+
+def _write(check: str, uri: str, choose: str) -> Finding:
+    """Whether files can be written at a place: a probe is written there, and removed.
+
+    Args:
+        choose: what else the user can do about it, beside mending the access.
+    """
+    if storage.is_local(uri):
+        problem = _probe(uri)
+    else:  # a server that takes the connection and never answers must not hold the doctor up
+        problems: list[InputError | None] = []
+        worker = threading.Thread(target=lambda: problems.append(_probe(uri)), daemon=True)
+        worker.start()
+        worker.join(_PROBE_SECONDS)
+        problem = problems[0] if problems else InputError("the storage endpoint does not answer", remedy="Check its address")
+    if problem is None:
+        return Finding(check, "good", uri)
+    mend = problem.remedy or "Give this user write access"
+    return Finding(check, "bad", uri, f"nothing can be written there: {problem.rule}", f"{mend}; or choose another place: {choose}")
+
+
+def _probe(uri: str) -> InputError | None:
+    """Why nothing can be written below a folder; None when it can. Folders that the probe made are removed again."""
+    made: list[Path] = []
+    if storage.is_local(uri):
+        above = storage.local_path(uri).absolute()
+        while not above.exists():
+            made.append(above)
+            above = above.parent
+    try:
+        with storage.impatient(_PROBE_SECONDS / 4):
+            storage.probe(uri)
+            probe = storage.join(uri, f".doctor-{os.getpid()}")
+            storage.create_if_absent(probe, b"doctor")
+            storage.remove(probe)
+    except InputError as error:
+        return error
     except NosologyError as error:
-        return Finding("storage", "bad", uri, str(error), "give this user write access, or choose another --out")
-    return Finding("storage", "good", uri)
+        return InputError(str(error))
+    except Exception as error:  # a client's own, which storage does not know; its class says enough
+        return InputError(f"storage failed ({type(error).__name__})")
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+    return None
 
 
 def summary(findings: list[Finding]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 `Raw*` records hold PHI; `Clean*` records do not. Every field says what it is (`doc`) and how de-identification treats it
 (`phi`): `name`, `date`, `birth_date`, `id` (a code unique to a person or event), `postal_code`, `geography`, `contact`,
-`text` (free text: searched), or None (kept as it is). A Raw field that its Clean record lacks is dropped.
+`text` (free text: searched), `label` (a short title or name of an organisation: kept when it is a known one, else searched),
+`code` (kept when it is a code or a word of the field's vocabulary, else dropped), or None (kept as it is). A Raw field that its
+Clean record lacks is dropped.
 
 The key of a record is (`source_digest`, `source_row`): SHA-256 of the input file and the number of the record in it.
 """
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Phi = Literal["name", "date", "birth_date", "id", "postal_code", "geography", "contact", "text"]
+Phi = Literal["name", "date", "birth_date", "id", "postal_code", "geography", "contact", "text", "label", "code"]
 
 
 def column(doc: str, phi: Phi | None = None, **options: Any) -> Any:
@@ -84,10 +86,10 @@ class RawPatient(Sourced):
     names: tuple[str, ...] = column("names, given first", "name", default=())
     birth_date: datetime.date | None = column("date of birth", "birth_date", default=None)
     death_date: datetime.date | None = column("date of death", "date", default=None)
-    sex: str | None = column("female, male, other or unknown", default=None)
+    sex: str | None = column("female, male, other or unknown", "code", default=None)
     address: str | None = column("street and number", "geography", default=None)
     city: str | None = column("city", "geography", default=None)
-    state: str | None = column("state or first-level division", default=None)
+    state: str | None = column("state or first-level division", "code", default=None)
     postal_code: str | None = column("ZIP or postal code", "postal_code", default=None)
     phones: tuple[str, ...] = column("telephone, fax", "contact", default=())
     emails: tuple[str, ...] = column("e-mail addresses", "contact", default=())
@@ -100,7 +102,7 @@ class RawEncounter(Sourced):
 
     encounter_id: str = column("id within the source", "id")
     patient_id: str | None = column("the patient", "id", default=None)
-    setting: str | None = column("class of the encounter as the source codes it (AMB, IMP, EMER, ambulatory …)", default=None)
+    setting: str | None = column("class of the encounter as the source codes it (AMB, IMP, EMER, ambulatory …)", "code", default=None)
     start_date: datetime.date | None = column("first day", "date", default=None)
     end_date: datetime.date | None = column("last day", "date", default=None)
     reasons: tuple[Coding, ...] = column("reasons for the visit", default=())
@@ -117,7 +119,7 @@ class RawCondition(Sourced):
     encounter_id: str | None = column("the encounter in which it was recorded", "id", default=None)
     codings: tuple[Coding, ...] = column("its codes", default=())
     onset_date: datetime.date | None = column("onset", "date", default=None)
-    status: str | None = column("clinical status as the source codes it", default=None)
+    status: str | None = column("clinical status as the source codes it", "code", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +130,10 @@ class RawDocument(Sourced):
     patient_id: str | None = column("the patient", "id", default=None)
     encounter_id: str | None = column("the encounter", "id", default=None)
     claim_id: str | None = column("the claim that it supports", "id", default=None)
-    kind: str | None = column("LOINC code of the document type, or the source's name for it", default=None)
+    kind: str | None = column("LOINC code of the document type, or the source's name for it", "label", default=None)
     text: str = column("the note; offsets elsewhere count Unicode characters of this text", "text")
     date: datetime.date | None = column("date of service, else of the note", "date", default=None)
-    sex: str | None = column("sex of the patient: female, male, other or unknown", default=None)
+    sex: str | None = column("sex of the patient: female, male, other or unknown", "code", default=None)
     age: float | None = column("age of the patient in years on that date", "birth_date", default=None)
     authors: tuple[str, ...] = column("names of authors", "name", default=())
 
@@ -143,24 +145,24 @@ class RawClaim(Sourced):
     claim_id: str = column("claim number given by the submitter (CLM01, Claim.id, CLM_ID)", "id")
     patient_id: str | None = column("the patient", "id", default=None)
     encounter_id: str | None = column("the encounter", "id", default=None)
-    form: str = column("professional, institutional, dental, pharmacy or unknown")
-    status: str | None = column("status as the source codes it", default=None)
+    form: str = column("professional, institutional, dental, pharmacy or unknown", "code")
+    status: str | None = column("status as the source codes it", "code", default=None)
     service_from: datetime.date | None = column("first date of service", "date", default=None)
     service_to: datetime.date | None = column("last date of service", "date", default=None)
     diagnoses: tuple[Diagnosis, ...] = column("billed diagnoses in order", default=())
     procedures: tuple[Coding, ...] = column("claim-level procedures (ICD-10-PCS)", default=())
     lines: tuple[ClaimLine, ...] = column("service lines", default=())
     total_charge: float | None = column("total charge, US dollars", default=None)
-    payer: str | None = column("name of the payer", default=None)
+    payer: str | None = column("name of the payer", "label", default=None)
     provider_npi: str | None = column("NPI of the billing provider", "id", default=None)
     provider_name: str | None = column("billing provider", "name", default=None)
     subscriber_id: str | None = column("member id of the subscriber", "id", default=None)
     patient_names: tuple[str, ...] = column("patient and subscriber as named on the claim", "name", default=())
     birth_date: datetime.date | None = column("date of birth of the patient", "birth_date", default=None)
-    sex: str | None = column("sex of the patient: female, male, other or unknown", default=None)
+    sex: str | None = column("sex of the patient: female, male, other or unknown", "code", default=None)
     address: str | None = column("street of the patient", "geography", default=None)
     city: str | None = column("city of the patient", "geography", default=None)
-    state: str | None = column("state of the patient", default=None)
+    state: str | None = column("state of the patient", "code", default=None)
     postal_code: str | None = column("ZIP code of the patient", "postal_code", default=None)
 
 
@@ -170,7 +172,7 @@ class RawRemittance(Sourced):
 
     claim_id: str = column("the claim's number as the submitter gave it (CLP01)", "id")
     payer_claim_id: str | None = column("the payer's own number (CLP07)", "id", default=None)
-    status: str | None = column("claim status code (CLP02)", default=None)
+    status: str | None = column("claim status code (CLP02)", "code", default=None)
     charge: float | None = column("submitted charge, US dollars", default=None)
     paid: float | None = column("amount paid, US dollars", default=None)
     patient_responsibility: float | None = column("amount owed by the patient, US dollars", default=None)
@@ -279,9 +281,6 @@ class CleanRemittance(Sourced):
     patient_responsibility: float | None = column("amount owed by the patient, US dollars", default=None)
     adjustments: tuple[str, ...] = column("group-reason codes", default=())
     service_from: datetime.date | None = column("first date of service under the date policy", default=None)
-
-
-CleanRecord = CleanPatient | CleanEncounter | CleanCondition | CleanDocument | CleanClaim | CleanRemittance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

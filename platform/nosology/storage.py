@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
-import shutil
+import re
 import uuid
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from nosology.errors import InputError
 
 _CHUNK_BYTES = 1 << 20
+_client_config: ContextVar[dict[str, Any] | None] = ContextVar("_client_config", default=None)  # of botocore
 
 
 class StorageError(InputError):
@@ -47,9 +48,34 @@ _REMEDIES = {
 }
 
 
+# What a client of remote storage raises, by the name of its class.
+_REMOTE_RULES = {
+    "NoCredentialsError": ("no credentials for this storage",
+                           "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile in ~/.aws, or a role of this machine"),
+    "PartialCredentialsError": ("the credentials for this storage are incomplete",
+                                "Set both AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws"),
+    "ProfileNotFound": ("the profile that AWS_PROFILE names does not exist", "Check AWS_PROFILE and ~/.aws"),
+    "EndpointConnectionError": ("the storage endpoint does not answer",
+                                "Check AWS_ENDPOINT_URL and the connection, then run the same command again; it resumes"),
+    "PermissionError": ("access denied", "Check the credentials, and that they allow to list, read, write and delete here"),
+    "ParamValidationError": ("this is not a name that the storage allows for a bucket or a file", "Use s3://bucket/path"),
+}  # fmt: skip
+for _name in ("ConnectTimeoutError", "ReadTimeoutError", "ConnectionError", "ConnectionClosedError", "FSTimeoutError"):
+    _REMOTE_RULES[_name] = _REMOTE_RULES["EndpointConnectionError"]
+_REMOTE_REMEDY = "Check the address, the credentials and the connection, then run the same command again; it resumes"
+_TORCH_WRITE = re.compile(r"inline_container|write\(\): fd \d+ failed")
+_RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
+
+
 @contextlib.contextmanager
-def _errors(uri: str) -> Iterator[None]:
-    """Turns an operating system's or a client's error into one that names the URI and the remedy."""
+def named_errors(uri: str) -> Iterator[None]:
+    """Turns the error of an operating system, of a storage client, or of a writer of weights (safetensors, torch) into one that
+    names the URI and the remedy; for code outside this module that lets a library write.
+
+    Raises:
+        StorageError: disk full, no permission, no connection and the like.
+        InputError: the URI cannot be right.
+    """
     try:
         yield
     except InputError:
@@ -61,13 +87,41 @@ def _errors(uri: str) -> Iterator[None]:
     except NotADirectoryError:
         raise InputError("a file where a folder was expected", file=uri) from None
     except OSError as error:
-        rule, remedy = _REMEDIES.get(error.errno or 0, (f"storage failed ({type(error).__name__}, errno {error.errno})", None))
-        raise StorageError(rule, file=uri, remedy=remedy) from None
+        raise _of_system(uri, error, error.errno) from None
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec"):
+        package = type(error).__module__.split(".")[0]
+        # safetensors and tokenizers (which raises a bare Exception) are Rust, and hand the system's error on as text
+        rust = package == "safetensors" or type(error) is Exception
+        if rust and (found := _RUST_ERRNO.search(str(error))):
+            raise _of_system(uri, error, int(found[1])) from None
+        if isinstance(error, RuntimeError) and _TORCH_WRITE.search(str(error)):  # torch.save, which does not say which error
+            raise StorageError(
+                "a file could not be written whole", file=uri, remedy=f"Perhaps the disk is full. {_REMEDIES[errno.ENOSPC][1]}"
+            ) from None
+        if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
+            raise InputError("the storage endpoint is no URL", file=uri, remedy="Check AWS_ENDPOINT_URL") from None
+        if package not in ("botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec"):
             raise
-        remedy = "Check the address, the credentials and the connection, then run the same command again; it resumes"
-        raise StorageError(f"storage failed ({type(error).__name__})", file=uri, remedy=remedy) from None
+        rule, remedy = _REMOTE_RULES.get(type(error).__name__, (f"storage failed ({type(error).__name__})", _REMOTE_REMEDY))
+        raise StorageError(rule, file=uri, remedy=remedy) from None
+
+
+def _of_system(uri: str, error: Exception, number: int | None) -> StorageError:
+    rule, remedy = _REMEDIES.get(number or 0, (f"storage failed ({type(error).__name__}, errno {number})", None))
+    if not is_local(uri):  # its client words what the server says as the system's errors, mostly without a number
+        rule, remedy = _REMOTE_RULES.get(type(error).__name__, (rule, remedy or _REMOTE_REMEDY))
+    return StorageError(rule, file=uri, remedy=remedy)
+
+
+@contextlib.contextmanager
+def impatient(seconds: float) -> Iterator[None]:
+    """Within, a remote storage that does not answer is given up after about this long, without further attempts: for probes."""
+    config = {"connect_timeout": seconds, "read_timeout": seconds, "retries": {"max_attempts": 0}}
+    token = _client_config.set(config)
+    try:
+        yield
+    finally:
+        _client_config.reset(token)
 
 
 def is_local(uri: str) -> bool:
@@ -90,8 +144,12 @@ def _remote(uri: str) -> tuple[Any, str]:
     """
     import fsspec
 
+    options: dict[str, Any] = {"use_listings_cache": False}
+    config = _client_config.get()
+    if config and uri.split("://")[0] in ("s3", "s3a"):
+        options["config_kwargs"] = config
     try:
-        return cast("tuple[Any, str]", fsspec.core.url_to_fs(uri, use_listings_cache=False))
+        return cast("tuple[Any, str]", fsspec.core.url_to_fs(uri, **options))
     except (ValueError, ImportError):
         raise InputError("no driver for this kind of storage", file=uri, remedy="Use a local path or s3://bucket/path") from None
 
@@ -103,7 +161,7 @@ def join(uri: str, *parts: str) -> str:
 
 def exists(uri: str) -> bool:
     """Whether a file or folder is there."""
-    with _errors(uri):
+    with named_errors(uri):
         if is_local(uri):
             return local_path(uri).exists()
         filesystem, path = _remote(uri)
@@ -112,7 +170,7 @@ def exists(uri: str) -> bool:
 
 def is_folder(uri: str) -> bool:
     """Whether a folder is there (on S3: whether anything lies below)."""
-    with _errors(uri):
+    with named_errors(uri):
         if is_local(uri):
             return local_path(uri).is_dir()
         filesystem, path = _remote(uri)
@@ -122,13 +180,13 @@ def is_folder(uri: str) -> bool:
 def make_folder(uri: str) -> None:
     """Makes a folder and those above it; nothing to do on object stores."""
     if is_local(uri):
-        with _errors(uri):
+        with named_errors(uri):
             local_path(uri).mkdir(parents=True, exist_ok=True)
 
 
 def size(uri: str) -> int:
     """Bytes of a file."""
-    with _errors(uri):
+    with named_errors(uri):
         if is_local(uri):
             return local_path(uri).stat().st_size
         filesystem, path = _remote(uri)
@@ -144,7 +202,7 @@ def list_files(uri: str, *, hidden: bool = False) -> list[str]:
     Raises:
         InputError: there is no such folder.
     """
-    with _errors(uri):
+    with named_errors(uri):
         if is_local(uri):
             root = local_path(uri)
             if not root.is_dir():
@@ -161,7 +219,7 @@ def list_files(uri: str, *, hidden: bool = False) -> list[str]:
 
 def open_input(uri: str) -> BinaryIO:
     """A readable, seekable binary stream; the caller closes it."""
-    with _errors(uri):
+    with named_errors(uri):
         if is_local(uri):
             return open(local_path(uri), "rb")  # noqa: SIM115 - the caller closes it
         filesystem, path = _remote(uri)
@@ -170,7 +228,7 @@ def open_input(uri: str) -> BinaryIO:
 
 def read_bytes(uri: str) -> bytes:
     """The content of a file."""
-    with open_input(uri) as stream, _errors(uri):
+    with open_input(uri) as stream, named_errors(uri):
         return stream.read()
 
 
@@ -182,13 +240,13 @@ def read_many(uris: Sequence[str]) -> list[bytes]:
     """
     if not uris or is_local(uris[0]):
         return [read_bytes(uri) for uri in uris]
-    with _errors(uris[0]):
+    with named_errors(uris[0]):
         filesystem, _ = _remote(uris[0])
         paths = [_remote(uri)[1] for uri in uris]
         found = filesystem.cat(paths, on_error="return")
     contents = []
     for uri, path in zip(uris, paths, strict=True):
-        with _errors(uri):
+        with named_errors(uri):
             held = found[path] if isinstance(found, dict) else found
             if isinstance(held, Exception):
                 raise held
@@ -219,16 +277,22 @@ def parse_json(data: bytes, uri: str) -> Any:
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Writes a file whole: a reader sees the old content or the new, never a part."""
-    with _errors(uri):
+    with named_errors(uri):
         if is_local(uri):
             path = local_path(uri)
+            if _is_stream(path):
+                path.write_bytes(data)
+                return
             path.parent.mkdir(parents=True, exist_ok=True)
             with _temporary(path, data) as temporary:
                 os.replace(temporary, path)
             _sync_folder(path.parent)
             return
         filesystem, path_in_store = _remote(uri)
-        filesystem.pipe_file(path_in_store, data)
+        try:
+            filesystem.pipe_file(path_in_store, data)
+        except FileNotFoundError:
+            raise _no_bucket(uri) from None
 
 
 def write_json(uri: str, value: Any) -> None:
@@ -250,7 +314,7 @@ def create_if_absent(uri: str, data: bytes) -> bool:
         InputError: the file system cannot create a file only if it is absent.
         StorageError: the disk is full, permission is denied and the like.
     """
-    with _errors(uri):
+    with named_errors(uri):
         if is_local(uri):
             path = local_path(uri)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -270,6 +334,8 @@ def create_if_absent(uri: str, data: bytes) -> bool:
         filesystem, path_in_store = _remote(uri)
         try:
             filesystem.pipe_file(path_in_store, data, mode="create")
+        except FileNotFoundError:
+            raise _no_bucket(uri) from None
         except OSError as error:
             # EINVAL is how s3fs words a 412 from servers that leave out which condition failed
             if not isinstance(error, FileExistsError) and error.errno != errno.EINVAL:
@@ -301,7 +367,7 @@ def probe(folder: str) -> None:
 
 def remove(uri: str) -> None:
     """Removes a file; one that is not there is no error."""
-    with _errors(uri), contextlib.suppress(FileNotFoundError):
+    with named_errors(uri), contextlib.suppress(FileNotFoundError):
         if is_local(uri):
             local_path(uri).unlink(missing_ok=True)
         else:
@@ -309,103 +375,18 @@ def remove(uri: str) -> None:
             filesystem.rm_file(path)
 
 
-def remove_folder(uri: str) -> None:
-    """Removes a folder and all below it; one that is not there is no error."""
-    with _errors(uri), contextlib.suppress(FileNotFoundError):
-        if is_local(uri):
-            shutil.rmtree(local_path(uri))
-        else:
-            filesystem, path = _remote(uri)
-            filesystem.rm(path, recursive=True)
-
-
 def digest(uri: str) -> str:
     """SHA-256 of a file's bytes as they lie there, hexadecimal; read in pieces."""
-    with open_input(uri) as stream, _errors(uri):
+    with open_input(uri) as stream, named_errors(uri):
         state = hashlib.sha256()
         while piece := stream.read(_CHUNK_BYTES):
             state.update(piece)
         return state.hexdigest()
 
 
-class _Digesting(io.RawIOBase):
-    """Reads through a stream and digests what goes by, as long as it is read in order."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._state, self._digested = stream, hashlib.sha256(), 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def readinto(self, buffer: Any) -> int:
-        place = self._stream.tell()
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        if place <= self._digested < place + len(data):  # the part of it that is new
-            self._state.update(data[self._digested - place :])
-            self._digested = place + len(data)
-        return len(data)
-
-    def digest(self) -> str:
-        """SHA-256 of the whole; what was not read in order is read now."""
-        self._stream.seek(self._digested)
-        while piece := self._stream.read(_CHUNK_BYTES):
-            self._state.update(piece)
-            self._digested += len(piece)
-        return self._state.hexdigest()
-
-
-@contextlib.contextmanager
-def open_checked(uri: str, expected: str) -> Iterator[BinaryIO]:
-    """A readable, seekable binary stream of a file whose SHA-256 is known; checked when the reader is done.
-
-    Raises:
-        InputError: the file is not what it was when the run began.
-    """
-    with open_input(uri) as stored:
-        digesting = _Digesting(stored)
-        yield cast("BinaryIO", io.BufferedReader(digesting, _CHUNK_BYTES))
-        with _errors(uri):
-            found = digesting.digest()
-    if found != expected:
-        raise InputError("the file changed during the run", file=uri, remedy="Run again into a new folder")
-
-
-def object_store_options(uri: str) -> dict[str, str] | None:
-    """What a client that does not go through fsspec needs to reach the same storage: endpoint and credentials as s3fs takes them from
-    its configuration and the environment; None for a local path."""
-    if is_local(uri):
-        return None
-    import fsspec.config
-
-    held = dict(fsspec.config.conf.get("s3", {}))
-    client = held.get("client_kwargs", {})
-    named = {
-        "AWS_ENDPOINT_URL": held.get("endpoint_url") or client.get("endpoint_url"),
-        "AWS_ACCESS_KEY_ID": held.get("key"),
-        "AWS_SECRET_ACCESS_KEY": held.get("secret"),
-        "AWS_SESSION_TOKEN": held.get("token"),
-        "AWS_REGION": client.get("region_name"),
-    }
-    found = {name: value or os.environ.get(name) for name, value in named.items()}
-    options = {name: value for name, value in found.items() if value}
-    if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-        options["AWS_ALLOW_HTTP"] = "true"
-    return options
-
-
 def version(uri: str) -> str:
     """What changes when a file is written anew: size and time of change, on an object store its ETag."""
-    with _errors(uri):
+    with named_errors(uri):
         if is_local(uri):
             found = local_path(uri).stat()
             return f"{found.st_size} {found.st_mtime_ns}"
@@ -416,11 +397,23 @@ def version(uri: str) -> str:
 
 def modified(uri: str) -> float:
     """When a file was written, in seconds since 1970."""
-    with _errors(uri):
+    with named_errors(uri):
         if is_local(uri):
             return local_path(uri).stat().st_mtime
         filesystem, path = _remote(uri)
         return float(filesystem.modified(path).timestamp())
+
+
+def _no_bucket(uri: str) -> InputError:
+    """An object store makes what lies above a file, except the bucket."""
+    return InputError("there is no such bucket", file=uri, remedy="Make the bucket first, or check its name")
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a local path is a pipe, a terminal or the like (`/dev/stdout`), which must be written to and not replaced."""
+    if path.is_symlink() and os.readlink(path).startswith("/proc/"):
+        return True
+    return path.exists() and not path.is_file()
 
 
 @contextlib.contextmanager

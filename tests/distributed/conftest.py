@@ -9,7 +9,6 @@ import pytest
 from nosology.distributed import sink
 from nosology.distributed.coverage import PlannedFile, Tally
 
-
 sys.path.append(str(Path(__file__).parent))  # for ledger_sample and toy
 
 

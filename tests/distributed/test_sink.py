@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections import Counter
 
+import fsspec
 import pyarrow.dataset as ds
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -72,7 +73,7 @@ def test_every_row_once_under_any_kill(make_plan, sizes, batch_rows, actions):
     again = open_job(out, plan, batch_rows)
     assert again.finished and not list(again.pending())
     assert again.tally.records == again.tally.ok + again.tally.dead.total() == sum(sizes)
-    storage.remove_folder(out)
+    fsspec.filesystem("memory").rm(out, recursive=True)
 
 
 def test_two_drivers_one_wins(tmp_path, make_plan):

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from nosology import storage
 from nosology.distributed import sink, source, stages, work
 from nosology.distributed.coverage import Interval
 from nosology.distributed.isolation import Watch
+from nosology.distributed.silence import silenced
 from nosology.distributed.stages import job_status, read_output
 from nosology.distributed.work import StageWork
 from nosology.errors import ModelError, RecordError
@@ -50,7 +52,7 @@ def short_folder():
     try:
         yield folder
     finally:
-        storage.remove_folder(str(folder))
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def expected():
@@ -269,7 +271,7 @@ def test_what_is_printed_while_rows_are_in_hand_is_discarded(tmp_path, capfd):
     import logging
 
     log = logging.getLogger("a.library")
-    with work.silence():
+    with silenced():
         print(SECRET)
         print(SECRET, file=sys.stderr)
         log.error(SECRET)

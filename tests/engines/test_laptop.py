@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from nosology.engines import ENGINES, open_engine
+from nosology.engines import ENGINES, engine_of, open_engine
 from nosology.errors import ConfigError, InputError, ModelError
 from nosology.tasks.coding import ChooseCode
 
@@ -123,14 +126,57 @@ def test_directories_that_cannot_be_trusted_are_refused(generator, tmp_path):
         open_engine(str(mute))
 
 
-def test_engines_are_named(generator):
+def test_engines_are_named(generator, monkeypatch):
     assert set(ENGINES) == {"laptop", "vllm"}
     with pytest.raises(ConfigError, match="laptop"):
         open_engine(generator, kind="cloud")
     try:
         import vllm  # noqa: F401
     except ImportError:
-        with pytest.raises(ModelError, match="not installed"):
+        with pytest.raises(ConfigError, match="extra `gpu`"):
             open_engine(generator, kind="vllm")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     with pytest.raises(ConfigError, match="merged"):
         open_engine(generator, str(Path(generator)), kind="vllm")
+
+
+def test_the_choice_of_an_engine(generator, monkeypatch):
+    """auto: vLLM where it is installed and a GPU holds the weights, and no adapter is to be merged; a name is taken at its word."""
+    import torch
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert engine_of("auto", generator) == engine_of("laptop", generator) == "laptop"
+    with pytest.raises(ConfigError, match="serve.engine vllm.*not installed.*extra `gpu`.*laptop"):
+        engine_of("vllm", generator)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert (engine_of("auto", generator), engine_of("vllm", generator)) == ("laptop", "vllm")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    size = sum(path.stat().st_size for path in Path(generator).glob("*.safetensors"))
+    for memory, expected in ((2 * size, "vllm"), (size, "laptop")):
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, held=memory: SimpleNamespace(total_memory=held))
+        assert engine_of("auto", generator) == expected
+        assert engine_of("auto", generator, "adapter") == engine_of("laptop", generator) == "laptop"
+
+
+def test_vllm_gets_the_directory_and_its_failure_is_ours(generator, monkeypatch):
+    asked = {}
+
+    class Fake:
+        def __init__(self, **arguments):
+            asked.update(arguments)
+
+        def get_tokenizer(self):
+            return None
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=Fake))
+    assert type(open_engine(generator, kind="vllm")).__name__ == "Vllm"
+    assert asked["model"] == generator and asked["trust_remote_code"] is False
+
+    def fail(**_):
+        raise RuntimeError("no CUDA device is available")
+
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=fail))
+    with pytest.raises(ModelError, match="serve.engine=laptop"):
+        open_engine(generator, kind="vllm")

@@ -12,7 +12,6 @@ from nosology.evaluation.codes import (
     Predicted,
     by_note,
     compare_notes,
-    compare_phrases,
     read_gold,
     read_predictions,
     score_notes,
@@ -61,11 +60,6 @@ def test_a_perfect_coder_and_an_empty_one() -> None:
     gain = compare_notes(GOLD, {}, perfect)
     assert (gain.value, gain.low, gain.high) == (1.0, 1.0, 1.0)
     assert compare_notes(GOLD, FOUND, FOUND).value == compare_notes(GOLD, FOUND, FOUND).high == 0.0
-
-
-def test_phrases_are_compared_in_pairs() -> None:
-    result = compare_phrases(["I10", "E11.9", "M10.9"], ["I10", None, "M10.9"], ["I10", "E11.9", "I10"])
-    assert (result.only_first, result.only_second, result.gain.value) == (1, 1, 0.0)
 
 
 def lines(path: Path, *rows: object) -> str:

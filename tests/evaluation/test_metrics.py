@@ -61,18 +61,6 @@ def test_bootstrap_of_nothing_and_of_one() -> None:
     assert metrics.share([True]) == metrics.Estimate(1.0, 1.0, 1.0, 1)
 
 
-def test_comparison_by_hand() -> None:
-    first = [True] * 5 + [False] * 15
-    second = [True] * 4 + [False] * 1 + [True] * 10 + [False] * 5
-    result = metrics.compare(first, second)
-    assert (result.only_first, result.only_second) == (1, 10)
-    assert result.gain.value == pytest.approx(9 / 20)
-    assert result.p_value == pytest.approx(2 * (1 + 11) / 2**11)
-    assert metrics.compare(first, first).p_value == 1.0
-    with pytest.raises(ValueError):
-        metrics.compare(first, [])
-
-
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 1000), st.booleans()), min_size=1, max_size=80))
 def test_reliability_is_that_of_scikit_learn(answers: list[tuple[int, bool]]) -> None:

@@ -6,13 +6,19 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
-from nosology import readers
+from nosology.distributed.stages import read_output
+from nosology.records import TABLES
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data" / "claims"
@@ -94,18 +100,85 @@ def test_counts_equal_an_independent_count(name: str, count: Callable[[Path], Co
         pytest.skip("no shared samples here")
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     assert paths
-    done = []
     for path in paths:
         found = read(path.read_bytes(), path.name)
         assert probe(path.read_bytes(), path.name) == found.format == name, path.name
         assert (found.counts.records, found.counts.notes, found.counts.skipped) == count(path), path.name
         assert len(found.of("RawDocument")) == found.counts.notes
-        done.append((found.format, found.counts))
-    totals = readers.summarise(done)
-    expected = [sum(column) for column in zip(*map(count, paths), strict=True)]
-    assert [totals[key] for key in ("records", "notes", "skipped")] == expected
-    assert totals["files"] == len(paths) and totals["dead"] == 0
-    assert totals["by_format"] == {name: {key: totals[key] for key in ("files", "records", "notes", "dead", "skipped")}}
+        assert found.counts.dead == 0
+
+
+FHIR_TABLES = {
+    "Patient": "patients", "Encounter": "encounters", "Condition": "conditions", "DocumentReference": "documents", "Claim": "claims",
+}  # fmt: skip
+
+
+def rows_x12(path: Path) -> Counter[str]:
+    found = Counter(piece.strip()[:4] for piece in content(path).replace("\n", "").split("~"))
+    return Counter(claims=found["CLM*"], remittances=found["CLP*"], documents=count_x12(path)[1])
+
+
+def rows_fhir(path: Path) -> Counter[str]:
+    kinds = [json.loads(line)["resourceType"] for line in content(path).splitlines()]
+    return Counter(FHIR_TABLES[kind] for kind in kinds if kind in FHIR_TABLES)
+
+
+def rows_rif(path: Path) -> Counter[str]:
+    return Counter({"patients" if path.name.startswith("beneficiary") else "claims": count_rif(path)[0]})
+
+
+def rows_synthea(path: Path) -> Counter[str]:
+    return Counter({path.stem: count_synthea(path)[0]})
+
+
+def rows_hl7v2(path: Path) -> Counter[str]:
+    text = re.sub(r"\r\n?", "\n", content(path))
+    found = Counter(line[:4] for line in text.split("\n"))
+    return Counter(patients=found["PID|"], encounters=found["PV1|"], conditions=found["DG1|"], documents=count_hl7v2(path)[1])
+
+
+def rows_jsonl(path: Path) -> Counter[str]:
+    return Counter(documents=count_jsonl(path)[1])
+
+
+ROWS: dict[str, Callable[[Path], Counter[str]]] = {
+    "x12": rows_x12, "fhir": rows_fhir, "rif": rows_rif, "synthea": rows_synthea, "hl7v2": rows_hl7v2, "jsonl": rows_jsonl,
+}  # fmt: skip
+RUNS = [[one] for one in FOLDERS if one[2].is_relative_to(SHARED)] + [[one for one in FOLDERS if not one[2].is_relative_to(SHARED)]]
+
+
+@pytest.mark.parametrize("folders", RUNS, ids=[*(run[0][0] for run in RUNS[:-1]), "all formats of the repository"])
+def test_the_command_counts_what_an_independent_count_finds(folders: list[Any], tmp_path: Path) -> None:
+    """`nosology ingest` as a user types it: its last line, and the tables that it leaves on disk."""
+    if not all(folder.exists() for _, _, folder in folders):
+        pytest.skip("no ../shared here, as in a clean clone; the samples of the repository are counted by the last of these tests")
+    expected, rows, by_format = Counter[str](), Counter[str](), Counter[str]()
+    unlike: dict[bytes, Counter[str]] = {}  # rows of files with the same content have the same keys
+    for name, count, folder in folders:
+        for path in (path for path in folder.rglob("*") if path.is_file()):
+            records, notes, skipped = count(path)
+            expected += Counter(files=1, records=records, notes=notes, skipped=skipped)
+            by_format[name] += records
+            rows += (found := ROWS[name](path))
+            unlike[path.read_bytes()] = found
+    assert by_format and all(by_format.values())
+    out = tmp_path / "out"
+    inputs = [part for _, _, folder in folders for part in ("--in", os.path.relpath(folder, ROOT))]
+    command = [Path(sys.executable).with_name("nosology"), "ingest", *inputs, "--out", out, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert {key: last[key] for key in ("files", "records", "notes", "skipped", "dead")} == {
+        **{key: expected[key] for key in ("files", "records", "notes", "skipped")},
+        "dead": 0,
+    }
+    assert last["by_format"] == by_format
+    for table in TABLES:
+        on_disk = read_output(str(out), table)
+        assert on_disk.num_rows == rows[table], table
+        keys = set(zip(on_disk["source_digest"].to_pylist(), on_disk["source_row"].to_pylist(), strict=True))
+        assert len(keys) == sum(found[table] for found in unlike.values()), f"{table}: each record is there once"
+    assert read_output(str(out), "dead").num_rows == 0
 
 
 def test_archive_has_notes_and_labels_of_the_same_encounters() -> None:

@@ -45,13 +45,6 @@ def test_rows_by_interval(tmp_path: Path, start: int, stop: int) -> None:
         assert list(tabular.read_rows(str(path), start, stop)) == list(enumerate(ROWS))[start:stop], name
 
 
-def test_columns(tmp_path: Path) -> None:
-    assert {name: tabular.columns(str(path)) for name, path in files(tmp_path).items()} == {
-        "rows.jsonl": None, "rows.jsonl.gz": None, "rows.csv": ["id", "text"], "rows.csv.gz": ["id", "text"],
-        "rows.parquet": ["id", "text"], "rows.parquet.gz": ["id", "text"],
-    }  # fmt: skip
-
-
 def test_bad_lines_keep_their_number(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"id": 1}\n\n{"id": \n[1]\n{"id": "\xff"}\n{"id": "\\ud800"}\n{"id": 2}\n')

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +131,10 @@ def test_chat_models_health_metrics(service: tuple[Config, str]) -> None:
         ("/v1/code", {"json": {"text": CANARY * 20_000}}, 413),  # 620 kB against 64 kB: the client may still be writing
         ("/v1/chat/completions", {"json": {"messages": [{"role": "user", "content": f"fail {CANARY}"}]}}, 500),
         (f"/v1/{CANARY}", {"json": {"text": "x"}, "headers": {"x-request-id": CANARY}}, 404),
+        ("/v1/code", {"content": b'{"text": "' + CANARY.encode(), "headers": {"content-type": "application/json"}}, 400),
+        ("/v1/code", {"json": {"text": "x", "sex": CANARY, CANARY: 1}}, 422),
+        ("/v1/code", {"json": {"text": ["x"]}, "params": {"patient": CANARY}, "headers": {"user-agent": CANARY, "cookie": CANARY}}, 422),
+        ("/v1/chat/completions", {"json": {"model": CANARY, "messages": [{"role": "user", "content": "x"}]}}, 404),
     ],
 )
 def test_faults_are_answered_and_no_value_is_logged(
@@ -137,10 +143,55 @@ def test_faults_are_answered_and_no_value_is_logged(
     answer = httpx.post(service[1] + path, timeout=60, **options)
     assert answer.status_code == status and set(answer.json()) == {"error"}
     assert "Zebulon" not in answer.text
+    assert not leaks(cluster)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        f"{CANARY}\r\n\r\n",
+        f"GET /{CANARY} HTTP/1.1\r\n\r\n",
+        f"POST /v1/code HTTP/1.1\r\nhost: x\r\ncontent-length: {CANARY}\r\n\r\n",
+        f"POST /v1/code HTTP/1.1\r\nhost: x\r\nexpect: {CANARY}\r\n{CANARY}\r\n\r\n",
+        f"POST /v1/code?patient={CANARY.replace(' ', '+')} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{CANARY}\r\n",
+        f'POST /v1/code HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n{{"text": "{CANARY}',
+        f"PURGE /v1/code/{CANARY.replace(' ', '%20')} HTTP/1.1\r\nhost: {CANARY}\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_not_logged_either(service: tuple[Config, str], cluster: Path, request_: str) -> None:
+    """Bytes that the HTTP server itself refuses, and a client that leaves in the middle of its body."""
+    with socket.create_connection(("127.0.0.1", service[0].serve.port), timeout=10) as client:
+        client.sendall(request_.encode())
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while data := client.recv(65536):
+            answer += data
+    assert b"Zebulon" not in answer and not answer.startswith(b"HTTP/1.1 2")
+    assert httpx.get(f"{service[1]}/healthz").status_code == 200
+    assert not leaks(cluster)
+
+
+def test_no_measure_holds_a_value(service: tuple[Config, str]) -> None:
+    """Those of Ray, which its metrics port tells anyone, and those of the service; asked when Ray's know of the faults above."""
+    import ray
+
+    httpx.post(f"{service[1]}/v1/{CANARY}", json={"text": "x"}, timeout=60)
+    ports = [f"http://127.0.0.1:{node['MetricsExportPort']}/metrics" for node in ray.nodes()]
+    for _ in range(300):
+        told = "".join(httpx.get(port, timeout=30).text for port in ports)
+        if re.search(r'(?m)^ray_serve_num_http_error_requests.*"404"', told):
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("Ray's measures never told of the requests")
+    assert "Zebulon" not in told and "Zebulon" not in httpx.get(f"{service[1]}/metrics").text
+
+
+def leaks(cluster: Path) -> list[str]:
+    """Files of Ray's folder in which the canary stands."""
     logs = [file for file in cluster.rglob("*") if file.is_file() and not file.is_symlink()]
     assert [file for file in logs if "serve" in file.parts]
-    leaks = [file.name for file in logs if b"Zebulon" in file.read_bytes()]
-    assert not leaks
+    return [file.name for file in logs if b"Zebulon" in file.read_bytes()]
 
 
 def test_the_client_of_the_batch(service: tuple[Config, str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -75,6 +76,29 @@ def test_notes_are_coded_by_a_job(cluster: Any, tmp_path: Path) -> None:
     assert status["finished"] and (status["ok"], status["dead"]) == (1, 1)
     (prediction,) = read_output(str(out), "predictions").to_pylist()
     assert prediction["document_id"] == "a" and "I10" in [code["code"] for code in prediction["codes"]]
+
+
+CANARY = "Zebulon Quackenbush 908-66-1234"
+
+
+def test_no_word_of_a_record_reaches_the_logs_of_jobs(cluster: Any, tmp_path: Path) -> None:
+    """Good and broken records through two jobs, one of which fails: nothing in what is printed, nor in Ray's folder with its job logs."""
+    good = {"id": "a", "text": f"Mr. {CANARY} has hypertension.", "sex": "male", "date_of_service": "2026-05-01"}
+    bad = [{**good, "date_of_service": CANARY}, {**good, "text": [CANARY]}, {**good, "text": ""}]
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [good, *bad]) + '{"text": "' + CANARY)
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(f"id,text\na,{CANARY}\n".encode() * 9, 0)[:-30])
+    said, statuses = "", []
+    program = [Path(sys.executable).with_name("nosology"), "submit"]
+    for verb, place, more in (("ingest", ".", "run.allowed_dead_share=0.1"), ("code", "notes.jsonl", "coding.input=raw")):
+        command = [*program, verb, "--address", cluster.address, "--in", place, "--out", f"out/{verb}", more]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        said, statuses = said + done.stdout + done.stderr, [*statuses, done.returncode]
+    assert statuses == [3, 0] and "dead letters" in said, said.replace(CANARY, "CANARY")
+    searched = [file for file in cluster.folder.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert any(file.name.startswith("job-driver-") for file in searched), "job logs are where the test looks"
+    words = [word.encode() for word in CANARY.split()]
+    assert not [file.name for file in searched if any(word in file.read_bytes() for word in words)]
+    assert not any(word in said for word in CANARY.split())
 
 
 def test_without_the_token_nothing_is_answered(cluster: Any, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def test_the_loss_falls_and_the_checkpoint_holds_what_inference_loads(base, bloc
     assert report["steps"] == len(curve(tmp_path)) == 24 * config.epochs // 4
     assert set(report["metrics"]) == {"loss", "accuracy", "answer_tokens"} and report["tokens"] > 0
     file = "adapter_model.safetensors" if method == "lora" else "model.safetensors"
-    assert checkpoint.weights_file(Path(report["checkpoint"])).name == file
+    assert (Path(report["checkpoint"]) / file).is_file()
 
     import torch
     from peft import PeftModel

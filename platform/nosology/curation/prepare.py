@@ -23,15 +23,8 @@ PHRASE_TABLES = ("phrases", "rows")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft(Sourced):
-    """An example before duplicates are known, with its tokens."""
+    """What the table `drafts` has beside the columns of `Example`: an example before duplicates are known, with its tokens."""
 
-    example_id: str = column("id, stable across runs")
-    patient_id: str | None = column("pseudonym; None where no patient stands behind it", default=None)
-    task: str = column("task that reads it, for instance choose_code")
-    split: str = column("train, validation or test")
-    instruction: str = column("system instruction")
-    prompt: str = column("question")
-    answer: str = column("the right answer")
     question: str = column("what two examples are compared by: phrase and context, without candidates")
     code: str = column("the code behind the answer")
     input_ids: tuple[int, ...] = column("tokens of question and answer")
@@ -96,7 +89,9 @@ class Prepare:
 
     def schemas(self) -> dict[str, pa.Schema]:
         """Output tables."""
-        return {"drafts": arrow_schema(Draft), "dropped": arrow_schema(Dropped)}
+        import pyarrow as pa
+
+        return {"drafts": pa.schema([*arrow_schema(Draft), *arrow_schema(Example)]), "dropped": arrow_schema(Dropped)}
 
     def open(self) -> None:
         """Loads the tokenizer and connects the lookup."""

@@ -42,7 +42,6 @@ class Splitter:
 
     def of_patient(self, patient: str) -> str:
         """The split of everything that belongs to a patient (or, where none is known, to that encounter or document)."""
-
         digest = hashlib.blake2b(patient.encode(), key=f"nosology-split-{self.seed}".encode(), digest_size=8).digest()
         return self._place(int.from_bytes(digest, "big") / 2**64)
 

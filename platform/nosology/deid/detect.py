@@ -60,8 +60,3 @@ def _outside_tags(text: str, spans: list[Span]) -> list[Span]:
                 kept_parts.append(Span(start=at, end=min(start, span.end), label=span.label, score=span.score, source=span.source))
             at = max(at, end)
     return [part for part in resolve(text, kept_parts) if any(c.isalnum() for c in text[part.start : part.end])]
-
-
-def find_spans(texts: Sequence[str], config: DeidConfig) -> list[list[Span]]:
-    """Spans of each text by both passes. Loads the models at each call: keep a `Detector` for more than one."""
-    return Detector(config).find(texts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nosology.config import Config, DeidConfig, InputConfig
 from nosology.deid.rewrite import rewrite
 from nosology.deid.secret import Secret, load_secret
-from nosology.deid.structured import clean, patient_of
+from nosology.deid.structured import clean, own_names, patient_of, relabelled, to_search
 from nosology.errors import RecordError
 from nosology.records import CLEAN_TABLES, DeidAudit, Span, arrow_schema, to_dict
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nosology.deid.detect import Detector
 
 MAX_DOCUMENT_BYTES = 4 << 20
+_KEPT_LABELS = 10_000  # document types and payers repeat; a worker searches each once
 
 
 class Deidentify:
@@ -39,6 +40,7 @@ class Deidentify:
         self._max_document_bytes = max_document_bytes
         self._secret: Secret = load_secret(config)
         self._detector: Detector | None = None
+        self._found: dict[str, list[Span]] = {}  # what the detector found in a label
 
     def fingerprint(self) -> dict[str, str]:
         """What decides the output beside the configuration: which key (not the key itself) and which tagger."""
@@ -62,7 +64,7 @@ class Deidentify:
         self._detector = Detector(self._config)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_detector": None}
+        return {**self.__dict__, "_detector": None, "_found": {}}
 
     def process(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         """Rows of one input table, cleaned.
@@ -72,6 +74,7 @@ class Deidentify:
         """
         out: dict[str, list[dict[str, Any]]] = {}
         notes: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []  # document row, row as it came
+        records: list[tuple[str, Mapping[str, Any]]] = []
         for row in rows:
             table = row["_table"]
             if table == "documents":
@@ -79,10 +82,32 @@ class Deidentify:
             elif table == "rows":
                 notes.append((self._as_document(row), row))
             else:
-                out.setdefault(table, []).append(clean(table, row, self._config, self._secret))
+                records.append((table, row))
+        for (table, row), labels in zip(records, self._labels(records), strict=True):
+            out.setdefault(table, []).append(clean(table, row, self._config, self._secret, labels=labels))
         if notes:
             self._clean_notes(notes, out)
         return out
+
+    def _labels(self, records: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, str]]:
+        """Of each record of a table, its labels that have to be searched (document type, payer), rewritten."""
+        wanted = [to_search(table, row) for table, row in records]
+        values = {value for fields in wanted for value in fields.values()}
+        if len(self._found) + len(values) > _KEPT_LABELS:
+            self._found = {}
+        new = sorted(values - self._found.keys())
+        if new:
+            self._found |= zip(new, self._ready().find(new), strict=True)
+        return [
+            {name: relabelled(value, self._found[value], table, row, self._config, self._secret) for name, value in fields.items()}
+            for (table, row), fields in zip(records, wanted, strict=True)
+        ]
+
+    def _ready(self) -> Detector:
+        if self._detector is None:
+            self.open()
+        assert self._detector is not None
+        return self._detector
 
     def _checked(self, row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
         """The row, when its text is one that can be read."""
@@ -109,13 +134,11 @@ class Deidentify:
         return document
 
     def _clean_notes(self, notes: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], out: dict[str, list[dict[str, Any]]]) -> None:
-        if self._detector is None:
-            self.open()
-        assert self._detector is not None
-        found = self._detector.find([note["text"] for note, _ in notes], [_names(note) for note, _ in notes])
-        for (note, row), spans in zip(notes, found, strict=True):
+        found = self._ready().find([note["text"] for note, _ in notes], [own_names("documents", note) for note, _ in notes])
+        labelled = self._labels([("documents", note) for note, _ in notes])
+        for (note, row), spans, labels in zip(notes, found, labelled, strict=True):
             done = rewrite(note["text"], spans, self._config, self._secret, patient=patient_of(note), reference=note.get("date"))
-            cleaned = clean("documents", note, self._config, self._secret, text=done.text)
+            cleaned = clean("documents", note, self._config, self._secret, text=done.text, labels=labels)
             out.setdefault("documents", []).append(cleaned)
             key = {name: note[name] for name in ("source_digest", "source_row", "source_format")}
             plain = [to_dict(span) for span in spans]
@@ -128,11 +151,6 @@ class Deidentify:
             out.setdefault("audit", []).append({**key, **audit})
             if row["_table"] == "rows":
                 out.setdefault("spans", []).append({**key, "spans": plain})
-
-
-def _names(note: Mapping[str, Any]) -> list[str]:
-    """Names that the record's own fields hold."""
-    return [str(name) for name in note.get("authors") or ()]
 
 
 def _number(value: Any) -> float | None:

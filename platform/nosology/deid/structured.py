@@ -3,19 +3,32 @@
 name, contact, geography: dropped (no Clean record has them). id: keyed pseudonym, the same in every table. date: cut to
 1 January of its year, or shifted by the patient's secret days. birth_date: as a date, and None when it tells an age over 89;
 an age over 89 is None. postal_code: three digits. text: rewritten by the caller.
+
+Fields of a short text, into which anything can be typed, come in two kinds. Neither is ever kept for want of a reason.
+
+code (`setting`, `status`, `form`, `sex`, `state`): kept when it is a code by its form (two capitals or digits, three digits with or
+    without a zero before them) or when each of its words is in the field's own vocabulary; else dropped (`form`: unknown).
+label (`kind` of a document, `payer`): kept when it is a LOINC code with its right check digit or when each of its words is in a
+    closed vocabulary of document types, or of public programmes and national insurers; else searched by the detector that notes get and
+    for the names in the record's own fields. A name, a place, an organisation, a number or a contact makes the whole of it a tag,
+    for what stands beside half a name is often the other half; dates, ages and ZIP codes are rewritten in place. So an insurer that
+    the vocabulary lacks, which could be the patient's employer with its own plan, becomes `[ORGANIZATION]`, as in a note.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nosology.deid.resolve import known
+from nosology.deid.rewrite import rewrite
 from nosology.deid.zips import zip3
 from nosology.errors import RecordError
-from nosology.records import CLEAN_TABLES, TABLES
+from nosology.records import CLEAN_TABLES, TABLES, Span
 
 if TYPE_CHECKING:
     from nosology.config import DeidConfig
@@ -26,6 +39,53 @@ OLDEST = 89
 PERSON = ("patient_id", "encounter_id", "claim_id", "document_id", "condition_id")
 # dates that can tell what age a date of birth means
 REFERENCE = ("service_from", "service_to", "start_date", "date", "onset_date", "death_date")
+
+CODE = re.compile(r"[A-Z0-9]{1,2}|0?\d{3}", re.A)
+WORDS = re.compile(r"[^\W_]+")
+LOINC = re.compile(r"(\d{1,5})-(\d)", re.A)
+MAX_LABEL_CHARACTERS = 200
+# HL7 v3 ActCode (encounters), HL7 v2 table 0004, FHIR R4 statuses, Synthea, X12; words, in small letters
+_SETTING = """amb emer fld hh imp acute nonac obsenc prenc ss vr ambulatory emergency field home health inpatient outpatient nonacute non
+    observation encounter preadmission pre admission short stay virtual urgent care urgentcare wellness hospice snf skilled nursing
+    facility rehabilitation rehab telehealth telemedicine office clinic hospital recurring patient obstetrics newborn commercial account
+    not applicable unknown other department room day surgery psychiatric dialysis obs er ed ip op lab pharmacy"""
+_STATUS = """active inactive recurrence relapse remission resolved unknown cancelled canceled draft entered in error queued complete
+    completed partial billed closed open pending paid denied submitted accepted rejected suspended reversed final preliminary amended
+    planned arrived triaged progress onleave finished not present"""
+VOCABULARY: dict[str, frozenset[str]] = {
+    "setting": frozenset(_SETTING.split()),
+    "status": frozenset(_STATUS.split()),
+    "form": frozenset(("professional", "institutional", "dental", "pharmacy", "vision", "oral", "unknown")),
+    "sex": frozenset(("female", "male", "other", "unknown")),
+}
+# Whole names, because Virginia, Georgia and Washington are persons' names too, and two of them together a person.
+_STATES = """alabama, alaska, arizona, arkansas, california, colorado, connecticut, delaware, district of columbia, florida, georgia, hawaii,
+    idaho, illinois, indiana, iowa, kansas, kentucky, louisiana, maine, maryland, massachusetts, michigan, minnesota, mississippi,
+    missouri, montana, nebraska, nevada, new hampshire, new jersey, new mexico, new york, north carolina, north dakota, ohio, oklahoma,
+    oregon, pennsylvania, rhode island, south carolina, south dakota, tennessee, texas, utah, vermont, virginia, washington,
+    west virginia, wisconsin, wyoming, puerto rico, guam, american samoa, virgin islands, us virgin islands, northern mariana islands"""
+STATES = frozenset(name.strip() for name in _STATES.split(","))
+FALLBACK = {"form": "unknown"}  # where a Clean record needs a value
+NO_PAYER = frozenset(("self", "self pay", "selfpay", "uninsured", "none", "no insurance", "government", "charity", "dual eligible"))
+# A payer's name needs one of these …
+_PAYERS = """medicare medicaid tricare champva chip schip aetna anthem humana cigna unitedhealthcare uhc bcbs bluecross blueshield permanente
+    centene wellcare ambetter caresource highmark carefirst medi"""
+_BLUES = (frozenset(("blue", "cross")), frozenset(("blue", "shield")))
+# … and beside it only such as stand in no person's name; so the states that are given names too are not here
+_PAYER_WORDS = """of the and a b c d health healthcare plan plans insurance company inc part parts advantage hmo ppo epo pos services life
+    blue cross shield kaiser care better supplement supplemental program programs administration federal state national managed dual
+    eligible cal options choice community united alabama alaska arizona arkansas california colorado connecticut delaware florida hawaii
+    idaho illinois iowa kansas kentucky louisiana maryland massachusetts michigan minnesota mississippi missouri nebraska nevada ohio
+    oklahoma oregon pennsylvania tennessee texas utah vermont wisconsin wyoming"""
+_KINDS = """note notes report summary letter form record plan discharge admission progress consult consultation history and physical of
+    operative procedure radiology pathology laboratory imaging nursing emergency department office visit encounter transfer referral
+    triage discharge telephone telehealth evaluation assessment follow up followup surgical anesthesia clinical care medical inpatient
+    outpatient ambulatory hospital document documentation text nte adt mdm oru dft ccd cda ecg ekg mri ct xray ultrasound
+    claim attachment echocardiogram dental psychiatry psychology social work therapy therapist physician nurse"""
+_INSURERS = frozenset(_PAYERS.split())
+_PAYER_VOCABULARY = _INSURERS | frozenset(_PAYER_WORDS.split())
+_KIND_VOCABULARY = frozenset(_KINDS.split())
+_IN_PLACE = frozenset({"DATE", "AGE", "ZIP"})
 
 
 def patient_of(row: Mapping[str, Any]) -> str:
@@ -48,11 +108,87 @@ def age_over_89(birth: datetime.date, on: datetime.date) -> bool:
     return on.year - birth.year > OLDEST
 
 
-def clean(table: str, row: Mapping[str, Any], config: DeidConfig, secret: Secret, *, text: str | None = None) -> dict[str, Any]:
+def coded(field: str, value: str | None) -> str | None:
+    """A value of a `code` field when it is one; else None, or what stands for an unknown one."""
+    if value is None:
+        return None
+    words = WORDS.findall(value.lower())
+    known_words = " ".join(words) in STATES if field == "state" else bool(words) and VOCABULARY[field].issuperset(words)
+    if known_words or CODE.fullmatch(value.strip()):
+        return value
+    return FALLBACK.get(field)
+
+
+def listed(field: str, value: str) -> bool:
+    """Whether a value of a `label` field is one that needs no search: a LOINC code, a code, a known document type, a known payer."""
+    value = value.strip()
+    if not value or CODE.fullmatch(value):
+        return True
+    words = WORDS.findall(value.lower())
+    if field == "payer":
+        named = not _INSURERS.isdisjoint(words) or any(blue.issubset(words) for blue in _BLUES)
+        return " ".join(words) in NO_PAYER or (named and _PAYER_VOCABULARY.issuperset(words))
+    found = LOINC.fullmatch(value)
+    return _checks(found[1], found[2]) if found else bool(words) and _KIND_VOCABULARY.issuperset(words)
+
+
+def _checks(number: str, digit: str) -> bool:
+    """LOINC's check digit: mod 10, the last digit of the number doubled and every second before it."""
+    doubled = [int(c) * (2 if at % 2 == 0 else 1) for at, c in enumerate(reversed(number))]
+    return (10 - sum(n // 10 + n % 10 for n in doubled) % 10) % 10 == int(digit)
+
+
+def to_search(table: str, row: Mapping[str, Any]) -> dict[str, str]:
+    """The values of a row's `label` fields that have to be searched, by field. Too long a one is no label, and not kept.
+
+    Raises:
+        RecordError: `wrong_type`.
+    """
+    found = {}
+    for item in dataclasses.fields(TABLES[table]) if table in TABLES else ():
+        value = row.get(item.name)
+        if item.metadata["phi"] != "label" or value is None:
+            continue
+        if not isinstance(value, str):
+            raise RecordError("wrong_type", item.name, f"treated as label; found {type(value).__name__}")
+        if len(value) <= MAX_LABEL_CHARACTERS and not listed(item.name, value):
+            found[item.name] = value
+    return found
+
+
+def own_names(table: str, row: Mapping[str, Any]) -> list[str]:
+    """Names that the record's own fields hold."""
+    values = (row.get(item.name) for item in dataclasses.fields(TABLES[table]) if item.metadata["phi"] == "name")
+    return [str(name) for value in values if value for name in (value if isinstance(value, list | tuple) else (value,))]
+
+
+def relabelled(value: str, spans: Sequence[Span], table: str, row: Mapping[str, Any], config: DeidConfig, secret: Secret) -> str:
+    """A searched label without identifiers.
+
+    Args:
+        spans: what the detector found in it.
+    """
+    whole = next((s.label for s in [*known(value, own_names(table, row)), *spans] if s.label not in _IN_PLACE), None)
+    if whole:
+        spans = [Span(start=0, end=len(value), label=whole)]
+    dates = [row[name] for name in REFERENCE if isinstance(row.get(name), datetime.date)]
+    return rewrite(value, spans, config, secret, patient=patient_of(row), reference=max(dates, default=None)).text
+
+
+def clean(
+    table: str,
+    row: Mapping[str, Any],
+    config: DeidConfig,
+    secret: Secret,
+    *,
+    text: str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """The Clean row of a row of `table`.
 
     Args:
         text: the rewritten note, for documents.
+        labels: the labels of `to_search` after `relabelled`, by field; one that is missing here is not kept.
 
     Raises:
         RecordError: `unknown_table`; or `wrong_type` for a field that is not what its treatment needs.
@@ -70,6 +206,9 @@ def clean(table: str, row: Mapping[str, Any], config: DeidConfig, secret: Secret
                 raise RecordError("missing_field", item.name, "a column of the table's schema")
             cleaned[item.name] = text if treatments[item.name] == "text" else [] if item.default == () else None
             continue
+        if treatments[item.name] in ("code", "label"):
+            cleaned[item.name] = _short(treatments[item.name], item.name, row[item.name], labels or {})
+            continue
         try:
             cleaned[item.name] = (
                 text if treatments[item.name] == "text" else _treated(treatments[item.name], row[item.name], config, secret, days, on)
@@ -83,6 +222,15 @@ def clean(table: str, row: Mapping[str, Any], config: DeidConfig, secret: Secret
                 "wrong_type", item.name, f"treated as {treatments[item.name] or 'plain'}; found {type(row[item.name]).__name__}"
             ) from error
     return cleaned
+
+
+def _short(phi: str, field: str, value: Any, labels: Mapping[str, str]) -> str | None:
+    """A code or a label under its treatment."""
+    if value is not None and not isinstance(value, str):
+        raise RecordError("wrong_type", field, f"treated as {phi}; found {type(value).__name__}")
+    if phi == "code":
+        return coded(field, value)
+    return value if value is not None and len(value) <= MAX_LABEL_CHARACTERS and listed(field, value) else labels.get(field)
 
 
 def _treated(phi: str | None, value: Any, config: DeidConfig, secret: Secret, days: int, on: datetime.date) -> Any:

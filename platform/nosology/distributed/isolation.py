@@ -39,7 +39,9 @@ class Work(Protocol):
         """Loads models; called once in each process."""
         ...
 
-    def produce(self, interval: Interval, tally: Tally, dead: list[DeadLetter], moved: Callable[[], None]) -> Iterator[tuple[str, pa.Table]]:
+    def produce(
+        self, interval: Interval, tally: Tally, dead: list[DeadLetter], moved: Callable[[], None]
+    ) -> Iterator[tuple[str, pa.Table]]:
         """Output tables of an interval, in pieces; fills `tally` and `dead`, and calls `moved` while it gets on."""
         ...
 
@@ -110,7 +112,10 @@ class Child:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "nosology.distributed.isolation"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "nosology.distributed.isolation"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         assert self._process.stdin
         _send(self._process.stdin, (self._work, self._stall_seconds))

@@ -13,19 +13,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle
+
 from nosology.config import ServeConfig
 from nosology.distributed.ingress import Asgi, Refusal, build_app
 from nosology.distributed.llm import LlmEngine, served_ask
-from nosology.distributed.session import prepare_environment
-from nosology.distributed.work import silence
+from nosology.distributed.silence import silenced
 from nosology.errors import InputError, NosologyError, Reason, RecordError
 from nosology.runs import describe
-
-prepare_environment()  # Ray reads how it authenticates when it is imported
-
-from ray.exceptions import RayActorError  # noqa: E402
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError  # noqa: E402
-from ray.serve.handle import DeploymentHandle  # noqa: E402
 
 if TYPE_CHECKING:
     from nosology.engines import Completion, Engine, Message
@@ -70,7 +67,7 @@ def _fault(error: Exception) -> Fault:
 def _answer(work: Callable[[], Any]) -> Any:
     """What `work` returns, or the `Fault` that it ended in. What a library prints while it holds a note is thrown away."""
     try:
-        with silence():
+        with silenced():
             return work()
     except Exception as error:
         return _fault(error)

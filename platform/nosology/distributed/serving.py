@@ -20,7 +20,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import ray
 from pydantic import ValidationError
+from ray import serve
+from ray.serve.context import _set_global_client
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle
 
 from nosology.config import Config, ServeConfig
 from nosology.distributed.replicas import (
@@ -36,16 +41,8 @@ from nosology.distributed.replicas import (
     Row,
     ServiceError,
 )
-from nosology.distributed.session import prepare_environment, session
+from nosology.distributed.session import session
 from nosology.errors import ConfigError, NosologyError, Reason, RecordError
-
-prepare_environment()  # Ray reads how it authenticates when it is imported
-
-import ray  # noqa: E402
-from ray import serve  # noqa: E402
-from ray.serve.context import _set_global_client  # noqa: E402
-from ray.serve.exceptions import BackPressureError  # noqa: E402
-from ray.serve.handle import DeploymentHandle  # noqa: E402
 
 if TYPE_CHECKING:
     from nosology.engines import Engine
@@ -60,10 +57,23 @@ LOGGING = {"log_level": "WARNING", "enable_access_log": False}
 
 
 def open_engine(config: Config) -> Engine:
-    """The engine of `model.artefact`."""
+    """The engine of `model.artefact`, by `serve.engine`."""
     from nosology.engines import open_engine as open_
 
-    return open_(cast("str", config.model.artefact))
+    return open_(cast("str", config.model.artefact), kind=config.serve.engine)
+
+
+def _num_gpus(config: Config) -> int:
+    """GPUs of a replica of the generator: one for vLLM, where this cluster has any. Ray hides GPUs that were not asked for.
+
+    Raises:
+        ConfigError: `serve.engine` is not installed here.
+    """
+    from nosology.engines import engine_of
+
+    chosen = engine_of(config.serve.engine, cast("str", config.model.artefact))
+    untyped: Any = ray
+    return int(chosen == "vllm" and ray.is_initialized() and untyped.cluster_resources().get("GPU", 0) >= 1)
 
 
 def artefact_digest(config: Config) -> str:
@@ -113,12 +123,14 @@ def application(
     front = options | {"num_replicas": 1, "max_ongoing_requests": 2 * rules.max_queued, "max_queued_requests": -1}
     front["ray_actor_options"] = {"num_cpus": 0}
     generator = None
-    if engine is None and config.model.artefact:
+    engine_options = options
+    if engine is None and config.model.artefact and not llm:
         engine = functools.partial(open_engine, config)
+        engine_options = {**options, "ray_actor_options": {"num_cpus": 0.5, "num_gpus": _num_gpus(config)}}
     if llm:
         generator = serve.deployment(name="Generator", **front)(LlmReplica).bind(llm["application"], llm["model"], rules.model_name)
     elif engine:
-        generator = serve.deployment(name="Generator", **options)(GeneratorReplica).bind(
+        generator = serve.deployment(name="Generator", **engine_options)(GeneratorReplica).bind(
             engine, rules.model_name, digest or functools.partial(artefact_digest, config)
         )
     codes = serve.deployment(name="Coder", **options)(CoderReplica).bind(

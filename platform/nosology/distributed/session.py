@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,6 @@ _ENVIRONMENT = {
     "RAY_grpc_client_keepalive_time_ms": "10000",
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
 }
 
@@ -106,6 +106,15 @@ def prepare_environment() -> None:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(SOURCE_ROOT) not in paths:  # workers find the package where it is not installed
         os.environ["PYTHONPATH"] = os.pathsep.join([str(SOURCE_ROOT), *filter(None, paths)])
+    _have_ray_read_it()
+
+
+def _have_ray_read_it() -> None:
+    """Where Ray is imported already and idle, has it read the environment again. Its native code reads it once, at import: a process
+    that imported Ray before would start a cluster that asks for a token, and then join it without one."""
+    ray = sys.modules.get("ray")
+    if ray is not None and not ray.is_initialized():
+        ray._raylet.Config.initialize("")
 
 
 def _create_token(file: Path) -> None:

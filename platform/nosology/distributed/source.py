@@ -13,6 +13,7 @@ from typing import Any
 from nosology import storage
 from nosology.config import IngestConfig, InputConfig
 from nosology.distributed.coverage import Interval, PlannedFile
+from nosology.distributed.unchanged import Unchanged, changed
 from nosology.errors import InputError, Reason
 
 
@@ -120,7 +121,7 @@ class Rows:
     def __init__(self, files: Sequence[PlannedFile]) -> None:
         self._files = files
         self._part: tuple[int, Any] = (-1, None)
-        self._versions: dict[str, str] = {}
+        self._unchanged = Unchanged()
         self._place: tuple[int, int, Iterator[tuple[int, dict[str, Any] | Reason]]] = (-1, 0, iter(()))
 
     def read(self, interval: Interval) -> Iterable[dict[str, Any] | tuple[int, Reason]]:
@@ -147,26 +148,16 @@ class Rows:
         from nosology.readers import tabular
 
         number, place, rows = self._place
-        self._check(file)
+        self._unchanged.check(file)
         if number != interval.file or place > interval.start:
             place, rows = interval.start, tabular.read_rows(file.uri, interval.start, file.num_units)
         taken = list(itertools.islice(rows, interval.start - place, interval.stop - place))
         self._place = (interval.file, interval.stop, rows)
         if len(taken) != interval.stop - interval.start:
             self._place = (-1, 0, iter(()))
-            raise InputError("the file changed during the run", file=file.uri, remedy="Run again into a new folder")
+            raise changed(file.uri)
         for row, value in taken:
             yield (row, value) if isinstance(value, Reason) else keyed(value, file, row)
-
-
-    def _check(self, file: PlannedFile) -> None:
-        """That a user's file is what was planned: by its digest once, by its version afterwards."""
-        found = storage.version(file.uri)
-        if self._versions.get(file.uri) == found:
-            return
-        if file.uri in self._versions or storage.digest(file.uri) != file.digest:
-            raise InputError("the file changed during the run", file=file.uri, remedy="Run again into a new folder")
-        self._versions[file.uri] = found
 
 
 def keyed(values: Mapping[str, Any], file: PlannedFile, row: int) -> dict[str, Any]:

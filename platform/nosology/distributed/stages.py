@@ -8,7 +8,6 @@ worker hands faults back as values. What a library prints or logs while it holds
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import sys
 import time
@@ -23,6 +22,7 @@ from nosology.distributed import sink, source, work
 from nosology.distributed.coverage import Commit, Coverage, Interval, Tally
 from nosology.distributed.isolation import Child, Watch, Work
 from nosology.distributed.session import session
+from nosology.distributed.silence import native_muted, silenced
 from nosology.distributed.work import IngestWork, Stage, StageWork
 from nosology.errors import InputError, NosologyError
 from nosology.records import TABLES, DeadLetter, arrow_schema
@@ -181,7 +181,7 @@ def _run(
     started = time.monotonic()
     if next(ledger.pending(), None):
         bar = _bar(ledger.job.verb) if on_progress is None else contextlib.nullcontext(on_progress)
-        with _native_muted(), bar as show, session(cluster):
+        with native_muted(), bar as show, session(cluster):
             show(Progress(ledger.done.num_units, ledger.job.num_units, ledger.tally))
             for commit in _commits(ledger, units, writer, workers, num_cpus, cluster.stall_seconds):
                 if ledger.accept(commit):
@@ -307,7 +307,7 @@ class _Worker:
         try:
             if foreman.opening() > _LOSSES:
                 raise _lost_workers("while it loaded its models")
-            with work.silence():
+            with silenced():
                 units.open()
             foreman.opened()
         except Exception as error:
@@ -344,23 +344,6 @@ class _Worker:
                 commit = work.run_carefully(self._units, child, self._writer, interval)
         self._foreman.end(*place)
         return commit
-
-
-@contextlib.contextmanager
-def _native_muted() -> Iterator[None]:
-    """Keeps what Ray's native code writes to this process's stderr (hints to Ray's own developers) off the terminal; what Python
-    writes to `sys.stderr` is seen. Ray's log files have it all."""
-    sys.stderr.flush()
-    before, kept = sys.stderr, os.dup(2)
-    with open(os.devnull, "wb") as nowhere, os.fdopen(os.dup(2), "w", buffering=1) as shown:
-        os.dup2(nowhere.fileno(), 2)
-        sys.stderr = shown
-        try:
-            yield
-        finally:
-            sys.stderr = before
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 @contextlib.contextmanager

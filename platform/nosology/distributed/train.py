@@ -35,7 +35,7 @@ def run_training(config: TrainConfig, model: ModelConfig, data: str, out: str, c
 
     Raises:
         ConfigError: a combination that cannot work, or more workers than the cluster has cores or GPUs.
-        InputError, ModelError: as the loop raises them.
+        InputError, ModelError, StorageError: as the loop raises them.
     """
     zero.check(config)
     objective(config.objective)
@@ -81,10 +81,21 @@ def _fit(config: TrainConfig, plan: dict[str, Any], folder: Path) -> None:
     except Exception as error:
         if (folder / _FAULT).is_file():
             fault = storage.read_json(str(folder / _FAULT))
-            kinds = {kind.__name__: kind for kind in (ConfigError, ModelError)}
+            kinds = {kind.__name__: kind for kind in (ConfigError, ModelError, storage.StorageError)}
             raise kinds.get(fault["kind"], ModelError)(fault["text"]) from None
+        _check_space(folder)
         cause = f"training failed ({runs.describe(error)}) after {config.max_failures} restarts"
         raise ModelError(f"{cause}; the last good checkpoint stays and the same command continues from it") from None
+
+
+def _check_space(folder: Path) -> None:
+    """A full disk leaves no room for a worker to say so."""
+    probe = str(folder / f".space-{os.getpid()}")
+    try:
+        storage.write_bytes(probe, bytes(1 << 16))
+        storage.remove(probe)
+    except storage.StorageError as error:
+        raise storage.StorageError(error.rule, file=str(folder), remedy=error.remedy) from None
 
 
 def _work(plan: dict[str, Any]) -> None:
@@ -101,7 +112,7 @@ def _work(plan: dict[str, Any]) -> None:
         report = loop(task, config, model, plan["data"], folder, stepper=DeepSpeedStepper, on_step=_tensorboard(folder))
     except NosologyError as error:
         storage.create_if_absent(str(fault), json.dumps({"kind": type(error).__name__, "text": str(error)}).encode())
-        raise
+        raise error from None
     except Exception as error:
         raise RuntimeError(runs.describe(error)) from None
     if report["rank"] == 0:

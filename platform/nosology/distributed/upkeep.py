@@ -199,7 +199,7 @@ def _to_delta(seen: Snapshot, table: str, place: str, identity: str) -> int:
         raise ConfigError("delta:// needs the package deltalake: pip install 'nosology[delta]'") from None
     import pyarrow as pa
 
-    options = storage.object_store_options(place)
+    options = _object_store_options(place)
     if DeltaTable.is_deltatable(place, options) and DeltaTable(place, storage_options=options).transaction_version(identity) is not None:
         return 0
     schema, batches = _rows(seen, table)
@@ -207,6 +207,31 @@ def _to_delta(seen: Snapshot, table: str, place: str, identity: str) -> int:
     properties = CommitProperties(app_transactions=[Transaction(identity, 1)])
     write_deltalake(place, reader, mode="append", commit_properties=properties, storage_options=options)
     return sum(part.rows for part in seen.table(table))
+
+
+def _object_store_options(uri: str) -> dict[str, str] | None:
+    """What a client that does not go through fsspec needs to reach the same storage: endpoint and credentials as s3fs takes them from
+    its configuration and the environment; None for a local path."""
+    if storage.is_local(uri):
+        return None
+    import os
+
+    import fsspec.config
+
+    held = dict(fsspec.config.conf.get("s3", {}))
+    client = held.get("client_kwargs", {})
+    named = {
+        "AWS_ENDPOINT_URL": held.get("endpoint_url") or client.get("endpoint_url"),
+        "AWS_ACCESS_KEY_ID": held.get("key"),
+        "AWS_SECRET_ACCESS_KEY": held.get("secret"),
+        "AWS_SESSION_TOKEN": held.get("token"),
+        "AWS_REGION": client.get("region_name"),
+    }
+    found = {name: value or os.environ.get(name) for name, value in named.items()}
+    options = {name: value for name, value in found.items() if value}
+    if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["AWS_ALLOW_HTTP"] = "true"
+    return options
 
 
 def _to_folder(seen: Snapshot, table: str, place: str, identity: str) -> int:

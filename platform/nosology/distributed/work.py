@@ -6,8 +6,6 @@ No exception that could quote a row leaves a worker: faults are values. What a l
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nosology.config import IngestConfig, InputConfig
 from nosology.distributed import isolation, sink, source
 from nosology.distributed.coverage import Commit, Interval, PlannedFile, Tally
+from nosology.distributed.silence import silenced
+from nosology.distributed.unchanged import open_checked
 from nosology.errors import NosologyError, Reason, RecordError
 from nosology.records import TABLES, DeadLetter, arrow_schema, to_dict, to_table
 from nosology.runs import describe
@@ -140,12 +140,12 @@ class IngestWork:
 
     def produce(self, interval: Interval, tally: Tally, dead: list[DeadLetter], moved: Moved) -> Iterator[tuple[str, pa.Table]]:
         """Tables of the file's records, in pieces of bounded size."""
-        from nosology import readers, storage
+        from nosology import readers
 
         file = self._files[interval.file]
         held: dict[str, list[Any]] = {}
         characters = 0
-        with storage.open_checked(file.uri, file.digest) as stream:
+        with open_checked(file.uri, file.digest) as stream:
             described = readers.SourceFile(file.uri, file.uri.rsplit("/", 1)[-1], file.digest, file.size_bytes)
             reading = readers.read_file(described, stream, self._ingest, self._columns)
             for number, item in enumerate(reading):
@@ -178,7 +178,7 @@ def run(work: isolation.Work, writer: sink.Writer, interval: Interval, watch: is
     """Works on an interval and commits it; None if another driver took the job over."""
     tally, dead = Tally(), list[DeadLetter]()
     attempt = writer.begin(interval)
-    with silence(), _abandoned_on_failure(attempt):
+    with silenced(), _abandoned_on_failure(attempt):
         _write(attempt, work.produce(interval, tally, dead, watch.moved))
         return _commit(attempt, tally, dead)
 
@@ -187,7 +187,7 @@ def run_carefully(work: isolation.Work, child: isolation.Child, writer: sink.Wri
     """The same in a child process, for an interval in which a worker was lost before."""
     tally, dead = Tally(), list[DeadLetter]()
     attempt = writer.begin(interval)
-    with silence(), _abandoned_on_failure(attempt):
+    with silenced(), _abandoned_on_failure(attempt):
         isolation.carefully(work, child, attempt, interval, tally, dead)
         return _commit(attempt, tally, dead)
 
@@ -249,25 +249,3 @@ def _is_transient(error: Exception) -> bool:
         return True
     ray = sys.modules.get("ray")
     return ray is not None and isinstance(error, ray.exceptions.RayError) and not isinstance(error, ray.exceptions.RayTaskError)
-
-
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Discards what is printed or logged, by Python or by native code, while rows are in hand: a warning that quotes a row must
-    not reach the log of a worker. (A Rust panic, for instance, quotes the string that it could not cut.)"""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    level = logging.root.manager.disable
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
-    logging.disable(logging.CRITICAL)
-    try:
-        with open(os.devnull, "w") as text, contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-            yield
-    finally:
-        logging.disable(level)
-        for target, copy in zip((1, 2), kept, strict=True):
-            os.dup2(copy, target)
-            os.close(copy)

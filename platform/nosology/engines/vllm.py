@@ -19,7 +19,8 @@ class Vllm:
         adapter: not taken here: merge it first (`nosology quantize`).
 
     Raises:
-        ModelError: vLLM is not installed; the directory is incomplete or differs from its manifest.
+        ConfigError: vLLM is not installed; an adapter was given.
+        ModelError: the directory is incomplete or differs from its manifest; vLLM cannot load it on this machine.
     """
 
     def __init__(self, directory: str, adapter: str | None = None) -> None:
@@ -29,9 +30,16 @@ class Vllm:
         try:
             import vllm
         except ImportError:
-            raise ModelError("engine vllm: vLLM is not installed. Install the extra `gpu`, or use the engine laptop") from None
+            raise ConfigError(
+                "engine vllm: vLLM is not installed. Install the extra `gpu` (pip install 'nosology[gpu]'), or set serve.engine=laptop"
+            ) from None
         self._vllm: Any = vllm
-        self._model = vllm.LLM(model=directory, trust_remote_code=False, enable_prefix_caching=True)
+        try:
+            self._model = vllm.LLM(model=directory, trust_remote_code=False, enable_prefix_caching=True)
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
+            raise ModelError(
+                f"model {directory}: vLLM cannot load it here ({type(error).__name__}). It needs a GPU; or set serve.engine=laptop"
+            ) from error
         self._tokenizer = self._model.get_tokenizer()
 
     def choose(self, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]) -> list[list[float]]:

@@ -15,7 +15,7 @@ import numpy as np
 from nosology import storage
 from nosology.errors import InputError
 from nosology.evaluation import metrics
-from nosology.evaluation.metrics import Bin, Comparison, Estimate
+from nosology.evaluation.metrics import Bin, Estimate
 
 CATEGORY = 3
 _WHOLE = 99
@@ -121,11 +121,6 @@ def compare_notes(
     keys = sorted(gold)
     sides = [_counts(gold, {k: [p for p in side.get(k, ()) if p.route != "reject"] for k in keys}, keys, _WHOLE) for side in (base, tuned)]
     return metrics.bootstrap(np.concatenate(sides, axis=1), lambda sums: _f1(sums[..., 4:]) - _f1(sums[..., :4]), seed)
-
-
-def compare_phrases(right: Sequence[str], base: Sequence[str | None], tuned: Sequence[str | None], seed: int = 0) -> Comparison:
-    """The tuned system's first code against the base's, phrase by phrase."""
-    return metrics.compare([b == r for b, r in zip(base, right, strict=True)], [t == r for t, r in zip(tuned, right, strict=True)], seed)
 
 
 def read_gold(uri: str) -> dict[str, Gold]:

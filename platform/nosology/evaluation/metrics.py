@@ -49,16 +49,6 @@ class Bin:
     n: int
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two systems on the same questions: `gain` is the second minus the first; `p_value` is McNemar's exact test."""
-
-    gain: Estimate
-    only_first: int
-    only_second: int
-    p_value: float
-
-
 def harmonic(precision: float, recall: float) -> float:
     """F1 of precision and recall; 0 when both are 0."""
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -128,20 +118,6 @@ def share(right: Sequence[bool], seed: int = 0) -> Estimate:
     """Share of right answers with its interval."""
     n = max(1, len(right))
     return bootstrap(np.asarray(right, dtype=np.float64), lambda sums: sums[..., 0] / n, seed)
-
-
-def compare(first: Sequence[bool], second: Sequence[bool], seed: int = 0) -> Comparison:
-    """The second system against the first on the same questions, right or wrong each."""
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} answers against {len(second)}")
-    from scipy.stats import binomtest
-
-    one, other = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
-    only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
-    n = max(1, len(one))
-    gain = bootstrap(other.astype(np.float64) - one, lambda sums: sums[..., 0] / n, seed)
-    discordant = only_first + only_second
-    return Comparison(gain, only_first, only_second, float(binomtest(only_second, discordant).pvalue) if discordant else 1.0)
 
 
 def reliability(confidence: Sequence[float], right: Sequence[bool], num_bins: int = 10) -> list[Bin]:

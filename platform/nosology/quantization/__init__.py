@@ -95,12 +95,11 @@ def quantize(config: QuantizeConfig, model: ModelConfig, source: str, out: str) 
 
     Raises:
         InputError, ModelError: see `resolve`; the base has no tokenizer with a chat template.
+        StorageError: the disk is full or refuses; what was written of the artefact is removed.
     """
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from nosology.terminology.codeset import code_set
 
     base, adapter = resolve(model, source)
     places = [folder for folder in (adapter, base, Path(model.base or base)) if folder]
@@ -118,7 +117,8 @@ def quantize(config: QuantizeConfig, model: ModelConfig, source: str, out: str) 
         merged = PeftModel.from_pretrained(merged, str(adapter)).merge_and_unload()
     target = storage.local_path(out) / "artefact"
     shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    with storage.named_errors(str(target)):
+        target.mkdir(parents=True)
 
     head = merged.get_output_embeddings()
     linear = {name for name, layer in merged.named_modules() if isinstance(layer, torch.nn.Linear) and layer is not head}
@@ -137,12 +137,31 @@ def quantize(config: QuantizeConfig, model: ModelConfig, source: str, out: str) 
             tensors[name], tensors[f"{layer_name}.weight_scale"] = values.contiguous(), scales
         else:
             tensors[name] = tensor.contiguous().clone()
-    save_file(tensors, str(target / "model.safetensors"), metadata={"format": "pt"})
     settings = merged.config.to_dict() | {"quantization_config": scheme(ignored)}
-    (target / "config.json").write_text(json.dumps(settings, indent=1))
-    merged.generation_config.save_pretrained(str(target))
-    tokenizer.save_pretrained(str(target))
-    manifest = {
+    try:
+        with storage.named_errors(str(target / "model.safetensors")):
+            save_file(tensors, str(target / "model.safetensors"), metadata={"format": "pt"})
+        storage.write_bytes(str(target / "config.json"), json.dumps(settings, indent=1).encode())
+        with storage.named_errors(str(target)):
+            merged.generation_config.save_pretrained(str(target))
+            tokenizer.save_pretrained(str(target))
+        manifest = _manifest(config, target, tokenizer, base, adapter)
+        storage.write_json(str(target / NAME), manifest)
+    except storage.StorageError:
+        shutil.rmtree(target, ignore_errors=True)  # without a manifest nobody reads it, and the space may be what is short
+        raise
+    check_directory(str(target))
+    return {
+        "artefact": str(target), "digest": file_digest(target / NAME), "base": manifest["base"], "adapter": manifest["adapter"],
+        "bytes": (target / "model.safetensors").stat().st_size, "bytes_before": before, "layers": len(linear),
+        "largest_error": round(worst, 6),
+    }  # fmt: skip
+
+
+def _manifest(config: QuantizeConfig, target: Path, tokenizer: Any, base: Path, adapter: Path | None) -> dict[str, Any]:
+    from nosology.terminology.codeset import code_set
+
+    return {
         "scheme": config.scheme,
         "base": weights_digest(base),
         "adapter": file_digest(adapter / "adapter_model.safetensors") if adapter else None,
@@ -151,13 +170,6 @@ def quantize(config: QuantizeConfig, model: ModelConfig, source: str, out: str) 
         "code_set": code_set().digest,
         "files": {path.name: file_digest(path) for path in sorted(target.iterdir())},
     }
-    storage.write_json(str(target / NAME), manifest)
-    check_directory(str(target))
-    return {
-        "artefact": str(target), "digest": file_digest(target / NAME), "base": manifest["base"], "adapter": manifest["adapter"],
-        "bytes": (target / "model.safetensors").stat().st_size, "bytes_before": before, "layers": len(linear),
-        "largest_error": round(worst, 6),
-    }  # fmt: skip
 
 
 def agreement(before: Engine, after: Engine, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]) -> dict[str, float]:

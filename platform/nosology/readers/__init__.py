@@ -4,7 +4,6 @@
     reading = readers.read_file(source, stream, config.ingest, config.input)
     for item in reading: ...                          # RawRecord | DeadLetter | Skipped
     reading.counts                                    # Counts of this file, complete when the loop has ended
-    readers.summarise([(reading.format, reading.counts), …])   # {"files", "records", "notes", "dead", "skipped", "by_format"}
 
 `stream` is the binary stream of the file as it lies in storage (`storage.open_input(uri)`); gzip and zstd are undone here. A unit
 of work is a file: `read_file` streams (it holds one record; of RIF also the claim ids seen, of a pretty-printed Bundle the file), and
@@ -39,9 +38,9 @@ Reasons of dead letters (`REASONS`): a slug; `field` and `rule` name the format'
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from nosology.config import IngestConfig, InputConfig
 from nosology.errors import InputError, Reason, RecordError
@@ -55,7 +54,7 @@ from nosology.readers.text import TOO_LARGE, Text
 from nosology.readers.x12 import X12
 from nosology.records import DeadLetter, RawClaim, RawDocument, RawRecord
 
-__all__ = ["READERS", "REASONS", "Counts", "Reader", "Reading", "Skipped", "SourceFile", "probe", "read_file", "recognise", "summarise"]
+__all__ = ["READERS", "REASONS", "Counts", "Reader", "Reading", "Skipped", "SourceFile", "probe", "read_file", "recognise"]
 
 # In the order in which they are asked: the strictest first. A new format is one file and one line here.
 READERS: dict[str, Reader] = {
@@ -99,10 +98,7 @@ class Counts:
     skipped: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(a + b for a, b in zip(self.as_tuple(), other.as_tuple(), strict=True)))
-
-    def as_tuple(self) -> tuple[int, int, int, int]:
-        return self.records, self.notes, self.dead, self.skipped
+        return Counts(self.records + other.records, self.notes + other.notes, self.dead + other.dead, self.skipped + other.skipped)
 
 
 def recognise(head: bytes, file_name: str) -> Reader:
@@ -247,17 +243,3 @@ def read_file(source: SourceFile, stream: BinaryIO, config: IngestConfig | None 
     Content never raises: what cannot be read is a `DeadLetter`. An error of the storage itself passes through.
     """
     return Reading(source, stream, _job(source, config, columns))
-
-
-def summarise(files: Iterable[tuple[str, Counts | tuple[int, int, int, int]]]) -> dict[str, Any]:
-    """Totals of an ingest from (format, counts) of each file: files, records, notes, dead, skipped, and the same by_format."""
-    by_format: dict[str, dict[str, int]] = {}
-    for name, counts in files:
-        held = by_format.setdefault(name, dict.fromkeys(("files", "records", "notes", "dead", "skipped"), 0))
-        held["files"] += 1
-        four = counts.as_tuple() if isinstance(counts, Counts) else counts
-        for key, value in zip(("records", "notes", "dead", "skipped"), four, strict=True):
-            held[key] += value
-    keys = ("files", "records", "notes", "dead", "skipped")
-    totals = {key: sum(held[key] for held in by_format.values()) for key in keys}
-    return {**totals, "by_format": dict(sorted(by_format.items()))}

@@ -93,18 +93,6 @@ def header_of(stream: io.BufferedReader) -> list[str]:
     return _csv_rows(stream, _LIMIT_BYTES)[0]
 
 
-def columns(uri: str) -> list[str] | None:
-    """Column names of a CSV or Parquet file; None for JSONL, whose rows have each their own.
-
-    Raises:
-        InputError: the file cannot be read, or is of no such format.
-    """
-    with _opened(uri) as (stream, kind):
-        if kind == "parquet":
-            return parquet.names(stream, uri)
-        return _csv_rows(stream, _LIMIT_BYTES)[0] if kind == "csv" else None
-
-
 def describe(uri: str, needed: typing.Collection[str] = ()) -> tuple[str, str | None]:
     """What a file is: jsonl, csv or parquet, and the name of the table of `records.TABLES` whose columns it has.
 
@@ -116,11 +104,14 @@ def describe(uri: str, needed: typing.Collection[str] = ()) -> tuple[str, str | 
     """
     with _opened(uri) as (stream, kind):
         if kind == "jsonl":
-            first = next(lines(stream, _LIMIT_BYTES), None)
+            first = next(_until_damage(lines(stream, _LIMIT_BYTES)), None)
             row = _json_row(first) if isinstance(first, bytes) else None
             names = list(row) if isinstance(row, dict) else []
         else:
-            names = parquet.names(stream, uri) if kind == "parquet" else _csv_rows(stream, _LIMIT_BYTES)[0]
+            try:
+                names = parquet.names(stream, uri) if kind == "parquet" else _csv_rows(stream, _LIMIT_BYTES)[0]
+            except DAMAGED:
+                raise InputError("a compressed file whose header is whole", file=uri, remedy="Copy or export it again") from None
     record = table_of(names)
     if record is None and kind != "jsonl" and (absent := [name for name in needed if name not in names]):
         # the names it has are not shown: in a file without a header they are a record

@@ -9,23 +9,22 @@ before the marker leaves a folder that nobody reads; no file is ever renamed or 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nosology.errors import ModelError
-from nosology.storage import create_if_absent
+from nosology.storage import StorageError, create_if_absent, named_errors
 
 if TYPE_CHECKING:
     import torch
-
-WEIGHT_FILES = ("adapter_model.safetensors", "model.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,26 @@ def _files(folder: Path) -> list[Path]:
 def new_folder(root: Path, step: int, nonce: str | None = None) -> Path:
     """An empty folder for a checkpoint that is not published yet."""
     folder = root / f"step-{step:08d}-{nonce or uuid.uuid4().hex[:12]}"
-    folder.mkdir(parents=True)
+    with named_errors(str(folder)):
+        folder.mkdir(parents=True)
     return folder
+
+
+@contextlib.contextmanager
+def writing(file: Path, folder: Path) -> Iterator[None]:
+    """Around everything that is written of a checkpoint: the one place where the disk's refusal becomes an error of this package.
+
+    The folder is then removed, for nobody would read it, and its space may be what is short: the log and the report need some.
+
+    Raises:
+        StorageError: disk full, no permission and the like.
+    """
+    try:
+        with named_errors(str(file)):
+            yield
+    except StorageError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def verify_tensors(file: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -93,14 +110,17 @@ def publish(root: Path, step: int, folder: Path, keep: int) -> Checkpoint:
 
     When another process has published this step already, its checkpoint stands and ours is removed.
     """
-    for path in _files(folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with writing(folder, folder):
+        for path in _files(folder):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
     marker = {"step": step, "folder": folder.name, "files": {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}}
-    if not create_if_absent(str(root / f"step-{step:08d}.json"), json.dumps(marker, indent=1).encode()):
+    with writing(root / f"step-{step:08d}.json", folder):
+        created = create_if_absent(str(root / f"step-{step:08d}.json"), json.dumps(marker, indent=1).encode())
+    if not created:
         shutil.rmtree(folder)
     prune(root, keep)
     found = newest(root)
@@ -140,14 +160,6 @@ def prune(root: Path, keep: int) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def weights_file(folder: Path) -> Path:
-    """The safetensors file of adapter or model in a folder; ModelError when there is none."""
-    for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return folder / name
-    raise ModelError(f"checkpoint holds none of {', '.join(WEIGHT_FILES)}")
-
-
 def save_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Write what inference loads, and check it.
 
@@ -162,15 +174,17 @@ def save_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], fol
         from peft import get_peft_model_state_dict
 
         adapter = get_peft_model_state_dict(module, state_dict=dict(state), save_embedding_layers=False)
-        cast("Any", module).save_pretrained(str(folder), state_dict=dict(state), save_embedding_layers=False)
+        with writing(folder / "adapter_model.safetensors", folder):
+            cast("Any", module).save_pretrained(str(folder), state_dict=dict(state), save_embedding_layers=False)
         verify_tensors(folder / "adapter_model.safetensors", {name: tuple(tensor.shape) for name, tensor in adapter.items()})
         return
     tensors = {name: tensor.contiguous() for name, tensor in state.items()}
-    if hasattr(module, "save_pretrained"):
-        model = cast("Any", module)
-        model.save_pretrained(str(folder), state_dict=tensors, max_shard_size="1TB")
-    else:
-        save_file(tensors, str(folder / "model.safetensors"))
+    with writing(folder / "model.safetensors", folder):
+        if hasattr(module, "save_pretrained"):
+            model = cast("Any", module)
+            model.save_pretrained(str(folder), state_dict=tensors, max_shard_size="1TB")
+        else:
+            save_file(tensors, str(folder / "model.safetensors"))
     verify_tensors(folder / "model.safetensors", {name: tuple(tensor.shape) for name, tensor in tensors.items()})
 
 
@@ -179,9 +193,11 @@ def save_state(folder: Path, step: int, optimizer: Mapping[str, torch.Tensor] | 
     from safetensors.torch import save_file
 
     if optimizer is not None:
-        save_file({name: tensor.contiguous() for name, tensor in optimizer.items()}, str(folder / "optimizer.safetensors"))
+        with writing(folder / "optimizer.safetensors", folder):
+            save_file({name: tensor.contiguous() for name, tensor in optimizer.items()}, str(folder / "optimizer.safetensors"))
         verify_tensors(folder / "optimizer.safetensors", {name: tuple(tensor.shape) for name, tensor in optimizer.items()})
-    (folder / "state.json").write_text(json.dumps({"step": step, **fields}, indent=1))
+    with writing(folder / "state.json", folder):
+        (folder / "state.json").write_text(json.dumps({"step": step, **fields}, indent=1))
 
 
 def load_state(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nosology import storage
 from nosology.errors import InputError, ModelError
 from nosology.training import checkpoint, order
 from nosology.training.step import LocalStepper, Stepper
@@ -48,6 +49,7 @@ def train(
     Raises:
         InputError: no training rows.
         ModelError: the loss is not finite, or a checkpoint fails its check; the last good checkpoint stays.
+        StorageError: the disk is full or refuses; likewise.
     """
     import torch
 
@@ -149,16 +151,18 @@ class _Log:
     """metrics.jsonl and TensorBoard; a line is on disk when the step is done, so that a kill loses none."""
 
     def __init__(self, path: Path, on_step: Report | None) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("a")
-        self._on_step = on_step
+        self._path, self._on_step = str(path), on_step
+        with storage.named_errors(self._path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = path.open("a")
 
     def step(self, measures: dict[str, float]) -> None:
         rounded = {name: round(value, 8) for name, value in measures.items()}
-        self._stream.write(json.dumps({"time": round(time.time(), 3), "name": "loss", **rounded}) + "\n")
-        self._stream.flush()
-        if self._on_step:
-            self._on_step(measures)
+        with storage.named_errors(self._path):
+            self._stream.write(json.dumps({"time": round(time.time(), 3), "name": "loss", **rounded}) + "\n")
+            self._stream.flush()
+            if self._on_step:
+                self._on_step(measures)
 
     def close(self) -> None:
         self._stream.close()

@@ -249,7 +249,8 @@ class DeepSpeedStepper:
                     tensors |= {f"{name}|{key}": tensor for key, tensor in gathered.items()}
         else:
             # under 'deepspeed', one file a worker; DeepSpeed's own barrier makes them complete when this returns
-            self.module.save_checkpoint(str(folder / "deepspeed"), tag="state")
+            with checkpoint.writing(folder / "deepspeed", folder):
+                self.module.save_checkpoint(str(folder / "deepspeed"), tag="state")
         if self.rank == 0:
             checkpoint.save_weights(self.bare, weights, folder)
             held = next((held for held in self._torch_optimizer().state.values() if "step" in held), {"step": step})

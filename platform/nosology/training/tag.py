@@ -70,8 +70,8 @@ class Tag:
                     rows.append(
                         {"text": str(row["text"]), "spans": [(int(s["start"]), int(s["end"]), str(s["label"])) for s in row["spans"]]}
                     )
-                except (ValueError, KeyError, TypeError) as error:
-                    raise InputError(f"line {number}: expected text and spans with start, end, label", file=file.name) from error
+                except (ValueError, KeyError, TypeError):  # its text can hold a value, and Ray logs what stands behind an error
+                    raise InputError(f"line {number}: expected text and spans with start, end, label", file=file.name) from None
         return rows
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:

@@ -52,7 +52,6 @@ EPONYM_NOUN = re.compile(
     r"|canal|membrane|muscle|ligament|tendon|aneurysm|area|palsy|jaundice|respirations?)\b",
     re.I,
 )
-EPONYM_POSSESSIVE = re.compile(r"['’]s?\b", re.I)
 
 
 def is_eponym(text: str, start: int, end: int) -> bool:

@@ -1,0 +1,139 @@
+"""Notes and claims to codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nosology import storage
+from nosology.config import Config
+from nosology.errors import InputError
+from nosology.runs import Run, fingerprint
+from nosology.verbs.lineage import dead_reasons, file_digest, finish, input_columns, user_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) -> dict[str, Any]:
+    """Notes and claims to predictions. The models run in Ray Serve; the batch calls their handle.
+
+    Args:
+        inputs: run folders of `deidentify` (or of `ingest`, when `coding.input` is raw), or tables with a text column.
+        jsonl: file that gets one JSON line a note, in the order of the input.
+    """
+    from nosology.coding.stage import Code
+    from nosology.distributed.serving import CoderClient, served
+    from nosology.distributed.session import session
+    from nosology.distributed.sink import is_run
+    from nosology.distributed.stages import job_status, read_output, run_stage
+    from nosology.engines.encoder import encoder_digest
+    from nosology.tasks.coding import ChooseCode
+    from nosology.terminology.codeset import code_set
+
+    with Run(out, "code", config) as run:
+        _check_trust_zone(config, inputs)
+        artefact = config.model.artefact
+        models = {
+            "encoder": encoder_digest(config.model.encoder),
+            "artefact": storage.digest(storage.join(artefact, "manifest.json")) if artefact else "none",
+            "code_set": code_set().digest,
+            "prompt": ChooseCode().digest,
+            "leave_out": file_digest(config.terminology.leave_out),
+        }
+        marks = fingerprint("code", config.coding, config.terminology, config.input, **models)
+        stage = Code(
+            CoderClient(),
+            billed=_billed_codes(inputs),
+            max_document_bytes=config.ingest.max_document_bytes,
+            input_text=config.input.text_column,
+            input_id=config.input.id_column,
+        )
+        arguments: dict[str, Any] = {"needed": input_columns(config.input), "tables": ["documents", "claims"]}
+        if is_run(out) and job_status(out)["finished"]:  # the ledger still refuses another fingerprint
+            report = run_stage(stage, inputs, out, config.cluster, marks, **arguments)
+        else:
+            with session(config.cluster), served(config):
+                report = run_stage(stage, inputs, out, config.cluster, marks, **arguments)
+        predictions = read_output(out, "predictions")
+        if jsonl:
+            _write_codes(config, inputs, predictions, dead_reasons(out), jsonl)
+        run.lineage("models", models)
+        return finish(run, report, _summarise(predictions))
+
+
+def _summarise(predictions: pa.Table) -> dict[str, Any]:
+    """Figures of a table of `Prediction`. Every code is looked up again in the code set: `invalid_codes` has to be 0."""
+    from nosology.terminology.codeset import code_set
+
+    codes = code_set()
+    figures = dict.fromkeys(("notes_coded", "codes_assigned", "invalid_codes", "claims_checked", "claims_compared"), 0)
+    routes: dict[str, int] = {"auto": 0, "review": 0, "reject": 0}
+    discrepancies: dict[str, int] = {}
+    for row in predictions.select(["document_id", "codes", "discrepancies", "route"]).to_pylist():
+        noted = row["document_id"] is not None
+        figures["notes_coded" if noted else "claims_checked"] += 1
+        figures["claims_compared"] += noted and bool(row["discrepancies"])
+        figures["codes_assigned"] += len(row["codes"])
+        figures["invalid_codes"] += sum(not codes.is_billable(code["code"]) for code in row["codes"])
+        routes[row["route"]] += noted
+        for found in row["discrepancies"]:
+            discrepancies[found["kind"]] = discrepancies.get(found["kind"], 0) + 1
+    return {**figures, "routes": routes, "discrepancies": discrepancies}
+
+
+def _billed_codes(inputs: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Billed diagnoses of the claims that a document names, by patient and claim, and by patient and encounter
+    (`coding.stage.link`): a claim number alone is not unique across submitters."""
+    from nosology.coding.stage import links
+    from nosology.distributed.sink import is_run, snapshot
+    from nosology.distributed.stages import read_output
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    for folder in inputs:
+        if not is_run(folder) or not {"documents", "claims"} <= snapshot(folder).job.schemas.keys():
+            continue
+        names = ["patient_id", "claim_id", "encounter_id"]
+        named = {key for row in read_output(folder, "documents").select(names).to_pylist() for key in links(row)}
+        for row in read_output(folder, "claims").select([*names, "diagnoses"]).to_pylist():
+            for key in links(row):
+                if key in named:
+                    found.setdefault(key, []).extend(row["diagnoses"])
+    return found
+
+
+def _check_trust_zone(config: Config, inputs: Sequence[str]) -> None:
+    """Tables that hold PHI are read only when the run says so by name."""
+    from nosology.distributed.sink import is_run, snapshot
+    from nosology.distributed.source import plan
+
+    for folder in inputs:
+        if config.coding.input == "raw":
+            return
+        if not is_run(folder):
+            if any(file.table != "rows" for file in plan([folder])):
+                raise InputError(
+                    "it has the columns of a table that holds PHI", file=folder, remedy="Run deidentify first, or name it: coding.input=raw"
+                )
+            continue
+        job = snapshot(folder).job
+        if any(field.metadata and b"phi" in field.metadata for name in job.schemas for field in job.schema(name)):
+            raise InputError("its tables hold PHI", file=folder, remedy="Run deidentify first, or name it: coding.input=raw")
+
+
+def _write_codes(config: Config, inputs: Sequence[str], predictions: pa.Table, dead: Mapping[tuple[str, int], str], file: Path) -> None:
+    """One line a note, in the order of the input, under the id that the input gave it; a dead letter with its reason."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in predictions.to_pylist():
+        if row["document_id"] is not None:
+            kept = [{name: one[name] for name in ("code", "title", "confidence", "route", "trail", "evidence")} for one in row["codes"]]
+            found[row["source_digest"], row["source_row"]] = {"id": row["document_id"], "route": row["route"], "codes": kept}
+    lines = []
+    for key, row in user_rows(inputs):
+        identity = row.get(config.input.id_column)
+        answer = found.pop(key, None) or {"id": identity, "codes": [], "dead": dead.get(key)}
+        lines.append({**answer, "id": identity})
+    lines += found.values()  # notes of run folders, under their ids there
+    storage.write_bytes(str(file), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())

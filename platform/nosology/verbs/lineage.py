@@ -1,0 +1,91 @@
+"""What came from what: digests of files and folders, rows of users' tables by key, the report of a stage."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nosology import storage
+from nosology.config import InputConfig
+from nosology.errors import DeadLettersError, FingerprintError
+from nosology.runs import Run, claim
+
+if TYPE_CHECKING:
+    from nosology.distributed.stages import StageReport
+
+
+def own(out: str, marks: Mapping[str, str]) -> None:
+    """Give a folder to one job of a verb without a ledger, or check that it is that job's.
+
+    Raises:
+        FingerprintError: the folder is another job's, with a ledger or without.
+    """
+    from nosology.distributed.sink import is_run, snapshot
+
+    if is_run(out):
+        raise FingerprintError(f"{out} belongs to a run of {snapshot(out).job.verb}. Choose another folder")
+    claim(out, marks)
+
+
+def finish(run: Run, report: StageReport, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Lineage and report of a stage; DeadLettersError when too many records were given up."""
+    from nosology.distributed.sink import DEAD, snapshot
+
+    seen = snapshot(run.uri)
+    run.lineage("inputs", {file.uri: file.digest for file in seen.job.files})
+    run.lineage("outputs", {name: joined(part.digest for part in seen.table(name)) for name in [*seen.job.schemas, DEAD]})
+    counts = {
+        "records_in": report.records_in, "records_ok": report.ok, "records_dead": report.dead, "dead_by_reason": report.dead_by_reason,
+        "rows": report.rows, "resumed_share": report.resumed_share,
+    }  # fmt: skip
+    whole = run.finish({**counts, **extra})
+    allowed = run.config.run.allowed_dead_share
+    if report.dead > allowed * report.records_in:
+        raise DeadLettersError(f"{report.dead} of {report.records_in} records are dead letters; run.allowed_dead_share is {allowed}", whole)
+    return whole
+
+
+def joined(digests: Iterable[str]) -> str:
+    """One SHA-256 for a set of parts, whatever their order."""
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+
+
+def file_digest(path: str | None) -> str:
+    """SHA-256 of a file; `none` of no file."""
+    return storage.digest(path) if path else "none"
+
+
+def folder_digest(uri: str) -> str:
+    """One SHA-256 for all files below a folder; of a file, its own."""
+    if not storage.is_folder(uri):
+        return storage.digest(uri)
+    return joined(storage.digest(file) for file in storage.list_files(uri))
+
+
+def input_columns(config: InputConfig) -> list[str]:
+    """Columns that a user's own table of notes must have."""
+    return [config.text_column, config.id_column]
+
+
+def user_rows(inputs: Sequence[str]) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
+    """(key, row) of users' own tables; rows that cannot be decoded are left out."""
+    from nosology.distributed.coverage import Interval
+    from nosology.distributed.sink import is_run
+    from nosology.distributed.source import Rows, plan
+
+    tables = [uri for uri in inputs if not is_run(uri)]
+    files = plan(tables) if tables else []
+    reader = Rows(files)
+    for number, planned in enumerate(files):
+        for row in reader.read(Interval(number, 0, planned.num_units)):
+            if not isinstance(row, tuple):
+                yield (row["source_digest"], row["source_row"]), row
+
+
+def dead_reasons(out: str) -> dict[tuple[str, int], str]:
+    """Reason of each dead letter of a run, by key."""
+    from nosology.distributed.sink import DEAD
+    from nosology.distributed.stages import read_output
+
+    return {(row["source_digest"], row["source_row"]): row["reason"] for row in read_output(out, DEAD).to_pylist()}

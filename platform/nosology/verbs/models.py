@@ -1,0 +1,135 @@
+"""From tables to a model that can be served: training blocks, a checkpoint, an artefact."""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nosology import storage
+from nosology.config import Config
+from nosology.errors import ConfigError, InputError
+from nosology.runs import Run, fingerprint
+from nosology.verbs.lineage import file_digest, finish, folder_digest, own
+
+
+def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: str) -> dict[str, Any]:
+    """Clean tables and phrases of the code set to training blocks.
+
+    Args:
+        inputs: run folders of `deidentify`.
+        phrases: JSON lines of {phrase, code}; None takes the code set's inclusion terms.
+    """
+    from nosology.curation import prepare as room
+    from nosology.curation.examples import linked_codes
+    from nosology.curation.split import Splitter
+    from nosology.distributed.sink import snapshot
+    from nosology.distributed.stages import read_output, run_stage
+    from nosology.engines.encoder import encoder_digest
+    from nosology.tasks.coding import ChooseCode
+    from nosology.terminology.codeset import code_set
+    from nosology.terminology.index import leave_out
+
+    base = _needed(config.model.base, "model.base", "prepare writes the tokens of that model")
+    with Run(out, "prepare", config) as run:
+        for folder in inputs:
+            job = snapshot(folder).job
+            for name in ("documents", "conditions", "claims"):
+                if name in job.schemas:
+                    room.check_clean(job.schema(name), name, folder)
+        phrase_file = str(phrases) if phrases else storage.join(out, "phrases.jsonl")
+        if not phrases:
+            storage.write_bytes(phrase_file, code_set_phrases(config))
+        linked = [[row for folder in inputs for row in read_output(folder, name).to_pylist()] for name in ("conditions", "claims")]
+        held_out = frozenset(leave_out(config.terminology.leave_out).categories)
+        lookup = functools.partial(room.CodeSetLookup, config.terminology, config.model)
+        stage = room.Prepare(config.prepare, base, lookup, linked_codes(*linked), Splitter.of(config.prepare, config.run.seed, held_out))
+        models = {"tokenizer": storage.digest(storage.join(base, "tokenizer.json")), "code_set": code_set().digest}
+        models |= {
+            "encoder": encoder_digest(config.model.encoder),
+            "prompt": ChooseCode().digest,
+            "leave_out": file_digest(config.terminology.leave_out),
+        }
+        if storage.exists(template := storage.join(base, "chat_template.jinja")):
+            models["chat_template"] = storage.digest(template)
+        marks = fingerprint("prepare", config.prepare, config.terminology, seed=str(config.run.seed), **models)
+        report = run_stage(stage, [phrase_file, *inputs], out, config.cluster, marks, tables=["documents", "conditions"])
+        prepared = room.finish(read_output(out, "drafts"), read_output(out, "dropped"), config.prepare)
+        run.lineage("models", models)
+        run.lineage("outputs", room.write(prepared, out))
+        return finish(run, report, prepared.report)
+
+
+def code_set_phrases(config: Config) -> bytes:
+    """The inclusion terms of the code set as JSON lines of {phrase, code}, without those that `terminology.leave_out` names."""
+    from nosology.terminology.codeset import code_set, phrases
+    from nosology.terminology.index import leave_out
+
+    left = leave_out(config.terminology.leave_out).categories
+    found = [p for part in ("train", "validation", "test") for p in phrases(code_set(), part) if p.code[:3] not in left]
+    return b"".join(json.dumps({"phrase": p.phrase, "code": p.code}).encode() + b"\n" for p in found)
+
+
+def train(config: Config, source: str, out: str) -> dict[str, Any]:
+    """Prepared blocks to a checkpoint, on `train.workers` processes."""
+    from nosology.distributed.train import run_training
+
+    with Run(out, "train", config) as run:
+        base = config.model.base
+        if config.train.objective == "generate":
+            base = _needed(base, "model.base", "training starts from that model")
+        digests = {"data": folder_digest(source), "base": folder_digest(base) if base else "none"}
+        own(out, fingerprint("train", config.train, **digests))
+        report = run_training(config.train, config.model, source, out, config.cluster)
+        run.lineage("inputs", {source: digests["data"]})
+        run.lineage("models", {"base": digests["base"]})
+        run.lineage("outputs", {"checkpoint": folder_digest(str(report["checkpoint"]))})
+        return run.finish(report)
+
+
+def quantize(config: Config, source: str, out: str) -> dict[str, Any]:
+    """A trained run (or a model directory) to one servable artefact; how far its answers agree with those before, on phrases of the
+    code set (`quantize.phrases` of them).
+
+    Args:
+        source: run folder of `train`, or the directory of a model.
+    """
+    from nosology.quantization import quantize as convert
+    from nosology.quantization import resolve
+
+    with Run(out, "quantize", config) as run:
+        base, adapter = resolve(config.model, source)
+        if Path(base).resolve() == (Path(out) / "artefact").resolve():
+            raise InputError("the source lies where the artefact would go", file=source, remedy="Choose another --out")
+        digests = {"base": folder_digest(str(base)), "adapter": folder_digest(str(adapter)) if adapter else "none"}
+        own(out, fingerprint("quantize", config.quantize, **digests))
+        report = convert(config.quantize, config.model, source, out)
+        if config.quantize.phrases:
+            report["agreement"] = _agreement(config, str(base), str(adapter) if adapter else None, str(report["artefact"]))
+        run.lineage("models", digests)
+        run.lineage("outputs", {"artefact": report["digest"]})
+        return run.finish(report)
+
+
+def _agreement(config: Config, base: str, adapter: str | None, artefact: str) -> dict[str, float]:
+    """Answers before and after quantization, to questions as coding asks them."""
+    from nosology.curation.prepare import CodeSetLookup
+    from nosology.engines import open_engine
+    from nosology.quantization import agreement
+    from nosology.tasks.coding import ChooseCode
+
+    lines = code_set_phrases(config).splitlines()
+    chosen = random.Random(config.run.seed).sample(lines, min(len(lines), config.quantize.phrases))
+    phrases = [json.loads(line)["phrase"] for line in chosen]
+    found = CodeSetLookup(config.terminology, config.model).search(phrases, config.prepare.candidates)
+    asked = [ChooseCode().build(phrase, None, offered) for phrase, offered in zip(phrases, found, strict=True)]
+    return agreement(open_engine(base, adapter), open_engine(artefact), [m for m, _ in asked], [labels for _, labels in asked])
+
+
+def _needed(value: str | None, key: str, why: str) -> str:
+    if not value:
+        raise ConfigError(f"{key} is not set: {why}; give it as {key}=DIRECTORY")
+    return value
