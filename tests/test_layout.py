@@ -99,7 +99,8 @@ def test_verbs_are_the_commands_and_each_has_a_function() -> None:
     from nosology import cli, verbs
 
     commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback}
-    assert set(verbs.__all__) == commands - {"config"} | {"terms_score"}
+    groups = {f"{group.name}_{command.name}" for group in cli.app.registered_groups for command in group.typer_instance.registered_commands}
+    assert set(verbs.__all__) == commands - {"config"} | groups
     modules = {path.stem for path in (PACKAGE / "verbs").glob("*.py")}
     assert not modules & set(verbs.__all__), "a module would hide the verb of its name"
 

@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 terms = typer.Typer(help="Code sets: measure their search.", no_args_is_help=True)
 app.add_typer(terms, name="terms")
+deadletter = typer.Typer(help="Records that a run gave up: list, show, retry, export.", no_args_is_help=True)
+app.add_typer(deadletter, name="deadletter")
 
 Files = Annotated[list[Path], typer.Option("--config", "-c", help="YAML file; may be given several times, later ones win")]
 Overrides = Annotated[list[str], typer.Argument(metavar="[KEY.SUB=VALUE]...", help="values over those of the files")]
@@ -35,6 +37,8 @@ Json = Annotated[bool, typer.Option("--json", help="end with one JSON line on st
 Inputs = Annotated[list[str], typer.Option("--in", help="file, folder or run folder, local or s3://; may be given several times")]
 Input = Annotated[str, typer.Option("--in", help="file, folder or run folder, local or s3://")]
 Out = Annotated[str, typer.Option("--out", help="run folder; the same command again resumes it")]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="run folder, local or s3://")]
+Reasons = Annotated[list[str] | None, typer.Option("--reason", help="only letters of this reason; may be given several times")]
 NONE: list[Any] = []
 
 
@@ -206,11 +210,110 @@ def submit(
 
 
 @app.command()
-def status(run: Annotated[str, typer.Argument(help="run folder")], as_json: Json = False) -> None:
+def status(run: RunFolder, as_json: Json = False) -> None:
     """Progress of a run, from its folder alone."""
     from nosology import verbs
 
     _perform("status", as_json, lambda: verbs.status(run))
+
+
+@app.command()
+def resume(run: RunFolder, as_json: Json = False) -> None:
+    """Go on with a run that was stopped or killed, with the configuration that it has."""
+    from nosology import verbs
+
+    _perform("resume", as_json, lambda: verbs.resume(run))
+
+
+@app.command()
+def verify(
+    run: RunFolder,
+    inputs: Annotated[bool, typer.Option("--inputs", help="read the files of the input too and compare their digests")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prove that a run is whole: every record covered once, every checksum right."""
+    from nosology import verbs
+
+    _perform("verify", as_json, lambda: verbs.verify(run, inputs))
+
+
+@app.command()
+def gc(
+    run: RunFolder,
+    grace_seconds: Annotated[float | None, typer.Option(help="leave files that are younger; default: a day")] = None,
+    as_json: Json = False,
+) -> None:
+    """Remove what killed attempts left behind in a run folder."""
+    from nosology import verbs
+
+    _perform("gc", as_json, lambda: verbs.gc(run, grace_seconds))
+
+
+@app.command()
+def publish(
+    run: RunFolder,
+    to: Annotated[str, typer.Option(help="delta://PATH, or a folder that gets Parquet files")],
+    as_json: Json = False,
+) -> None:
+    """Hand the tables of a finished run on; done again it adds nothing."""
+    from nosology import verbs
+
+    _perform("publish", as_json, lambda: verbs.publish(run, to))
+
+
+@deadletter.command("list")
+def deadletter_list(run: RunFolder, as_json: Json = False) -> None:
+    """Count the dead letters of a run by stage, reason, field and rule."""
+    from nosology import verbs
+
+    def work() -> dict[str, Any]:
+        report = verbs.deadletter_list(run)
+        return report if as_json else {_kind(kind): kind["count"] for kind in report["kinds"]} or {"dead": 0}
+
+    _perform("deadletter list", as_json, work)
+
+
+@deadletter.command("show")
+def deadletter_show(
+    run: RunFolder,
+    reason: Reasons = None,
+    limit: Annotated[int, typer.Option(min=1, help="most letters to show")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show where dead letters are: file, record number, reason; never a word of the record."""
+    from nosology import verbs
+
+    def work() -> dict[str, Any]:
+        report = verbs.deadletter_show(run, reason, limit)
+        return report if as_json else {f"{one['file']} record {one['row']}": _kind(one) for one in report["letters"]}
+
+    _perform("deadletter show", as_json, work)
+
+
+@deadletter.command("retry")
+def deadletter_retry(run: RunFolder, reason: Reasons = None, as_json: Json = False) -> None:
+    """Try the dead letters of a finished run again."""
+    from nosology import verbs
+
+    _perform("deadletter retry", as_json, lambda: verbs.deadletter_retry(run, reason))
+
+
+@deadletter.command("export")
+def deadletter_export(
+    run: RunFolder,
+    to: Annotated[Path, typer.Option(help="file for the JSON lines")],
+    reason: Reasons = None,
+    as_json: Json = False,
+) -> None:
+    """Write the dead letters as JSON lines."""
+    from nosology import verbs
+
+    _perform("deadletter export", as_json, lambda: verbs.deadletter_export(run, reason, to))
+
+
+def _kind(letter: dict[str, Any]) -> str:
+    """A dead letter's kind in words."""
+    return " · ".join(str(letter[name]) for name in ("stage", "reason", "field", "rule") if letter[name])
 
 
 @app.command("config")

@@ -43,6 +43,9 @@ class IngestConfig(Section):
     """Reading of archives."""
 
     max_document_bytes: Positive = Field(4 << 20, description="a note above this size (UTF-8 bytes) is dead-lettered")
+    keep_originals: bool = Field(
+        False, description="also keep X12 and FHIR files as they are, in the table `originals` (all of it PHI), to write them back"
+    )
 
 
 class DeidConfig(Section):
@@ -219,6 +222,23 @@ def load(files: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Con
         for part in reversed(key.split(".")):
             branch = {part: branch}
         _merge(tree, branch)
+    return _validated(tree)
+
+
+def parse(text: bytes, name: str) -> Config:
+    """The tree of a `config.yaml` that a run wrote.
+
+    Raises:
+        ConfigError: it is not what a run of this version writes.
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"config file {name}: not YAML") from None
+    return _validated(tree)
+
+
+def _validated(tree: Any) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:

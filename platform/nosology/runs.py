@@ -1,6 +1,7 @@
 """The run folder: resolved config, lineage by digest, metrics, PHI-safe log, report.
 
 config.yaml    the resolved tree of the run
+command.json   the verb and its places, for `nosology resume`
 lineage.json   which output came from which inputs, config and models, by SHA-256
 metrics.jsonl  one measurement a line: {"time", "name", "value", ...}
 log.jsonl      one event a line; exceptions as class and code positions, never their text
@@ -16,6 +17,7 @@ import logging
 import time
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -65,6 +67,13 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}{place}"
 
 
+def _absolute(place: Any) -> Any:
+    """Places as they hold in any working directory."""
+    if isinstance(place, (list, tuple)):
+        return [_absolute(one) for one in place]
+    return storage.absolute(str(place)) if isinstance(place, (str, Path)) else place
+
+
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         event: dict[str, Any] = {
@@ -97,10 +106,11 @@ class Run:
         uri: folder of the run, local or `s3://`; made if absent.
         verb: the command.
         config: the resolved tree.
+        arguments: what else the verb was called with (places, by parameter), for `nosology resume`.
     """
 
-    def __init__(self, uri: str, verb: str, config: Config) -> None:
-        self.uri, self.verb, self.config = uri, verb, config
+    def __init__(self, uri: str, verb: str, config: Config, **arguments: Any) -> None:
+        self.uri, self.verb, self.config, self._arguments = uri, verb, config, arguments
         self.started = time.time()
         self._metrics: list[str] = []
         self._lineage: dict[str, Any] = {"inputs": {}, "models": {}, "outputs": {}}
@@ -113,6 +123,8 @@ class Run:
         logger.addHandler(self._log)
         # only if absent: a run that is then refused must not change what the folder says of the run before
         storage.create_if_absent(storage.join(self.uri, "config.yaml"), self._tree())
+        command = {"verb": self.verb, "arguments": {name: _absolute(value) for name, value in self._arguments.items()}}
+        storage.create_if_absent(storage.join(self.uri, "command.json"), json.dumps(command, indent=1).encode())
         logger.info("run of %s begins, version %s", self.verb, VERSION)
         return self
 

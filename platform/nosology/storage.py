@@ -159,6 +159,11 @@ def join(uri: str, *parts: str) -> str:
     return "/".join([uri.rstrip("/") if uri != "/" else "", *(part.strip("/") for part in parts)])
 
 
+def absolute(uri: str) -> str:
+    """The URI as it holds in any working directory."""
+    return str(local_path(uri).absolute()) if is_local(uri) else uri
+
+
 def exists(uri: str) -> bool:
     """Whether a file or folder is there."""
     with named_errors(uri):
@@ -293,6 +298,30 @@ def write_bytes(uri: str, data: bytes) -> None:
             filesystem.pipe_file(path_in_store, data)
         except FileNotFoundError:
             raise _no_bucket(uri) from None
+
+
+@contextlib.contextmanager
+def open_output(uri: str) -> Iterator[BinaryIO]:
+    """A binary stream whose file appears, whole, when the block ends without an exception."""
+    with named_errors(uri):
+        if not is_local(uri):
+            filesystem, path_in_store = _remote(uri)
+            with filesystem.transaction, filesystem.open(path_in_store, "wb") as stream:
+                yield stream
+            return
+        path = local_path(uri)
+        if _is_stream(path):
+            with open(path, "wb") as stream:
+                yield stream
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(path, b"") as temporary:
+            with open(temporary, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        _sync_folder(path.parent)
 
 
 def write_json(uri: str, value: Any) -> None:

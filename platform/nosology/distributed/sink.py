@@ -20,6 +20,7 @@ import hashlib
 import itertools
 import json
 import re
+import time
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -361,14 +362,18 @@ def _part(out: str, part: Mapping[str, Any], interval: Interval) -> Part:
     return Part(part["table"], uri, part["sha256"], part["rows"], part["bytes"], interval)
 
 
-def status(out: str) -> tuple[Job, Coverage, Tally, bool]:
-    """How far a job is, with what workers committed since its epoch began: the job, units done, counts, whether finished."""
+def status(out: str) -> tuple[Job, Coverage, Tally, bool, float | None]:
+    """How far a job is, with what workers committed since its epoch began: the job, units done, counts, whether finished, units a
+    second since the epoch began (None before its first commit)."""
     job = read_job(out)
     epoch, groups, finished = _newest(out)
+    pace = None
     if epoch and not finished:
-        groups[epoch] = _harvest(out, job, epoch)
+        mine = groups[epoch] = _harvest(out, job, epoch)
+        seconds = time.time() - storage.modified(epoch_uri(out, epoch))
+        pace = mine.coverage.num_units / seconds if mine.coverage.ranges and seconds > 0 else None
     ledger = Ledger(out, job, epoch, groups, finished)
-    return job, ledger.done, ledger.tally, finished
+    return job, ledger.done, ledger.tally, finished, pace
 
 
 def read_part(part: Part) -> pa.Table:
@@ -377,7 +382,8 @@ def read_part(part: Part) -> pa.Table:
     Raises:
         InputError: the part is missing, truncated or changed.
     """
-    return pq.read_table(pa.BufferReader(part_bytes(part)), page_checksum_verification=True)
+    # without Arrow's threads: a part is small, and a process that ends while one of them starts is aborted
+    return pq.read_table(pa.BufferReader(part_bytes(part)), page_checksum_verification=True, use_threads=False, pre_buffer=False)
 
 
 def part_bytes(part: Part) -> bytes:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nosology.config import ClusterConfig, IngestConfig, InputConfig
 from nosology.distributed import sink, source, work
-from nosology.distributed.coverage import Commit, Coverage, Interval, Tally
+from nosology.distributed.coverage import Commit, Coverage, Interval, PlannedFile, Tally
 from nosology.distributed.isolation import Child, Watch, Work
 from nosology.distributed.session import session
 from nosology.distributed.silence import native_muted, silenced
@@ -63,6 +63,7 @@ class StageReport:
     rows: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     resumed_share: float = 0.0
+    inputs: tuple[PlannedFile, ...] = ()
 
 
 OnProgress = Callable[[Progress], None]
@@ -157,17 +158,62 @@ def output_parts(out: str, table: str, columns: Sequence[str] | None = None) -> 
     return schema, found if columns is None else (part.select(columns) for part in found)
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a stage made of one interval.
+
+    Attributes:
+        rows: rows of the user's table with their keys; none where the input is the run of an earlier verb.
+        output: rows of the table asked for. dead: reasons of dead letters by key.
+    """
+
+    rows: list[dict[str, Any]]
+    output: list[dict[str, Any]]
+    dead: dict[tuple[str, int], str]
+
+
+def answers(out: str, table: str, files: Sequence[PlannedFile]) -> Iterator[Answers]:
+    """Input and output of a run side by side, an interval at a time, in the order of the input.
+
+    Args:
+        files: the input as it lies now (`StageReport.inputs`).
+    """
+    seen = sink.snapshot(out)
+    reader = source.Rows(files)
+    parts: dict[Interval, list[Any]] = {}
+    for part in seen.parts:
+        if part.table in (table, sink.DEAD):
+            parts.setdefault(part.interval, []).append(part)
+    for _, interval in seen.placed:
+        made: list[dict[str, Any]] = []
+        dead: dict[tuple[str, int], str] = {}
+        for part in parts.get(interval, []):
+            found = sink.read_part(part).to_pylist()
+            if part.table == sink.DEAD:
+                dead |= {(row["source_digest"], row["source_row"]): row["reason"] for row in found}
+            else:
+                made += found
+        own = files[interval.file].kind == "rows"
+        yield Answers([row for row in reader.read(interval) if isinstance(row, dict)] if own else [], made, dead)
+
+
 def job_status(out: str) -> dict[str, Any]:
-    """How far a job is, from its folder alone: `verb, done, total, share, files, records, ok, dead, dead_by_reason, finished`.
+    """How far a job is, from its folder alone: `verb, done, total, share, files, records, ok, dead, dead_by_reason, finished`; while it is
+    not finished also `units_per_second` since its last start and `seconds_left`, None before the first commit.
 
     Raises:
         InputError: the folder is no run, or it is damaged.
     """
-    job, done, tally, finished = sink.status(out)
+    job, done, tally, finished, pace = sink.status(out)
+    speed = (
+        {}
+        if finished
+        else {"units_per_second": pace and round(pace, 3), "seconds_left": pace and round((job.num_units - done.num_units) / pace)}
+    )
     return {
         "verb": job.verb, "done": done.num_units, "total": job.num_units, "share": round(done.num_units / job.num_units, 4),
         "files": len(job.files), "records": tally.records, "ok": tally.ok, "dead": tally.dead.total(),
-        "dead_by_reason": dict(tally.dead), "rows": {name: n for name, n in tally.rows.items() if name != sink.DEAD}, "finished": finished,
+        "dead_by_reason": dict(tally.dead), "rows": {name: n for name, n in tally.rows.items() if name != sink.DEAD}, "finished": finished, **speed,
     }  # fmt: skip
 
 
@@ -191,7 +237,7 @@ def _run(
     return StageReport(
         ledger.job.verb, len(ledger.job.files), tally.records, tally.ok, tally.dead.total(), tally.skipped, dict(tally.dead),
         dict(tally.formats), {name: tally.rows[name] for name in ledger.job.schemas}, round(time.monotonic() - started, 3),
-        round(ledger.num_resumed / ledger.job.num_units, 4),
+        round(ledger.num_resumed / ledger.job.num_units, 4), ledger.job.files,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 archive  ingest, deidentify       models      prepare, train, quantize       coding  code
 measures score, terms score       operations  status, doctor, submit, serve, demo
+upkeep   resume, deadletter list, show, retry, export, verify, gc, publish
 """
 
 from nosology.verbs.archive import deidentify, ingest
@@ -9,7 +10,8 @@ from nosology.verbs.coding import code
 from nosology.verbs.measures import score, terms_score
 from nosology.verbs.models import prepare, quantize, train
 from nosology.verbs.operations import demo, doctor, serve, status, submit
+from nosology.verbs.upkeep import deadletter_export, deadletter_list, deadletter_retry, deadletter_show, gc, publish, resume, verify
 
 __all__ = [
-    "code", "deidentify", "demo", "doctor", "ingest", "prepare", "quantize", "score", "serve", "status", "submit", "terms_score", "train",
+    "code", "deadletter_export", "deadletter_list", "deadletter_retry", "deadletter_show", "deidentify", "demo", "doctor", "gc", "ingest", "prepare", "publish", "quantize", "resume", "score", "serve", "status", "submit", "terms_score", "train", "verify",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,10 @@ from nosology import storage
 from nosology.config import Config
 from nosology.errors import InputError
 from nosology.runs import Run, fingerprint
-from nosology.verbs.lineage import dead_reasons, file_digest, finish, input_columns, user_rows
+from nosology.verbs.lineage import file_digest, finish, input_columns
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from nosology.distributed.stages import StageReport
 
 
 def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) -> dict[str, Any]:
@@ -28,12 +28,12 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
     from nosology.distributed.serving import CoderClient, served
     from nosology.distributed.session import session
     from nosology.distributed.sink import is_run
-    from nosology.distributed.stages import job_status, read_output, run_stage
+    from nosology.distributed.stages import job_status, run_stage
     from nosology.engines.encoder import encoder_digest
     from nosology.tasks.coding import ChooseCode
     from nosology.terminology.codeset import code_set
 
-    with Run(out, "code", config) as run:
+    with Run(out, "code", config, inputs=inputs, jsonl=jsonl) as run:
         _check_trust_zone(config, inputs)
         artefact = config.model.artefact
         models = {
@@ -57,22 +57,23 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
         else:
             with session(config.cluster), served(config):
                 report = run_stage(stage, inputs, out, config.cluster, marks, **arguments)
-        predictions = read_output(out, "predictions")
         if jsonl:
-            _write_codes(config, inputs, predictions, dead_reasons(out), jsonl)
+            _write_codes(config, out, report, jsonl)
         run.lineage("models", models)
-        return finish(run, report, _summarise(predictions))
+        return finish(run, report, _summarise(out))
 
 
-def _summarise(predictions: pa.Table) -> dict[str, Any]:
-    """Figures of a table of `Prediction`. Every code is looked up again in the code set: `invalid_codes` has to be 0."""
+def _summarise(out: str) -> dict[str, Any]:
+    """Figures of a run's predictions. Every code is looked up again in the code set: `invalid_codes` has to be 0."""
+    from nosology.distributed.stages import output_parts
     from nosology.terminology.codeset import code_set
 
     codes = code_set()
     figures = dict.fromkeys(("notes_coded", "codes_assigned", "invalid_codes", "claims_checked", "claims_compared"), 0)
     routes: dict[str, int] = {"auto": 0, "review": 0, "reject": 0}
     discrepancies: dict[str, int] = {}
-    for row in predictions.select(["document_id", "codes", "discrepancies", "route"]).to_pylist():
+    _, parts = output_parts(out, "predictions", ["document_id", "codes", "discrepancies", "route"])
+    for row in (row for part in parts for row in part.to_pylist()):
         noted = row["document_id"] is not None
         figures["notes_coded" if noted else "claims_checked"] += 1
         figures["claims_compared"] += noted and bool(row["discrepancies"])
@@ -123,17 +124,22 @@ def _check_trust_zone(config: Config, inputs: Sequence[str]) -> None:
             raise InputError("its tables hold PHI", file=folder, remedy="Run deidentify first, or name it: coding.input=raw")
 
 
-def _write_codes(config: Config, inputs: Sequence[str], predictions: pa.Table, dead: Mapping[tuple[str, int], str], file: Path) -> None:
+def _write_codes(config: Config, out: str, report: StageReport, file: Path) -> None:
     """One line a note, in the order of the input, under the id that the input gave it; a dead letter with its reason."""
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    for row in predictions.to_pylist():
-        if row["document_id"] is not None:
-            kept = [{name: one[name] for name in ("code", "title", "confidence", "route", "trail", "evidence")} for one in row["codes"]]
-            found[row["source_digest"], row["source_row"]] = {"id": row["document_id"], "route": row["route"], "codes": kept}
-    lines = []
-    for key, row in user_rows(inputs):
-        identity = row.get(config.input.id_column)
-        answer = found.pop(key, None) or {"id": identity, "codes": [], "dead": dead.get(key)}
-        lines.append({**answer, "id": identity})
-    lines += found.values()  # notes of run folders, under their ids there
-    storage.write_bytes(str(file), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+    from nosology.distributed.stages import answers
+
+    with storage.open_output(str(file)) as lines:
+        for answer in answers(out, "predictions", report.inputs):
+            found: dict[tuple[str, int], dict[str, Any]] = {}
+            for row in answer.output:
+                if row["document_id"] is not None:
+                    kept = [
+                        {name: one[name] for name in ("code", "title", "confidence", "route", "trail", "evidence")} for one in row["codes"]
+                    ]
+                    found[row["source_digest"], row["source_row"]] = {"id": row["document_id"], "route": row["route"], "codes": kept}
+            for row in answer.rows:
+                key, identity = (row["source_digest"], row["source_row"]), row.get(config.input.id_column)
+                line = found.pop(key, None) or {"codes": [], "dead": answer.dead.get(key)}
+                lines.write(json.dumps({**line, "id": identity}, ensure_ascii=False).encode() + b"\n")
+            for line in found.values():  # notes of run folders, under their ids there
+                lines.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")

@@ -1,9 +1,9 @@
-"""What came from what: digests of files and folders, rows of users' tables by key, the report of a stage."""
+"""What came from what: digests of files and folders, the report of a stage."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nosology import storage
@@ -66,26 +66,3 @@ def folder_digest(uri: str) -> str:
 def input_columns(config: InputConfig) -> list[str]:
     """Columns that a user's own table of notes must have."""
     return [config.text_column, config.id_column]
-
-
-def user_rows(inputs: Sequence[str]) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
-    """(key, row) of users' own tables; rows that cannot be decoded are left out."""
-    from nosology.distributed.coverage import Interval
-    from nosology.distributed.sink import is_run
-    from nosology.distributed.source import Rows, plan
-
-    tables = [uri for uri in inputs if not is_run(uri)]
-    files = plan(tables) if tables else []
-    reader = Rows(files)
-    for number, planned in enumerate(files):
-        for row in reader.read(Interval(number, 0, planned.num_units)):
-            if not isinstance(row, tuple):
-                yield (row["source_digest"], row["source_row"]), row
-
-
-def dead_reasons(out: str) -> dict[tuple[str, int], str]:
-    """Reason of each dead letter of a run, by key."""
-    from nosology.distributed.sink import DEAD
-    from nosology.distributed.stages import read_output
-
-    return {(row["source_digest"], row["source_row"]): row["reason"] for row in read_output(out, DEAD).to_pylist()}

@@ -34,7 +34,7 @@ def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: st
     from nosology.terminology.index import leave_out
 
     base = _needed(config.model.base, "model.base", "prepare writes the tokens of that model")
-    with Run(out, "prepare", config) as run:
+    with Run(out, "prepare", config, inputs=inputs, phrases=phrases) as run:
         for folder in inputs:
             job = snapshot(folder).job
             for name in ("documents", "conditions", "claims"):
@@ -77,7 +77,7 @@ def train(config: Config, source: str, out: str) -> dict[str, Any]:
     """Prepared blocks to a checkpoint, on `train.workers` processes."""
     from nosology.distributed.train import run_training
 
-    with Run(out, "train", config) as run:
+    with Run(out, "train", config, source=source) as run:
         base = config.model.base
         if config.train.objective == "generate":
             base = _needed(base, "model.base", "training starts from that model")
@@ -100,7 +100,7 @@ def quantize(config: Config, source: str, out: str) -> dict[str, Any]:
     from nosology.quantization import quantize as convert
     from nosology.quantization import resolve
 
-    with Run(out, "quantize", config) as run:
+    with Run(out, "quantize", config, source=source) as run:
         base, adapter = resolve(config.model, source)
         if Path(base).resolve() == (Path(out) / "artefact").resolve():
             raise InputError("the source lies where the artefact would go", file=source, remedy="Choose another --out")

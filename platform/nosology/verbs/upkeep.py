@@ -1,0 +1,151 @@
+"""What is done with a run afterwards: resume it, look at its dead letters, prove it, tidy it, hand it on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nosology import storage
+from nosology.config import Config, parse
+from nosology.errors import ConfigError, InputError, NosologyError
+
+
+class ProofError(NosologyError):
+    """A run is not what its ledger says; `report` has every fault."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        self.report = report
+        faults = report["faults"]
+        super().__init__("\n  ".join([f"{report['run']}: {len(faults)} faults", *faults]))
+
+
+def resume(run: str) -> dict[str, Any]:
+    """Run the command of a folder again, with the configuration and the places that it had; it goes on where it was.
+
+    Raises:
+        InputError: the folder holds no run that was begun by a verb.
+    """
+    from nosology import verbs
+
+    command = storage.join(run, "command.json")
+    if not storage.exists(command):
+        raise InputError("no run is here that could be resumed", file=run, remedy="Name the folder that was given as --out")
+    held = storage.read_json(command)
+    config: Config = parse(storage.read_bytes(storage.join(run, "config.yaml")), storage.join(run, "config.yaml"))
+    arguments = {
+        name: Path(value) if name in ("spans", "jsonl", "phrases") and value else value for name, value in held["arguments"].items()
+    }
+    work = {name: getattr(verbs, name) for name in ("ingest", "deidentify", "prepare", "train", "quantize", "code")}
+    if held["verb"] not in work:
+        raise ConfigError(f"resume: {held['verb']} is run again by its own command")
+    report: dict[str, Any] = work[held["verb"]](config=config, out=run, **arguments)
+    return report
+
+
+def deadletter_list(run: str) -> dict[str, Any]:
+    """How many dead letters a run has, by stage, reason, field and rule."""
+    counts: Counter[tuple[str, str, str | None, str | None]] = Counter()
+    for row in _letters(run, None):
+        counts[row["stage"], row["reason"], row["field"], row["rule"]] += 1
+    kinds = [
+        {"stage": stage, "reason": reason, "field": field, "rule": rule, "count": count}
+        for (stage, reason, field, rule), count in counts.most_common()
+    ]
+    return {"run": run, "dead": counts.total(), "kinds": kinds}
+
+
+def deadletter_show(run: str, reasons: Collection[str] | None, limit: int) -> dict[str, Any]:
+    """Where dead letters are: the file of the archive and the number of the record in it; never a word of the record."""
+    places = _places(run)
+    found: list[dict[str, Any]] = []
+    for row in _letters(run, reasons):
+        if len(found) == limit:
+            break
+        found.append({"file": places.get(row["source_digest"], row["source_digest"]), "row": row["source_row"],
+                      **{name: row[name] for name in ("source_format", "stage", "reason", "field", "rule")}})  # fmt: skip
+    return {"run": run, "letters": found}
+
+
+def deadletter_export(run: str, reasons: Collection[str] | None, to: Path) -> dict[str, Any]:
+    """The dead letters as JSON lines, with the file that each record lies in."""
+    places = _places(run)
+    count = 0
+    with storage.open_output(str(to)) as lines:
+        for row in _letters(run, reasons):
+            lines.write(json.dumps({**row, "file": places.get(row["source_digest"])}).encode() + b"\n")
+            count += 1
+    return {"run": run, "exported": count, "to": str(to)}
+
+
+def deadletter_retry(run: str, reasons: Collection[str] | None) -> dict[str, Any]:
+    """Try dead letters again, of some reasons or all, with the configuration of the run: their intervals are done anew."""
+    from nosology.distributed import sink
+
+    again = sink.reopen(run, reasons)
+    if not again:
+        return {"run": run, "retried": 0}
+    report = resume(run)
+    return {**report, "retried": again}
+
+
+def verify(run: str, inputs: bool) -> dict[str, Any]:
+    """Prove that a run is whole: coverage by arithmetic, every manifest and every part by its checksums.
+
+    Args:
+        inputs: read the files of the input too, and compare their digests.
+
+    Raises:
+        ProofError: something is wrong; every fault is named.
+    """
+    from nosology.distributed.upkeep import verify as prove
+
+    proof = prove(run, inputs=inputs)
+    report = {"run": run, **asdict(proof)}
+    if proof.faults:
+        raise ProofError(report)
+    return report
+
+
+def gc(run: str, grace_seconds: float | None) -> dict[str, Any]:
+    """Remove what killed attempts left behind, once it is older than the grace."""
+    from nosology.distributed.upkeep import GRACE_SECONDS, collect_garbage
+
+    return {"run": run, **collect_garbage(run, GRACE_SECONDS if grace_seconds is None else grace_seconds)}
+
+
+def publish(run: str, to: str) -> dict[str, Any]:
+    """Hand the tables of a finished run on to Delta Lake (`delta://PATH`) or a folder of Parquet; done again it adds nothing."""
+    from nosology.distributed.upkeep import publish as send
+
+    return {"run": run, **send(run, to)}
+
+
+def _letters(run: str, reasons: Collection[str] | None) -> Iterator[dict[str, Any]]:
+    from nosology.distributed.sink import DEAD
+    from nosology.distributed.stages import output_parts
+
+    _, parts = output_parts(run, DEAD)
+    return (row for part in parts for row in part.to_pylist() if reasons is None or row["reason"] in reasons)
+
+
+def _places(run: str) -> dict[str, str]:
+    """Files of the archive by digest, through the runs that a run was made from."""
+    from nosology.distributed.sink import is_run, read_job
+
+    found: dict[str, str] = {}
+    waiting, seen = [run], set[str]()
+    while waiting:
+        folder = waiting.pop()
+        if folder in seen or not is_run(folder):
+            continue
+        seen.add(folder)
+        for file in read_job(folder).files:
+            if file.kind == "part":  # RUN/TABLE/PART
+                waiting.append(file.uri.rsplit("/", 2)[0])
+            else:
+                found[file.digest] = file.uri
+    return found

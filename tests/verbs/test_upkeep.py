@@ -1,0 +1,126 @@
+"""What is done with a run afterwards, through the command: status, resume, dead letters, proof, garbage, publication."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAME = "Quackenbush"
+
+
+def nosology(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "nosology.cli", *map(str, arguments), "--json"], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert NAME not in done.stdout + done.stderr and "Traceback" not in done.stderr
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ingest of three files, with three dead letters of two reasons."""
+    folder = tmp_path_factory.mktemp("upkeep")
+    notes = [{"id": f"n{n}", "text": f"{NAME} has a cough {n}."} for n in range(6)]
+    notes[2]["text"] = notes[5]["text"] = " "
+    (folder / "in").mkdir()
+    (folder / "in" / "notes.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes) + '{"id": "' + NAME + "\n")
+    (folder / "in" / "one.txt").write_text(f"{NAME} sleeps badly.")
+    (folder / "in" / "patients.ndjson").write_text('{"resourceType": "Patient", "id": "p1", "birthDate": "1970-01-01"}\n')
+    report = nosology("ingest", "--in", folder / "in", "--out", folder / "run")
+    assert (report["records_in"], report["dead"]) == (9, 3)
+    return folder
+
+
+def test_status(run: Path) -> None:
+    found = nosology("status", run / "run")
+    assert found["finished"] and found["share"] == 1.0 and (found["records"], found["dead"]) == (9, 3)
+    assert found["dead_by_reason"] == {"empty_note": 2, "bad_json": 1}
+
+
+def test_dead_letters_are_listed_shown_and_exported(run: Path) -> None:
+    kinds = nosology("deadletter", "list", run / "run")["kinds"]
+    assert [(kind["reason"], kind["count"]) for kind in kinds] == [("empty_note", 2), ("bad_json", 1)]
+    letters = nosology("deadletter", "show", run / "run", "--reason", "empty_note")["letters"]
+    assert [(Path(one["file"]).name, one["row"], one["field"]) for one in letters] == [
+        ("notes.jsonl", 2, "text"),
+        ("notes.jsonl", 5, "text"),
+    ]
+    assert len(nosology("deadletter", "show", run / "run", "--limit", "1")["letters"]) == 1
+    report = nosology("deadletter", "export", run / "run", "--to", run / "letters.jsonl")
+    lines = [json.loads(line) for line in (run / "letters.jsonl").read_text().splitlines()]
+    assert report["exported"] == len(lines) == 3 and {line["reason"] for line in lines} == {"empty_note", "bad_json"}
+    assert NAME not in (run / "letters.jsonl").read_text()
+
+
+def test_places_are_found_through_the_runs_before(run: Path) -> None:
+    key = f"deid.key_file={run / 'key'}"
+    nosology("deidentify", "--in", run / "run", "--out", run / "clean", key)
+    from nosology.verbs.upkeep import _places
+
+    assert {Path(uri).name for uri in _places(str(run / "clean")).values()} == {"notes.jsonl", "one.txt", "patients.ndjson"}
+
+
+def test_verify_and_resume_leave_a_finished_run_as_it_is(run: Path) -> None:
+    tables = ("documents", "patients", "dead", "manifests")
+    before = {path: path.stat().st_mtime_ns for name in tables for path in (run / "run" / name).rglob("*") if path.is_file()}
+    proof = nosology("verify", run / "run", "--inputs")
+    assert proof["faults"] == [] and proof["units"] == proof["covered"] == 3 and proof["rows"] == 9
+    again = nosology("resume", run / "run")
+    assert again["verb"] == "ingest" and again["resumed_share"] == 1.0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_resume_in_another_folder_goes_on_where_a_kill_left_it(run: Path, tmp_path: Path) -> None:
+    """The last epoch and two manifests are taken away: what a driver killed in its middle leaves."""
+    nosology("ingest", "--in", run / "in", "--out", tmp_path / "run")
+    whole = nosology("status", tmp_path / "run")
+    (tmp_path / "run" / "epoch-2.json").unlink()
+    for manifest in sorted((tmp_path / "run" / "manifests" / "epoch-1").iterdir())[:2]:
+        manifest.unlink()
+    half = nosology("status", tmp_path / "run")
+    assert not half["finished"] and half["done"] == 1 and "seconds_left" in half
+    assert nosology("verify", tmp_path / "run")["finished"] is False
+    report = nosology("resume", tmp_path / "run")
+    assert (report["records_in"], report["dead"]) == (9, 3) and 0 < report["resumed_share"] < 1
+    after = nosology("status", tmp_path / "run")
+    assert after == whole
+    assert nosology("verify", tmp_path / "run")["faults"] == []
+    assert nosology("gc", tmp_path / "run", "--grace-seconds", "0")["removed"] == 0  # the end of the run swept
+
+
+def test_retry_tries_dead_letters_again(run: Path, tmp_path: Path) -> None:
+    nosology("ingest", "--in", run / "in", "--out", tmp_path / "run")
+    assert nosology("deadletter", "retry", tmp_path / "run", "--reason", "another")["retried"] == 0
+    report = nosology("deadletter", "retry", tmp_path / "run", "--reason", "bad_json")
+    assert report["retried"] == 1 and (report["records_in"], report["dead"]) == (9, 3)  # still broken: dead again, once
+    assert nosology("verify", tmp_path / "run")["faults"] == []
+
+
+def test_harm_is_told_with_its_file(run: Path, tmp_path: Path) -> None:
+    nosology("ingest", "--in", run / "in", "--out", tmp_path / "run")
+    part = next(path for path in sorted((tmp_path / "run" / "documents").iterdir()) if path.name != "empty.parquet")
+    data = part.read_bytes()
+    part.unlink()
+    part.write_bytes(data[:-7])
+    report = nosology("verify", tmp_path / "run", code=1)
+    assert len(report["faults"]) == 1 and part.name in report["faults"][0] and "truncated" in report["faults"][0]
+
+
+def test_publish_twice_adds_once(run: Path) -> None:
+    assert nosology("publish", run / "run", "--to", run / "lake")["added"] == 9
+    assert nosology("publish", run / "run", "--to", run / "lake")["added"] == 0
+
+
+@pytest.mark.parametrize("verb", ["resume", "verify", "gc", "status"])
+def test_no_run(tmp_path: Path, verb: str) -> None:
+    assert str(tmp_path) in nosology(verb, tmp_path, code=2)["error"]
+    assert str(tmp_path) in nosology("deadletter", "list", tmp_path, code=2)["error"]
