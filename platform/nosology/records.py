@@ -56,6 +56,7 @@ class ClaimLine:
     """A service line of a claim."""
 
     number: int = column("line number as billed, from 1")
+    control_number: str | None = column("submitter's number of the line (REF 6R); a remittance repeats it", "id", default=None)
     system: str | None = column("HCPCS (levels I and II), REVENUE, NDC, SNOMED CT")
     code: str | None = column("procedure or service code")
     modifiers: tuple[str, ...] = column("procedure modifiers in order", default=())
@@ -64,6 +65,44 @@ class ClaimLine:
     charge: float | None = column("charge, US dollars", default=None)
     service_date: datetime.date | None = column("date of service", "date", default=None)
     diagnosis_pointers: tuple[int, ...] = column("places in `diagnoses`, from 1", default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A report that supports a claim and travels apart from it (X12 PWK)."""
+
+    kind: str | None = column("report type code, for instance OZ, B4, CT", "code", default=None)
+    transmission: str | None = column("how it is sent: BM by mail, EL electronically, FX by fax …", "code", default=None)
+    control_number: str | None = column("number under which it is sent; `document_id` of the note", "id", default=None)
+    line: int | None = column("number of the service line; None is the whole claim", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """Why an amount paid differs from the amount charged (X12 CAS)."""
+
+    group: str = column("CO contractual, PR patient, OA other, PI payer, CR correction", "code")
+    reason: str = column("claim adjustment reason code, for instance 45", "code")
+    amount: float | None = column("US dollars by which the payment is less", default=None)
+    quantity: float | None = column("units by which the payment is less", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemittanceLine:
+    """The payer's answer to a service line."""
+
+    control_number: str | None = column("submitter's number of the line (REF 6R): `ClaimLine.control_number`", "id", default=None)
+    system: str | None = column("HCPCS (levels I and II), REVENUE, NDC", default=None)
+    code: str | None = column("procedure or service code", default=None)
+    modifiers: tuple[str, ...] = column("procedure modifiers in order", default=())
+    revenue_code: str | None = column("institutional revenue code", default=None)
+    charge: float | None = column("submitted charge, US dollars", default=None)
+    paid: float | None = column("amount paid, US dollars", default=None)
+    allowed: float | None = column("allowed amount, US dollars", default=None)
+    quantity: float | None = column("units paid", default=None)
+    service_date: datetime.date | None = column("first date of service", "date", default=None)
+    adjustments: tuple[Adjustment, ...] = column("why less was paid", default=())
+    remarks: tuple[str, ...] = column("remittance advice remark codes, for instance N130", "code", default=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +192,16 @@ class RawClaim(Sourced):
     procedures: tuple[Coding, ...] = column("claim-level procedures (ICD-10-PCS)", default=())
     lines: tuple[ClaimLine, ...] = column("service lines", default=())
     total_charge: float | None = column("total charge, US dollars", default=None)
+    original_payer_claim_id: str | None = column(
+        "payer's number of the claim that this one replaces or voids (REF F8): `RawRemittance.payer_claim_id`", "id", default=None
+    )
+    authorizations: tuple[str, ...] = column("prior authorization and referral numbers (REF G1, 9F)", "id", default=())
+    attachments: tuple[Attachment, ...] = column("reports that support the claim", default=())
+    file_information: tuple[str, ...] = column("what a payer or state asks for in a fixed form of its own (K3)", "text", default=())
     payer: str | None = column("name of the payer", "label", default=None)
+    payer_type: str | None = column("claim filing indicator (SBR09), for instance MB, CI", "code", default=None)
+    group_number: str | None = column("number of the insured's group or policy (SBR03)", "id", default=None)
+    medical_record_number: str | None = column("provider's number of the patient's record (REF EA)", "id", default=None)
     provider_npi: str | None = column("NPI of the billing provider", "id", default=None)
     provider_name: str | None = column("billing provider", "name", default=None)
     subscriber_id: str | None = column("member id of the subscriber", "id", default=None)
@@ -176,10 +224,21 @@ class RawRemittance(Sourced):
     charge: float | None = column("submitted charge, US dollars", default=None)
     paid: float | None = column("amount paid, US dollars", default=None)
     patient_responsibility: float | None = column("amount owed by the patient, US dollars", default=None)
-    adjustments: tuple[str, ...] = column("group-reason codes, for instance CO-45", default=())
+    adjustments: tuple[Adjustment, ...] = column("of the claim as a whole; a line has its own", default=())
+    lines: tuple[RemittanceLine, ...] = column("answers to the service lines", default=())
     service_from: datetime.date | None = column("first date of service", "date", default=None)
     patient_names: tuple[str, ...] = column("patient as named on the remittance", "name", default=())
     subscriber_id: str | None = column("member id of the patient or subscriber", "id", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original(Sourced):
+    """A piece of an input file as it lay there: a source record, or what lies between two. Only where `ingest.keep_originals` is on;
+    no Clean run ever holds it. Its key is (`source_digest`, `piece`); `source_row` is the first row that it became or could have."""
+
+    piece: int = column("number of the piece in its file, from 0; all of them in this order are the file")
+    rows: tuple[int, ...] = column("first row of each source record in it, dead and skipped ones too; none between records", default=())
+    content: bytes = column("the piece, uncompressed, byte for byte", "text")
 
 
 RawRecord = RawPatient | RawEncounter | RawCondition | RawDocument | RawClaim | RawRemittance
@@ -264,7 +323,11 @@ class CleanClaim(Sourced):
     procedures: tuple[Coding, ...] = column("claim-level procedures (ICD-10-PCS)", default=())
     lines: tuple[ClaimLine, ...] = column("service lines, their dates under the date policy", default=())
     total_charge: float | None = column("total charge, US dollars", default=None)
+    original_payer_claim_id: str | None = column("pseudonym of the claim that this one replaces or voids", default=None)
+    attachments: tuple[Attachment, ...] = column("reports that support the claim, control numbers as pseudonyms", default=())
     payer: str | None = column("name of the payer", default=None)
+    payer_type: str | None = column("claim filing indicator", default=None)
+    medical_record_number: str | None = column("pseudonym", default=None)
     sex: str | None = column("sex of the patient", default=None)
     state: str | None = column("state of the patient", default=None)
     postal_code: str | None = column("first three digits of the ZIP code, 000 where the rule says", default=None)
@@ -275,11 +338,13 @@ class CleanRemittance(Sourced):
     """The payer's answer without direct identifiers."""
 
     claim_id: str = column("pseudonym")
+    payer_claim_id: str | None = column("pseudonym", default=None)
     status: str | None = column("claim status code", default=None)
     charge: float | None = column("submitted charge, US dollars", default=None)
     paid: float | None = column("amount paid, US dollars", default=None)
     patient_responsibility: float | None = column("amount owed by the patient, US dollars", default=None)
-    adjustments: tuple[str, ...] = column("group-reason codes", default=())
+    adjustments: tuple[Adjustment, ...] = column("of the claim as a whole", default=())
+    lines: tuple[RemittanceLine, ...] = column("answers to the service lines, control numbers as pseudonyms", default=())
     service_from: datetime.date | None = column("first date of service under the date policy", default=None)
 
 
@@ -381,6 +446,7 @@ TABLES: dict[str, type[Any]] = {
     "patients": RawPatient, "encounters": RawEncounter, "conditions": RawCondition, "documents": RawDocument,
     "claims": RawClaim, "remittances": RawRemittance,
 }  # fmt: skip
+ORIGINALS = "originals"  # table of `Original`, beside those; a run has it when its configuration asks for it
 CLEAN_TABLES: dict[str, type[Any]] = {
     "patients": CleanPatient, "encounters": CleanEncounter, "conditions": CleanCondition, "documents": CleanDocument,
     "claims": CleanClaim, "remittances": CleanRemittance,
@@ -393,7 +459,7 @@ CLEAN_TABLES: dict[str, type[Any]] = {
 def _arrow_type(hint: Any) -> pa.DataType:
     import pyarrow as pa
 
-    scalars = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), datetime.date: pa.date32()}
+    scalars = {str: pa.string(), bytes: pa.binary(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), datetime.date: pa.date32()}
     if hint in scalars:
         return scalars[hint]
     origin, args = typing.get_origin(hint), typing.get_args(hint)

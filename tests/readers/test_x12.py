@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import reader_samples as samples
-from nosology.records import ClaimLine, Coding, Diagnosis
+from nosology.records import Adjustment, ClaimLine, Coding, Diagnosis, RemittanceLine
 
 DAY = datetime.date
 
@@ -76,7 +76,15 @@ def test_remittance(read: Any) -> None:
     answer = read(samples.x12(samples.REMITTANCE, "005010X221A1", kind="835")).one("RawRemittance")
     assert (answer.claim_id, answer.payer_claim_id, answer.status) == ("C-1", "P77", "1")
     assert (answer.charge, answer.paid, answer.patient_responsibility) == (150.5, 100.0, 20.25)
-    assert answer.adjustments == ("CO-45", "CO-253", "PR-1")
+    assert answer.adjustments == (
+        Adjustment(group="CO", reason="45", amount=30.25), Adjustment(group="CO", reason="253", amount=1.0)
+    )  # fmt: skip
+    assert answer.lines == (
+        RemittanceLine(
+            system="HCPCS", code="99213", charge=100.5, paid=80.0, service_date=DAY(2024, 3, 1),
+            adjustments=(Adjustment(group="PR", reason="1", amount=20.0),),
+        ),
+    )  # fmt: skip
     assert (answer.service_from, answer.patient_names, answer.subscriber_id) == (DAY(2024, 2, 29), ("ADA QUIMBY",), "W0001")
 
 

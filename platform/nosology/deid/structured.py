@@ -6,7 +6,7 @@ an age over 89 is None. postal_code: three digits. text: rewritten by the caller
 
 Fields of a short text, into which anything can be typed, come in two kinds. Neither is ever kept for want of a reason.
 
-code (`setting`, `status`, `form`, `sex`, `state`): kept when it is a code by its form (two capitals or digits, three digits with or
+code (`setting`, `status`, `form`, `sex`, `state`, `payer_type`; codes of adjustments and attachments): kept when it is a code by its form (two capitals or digits, three digits with or
     without a zero before them) or when each of its words is in the field's own vocabulary; else dropped (`form`: unknown).
 label (`kind` of a document, `payer`): kept when it is a LOINC code with its right check digit or when each of its words is in a
     closed vocabulary of document types, or of public programmes and national insurers; else searched by the detector that notes get and
@@ -36,11 +36,15 @@ if TYPE_CHECKING:
 
 OLDEST = 89
 # fields whose id says whose dates these are, the best first
-PERSON = ("patient_id", "encounter_id", "claim_id", "document_id", "condition_id")
+PERSON = ("patient_id", "encounter_id", "claim_id", "document_id", "condition_id", "procedure_id")
 # dates that can tell what age a date of birth means
 REFERENCE = ("service_from", "service_to", "start_date", "date", "onset_date", "death_date")
 
 CODE = re.compile(r"[A-Z0-9]{1,2}|0?\d{3}", re.A)
+CODES = {  # of lists with codes of another form: X12 code lists 139 (adjustment reasons) and 411 (remarks)
+    "reason": re.compile(r"[A-Z]?\d{1,3}", re.A),
+    "remarks": re.compile(r"(M|N|MA)\d{1,4}", re.A),
+}
 WORDS = re.compile(r"[^\W_]+")
 LOINC = re.compile(r"(\d{1,5})-(\d)", re.A)
 MAX_LABEL_CHARACTERS = 200
@@ -51,7 +55,7 @@ _SETTING = """amb emer fld hh imp acute nonac obsenc prenc ss vr ambulatory emer
     not applicable unknown other department room day surgery psychiatric dialysis obs er ed ip op lab pharmacy"""
 _STATUS = """active inactive recurrence relapse remission resolved unknown cancelled canceled draft entered in error queued complete
     completed partial billed closed open pending paid denied submitted accepted rejected suspended reversed final preliminary amended
-    planned arrived triaged progress onleave finished not present"""
+    planned arrived triaged progress onleave finished not present preparation done hold stopped aborted refuted"""
 VOCABULARY: dict[str, frozenset[str]] = {
     "setting": frozenset(_SETTING.split()),
     "status": frozenset(_STATUS.split()),
@@ -65,7 +69,8 @@ _STATES = """alabama, alaska, arizona, arkansas, california, colorado, connectic
     oregon, pennsylvania, rhode island, south carolina, south dakota, tennessee, texas, utah, vermont, virginia, washington,
     west virginia, wisconsin, wyoming, puerto rico, guam, american samoa, virgin islands, us virgin islands, northern mariana islands"""
 STATES = frozenset(name.strip() for name in _STATES.split(","))
-FALLBACK = {"form": "unknown"}  # where a Clean record needs a value
+NO_WORDS: frozenset[str] = frozenset()
+FALLBACK = {"form": "unknown", "group": "unknown", "reason": "unknown"}  # where a Clean record needs a value
 NO_PAYER = frozenset(("self", "self pay", "selfpay", "uninsured", "none", "no insurance", "government", "charity", "dual eligible"))
 # A payer's name needs one of these …
 _PAYERS = """medicare medicaid tricare champva chip schip aetna anthem humana cigna unitedhealthcare uhc bcbs bluecross blueshield permanente
@@ -113,8 +118,8 @@ def coded(field: str, value: str | None) -> str | None:
     if value is None:
         return None
     words = WORDS.findall(value.lower())
-    known_words = " ".join(words) in STATES if field == "state" else bool(words) and VOCABULARY[field].issuperset(words)
-    if known_words or CODE.fullmatch(value.strip()):
+    known_words = " ".join(words) in STATES if field == "state" else bool(words) and VOCABULARY.get(field, NO_WORDS).issuperset(words)
+    if known_words or CODES.get(field, CODE).fullmatch(value.strip()):
         return value
     return FALLBACK.get(field)
 
@@ -259,5 +264,20 @@ def _nested(hint: Any, value: Any, config: DeidConfig, secret: Secret, days: int
         return value
     if isinstance(value, list | tuple):
         return [_nested(part, v, config, secret, days, on) for v in value]
-    known = {item.name: item.metadata["phi"] for item in dataclasses.fields(typing.cast("type[Any]", part))}
-    return {name: _treated(known[name], v, config, secret, days, on) for name, v in value.items() if name in known}
+    hints = typing.get_type_hints(part)
+    return {
+        item.name: _part(item.name, item.metadata["phi"], hints[item.name], value[item.name], config, secret, days, on)
+        for item in dataclasses.fields(typing.cast("type[Any]", part))
+        if item.name in value
+    }
+
+
+def _part(field: str, phi: str | None, hint: Any, value: Any, config: DeidConfig, secret: Secret, days: int, on: datetime.date) -> Any:
+    """One field of a part, which may hold parts itself."""
+    if phi is None:
+        return _nested(hint, value, config, secret, days, on)
+    if phi != "code":
+        return _treated(phi, value, config, secret, days, on)
+    if isinstance(value, list | tuple):
+        return [code for one in value if (code := _short(phi, field, one, {})) is not None]
+    return _short(phi, field, value, {})

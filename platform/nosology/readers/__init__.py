@@ -2,7 +2,7 @@
 
     readers.probe(source, stream, config.ingest, config.input)   # -> name of the format; InputError when the file cannot be read at all
     reading = readers.read_file(source, stream, config.ingest, config.input)
-    for item in reading: ...                          # RawRecord | DeadLetter | Skipped
+    for item in reading: ...                          # RawRecord | DeadLetter | Skipped, and Original where those are kept
     reading.counts                                    # Counts of this file, complete when the loop has ended
 
 `stream` is the binary stream of the file as it lies in storage (`storage.open_input(uri)`); gzip and zstd are undone here. A unit
@@ -38,7 +38,7 @@ Reasons of dead letters (`REASONS`): a slug; `field` and `rule` name the format'
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -48,11 +48,11 @@ from nosology.readers import parquet, tabular, values
 from nosology.readers.fhir import Fhir
 from nosology.readers.hl7v2 import Hl7v2
 from nosology.readers.rif import Rif
-from nosology.readers.source import DAMAGED, HEAD_BYTES, Draft, Job, Reader, Skipped, SourceFile, Unit, open_source
+from nosology.readers.source import DAMAGED, HEAD_BYTES, Draft, Job, Kept, Reader, Skipped, SourceFile, Unit, open_source
 from nosology.readers.synthea import Synthea
 from nosology.readers.text import TOO_LARGE, Text
 from nosology.readers.x12 import X12
-from nosology.records import DeadLetter, RawClaim, RawDocument, RawRecord
+from nosology.records import DeadLetter, Original, RawClaim, RawDocument, RawRecord
 
 __all__ = ["READERS", "REASONS", "Counts", "Reader", "Reading", "Skipped", "SourceFile", "probe", "read_file", "recognise"]
 
@@ -85,6 +85,7 @@ REASONS = {
     "unsupported_content": "an attachment that is no text",
     "wrong_type": "a value of another type than its field has",
 }
+Row = RawRecord | DeadLetter | Skipped | Original
 _TEXT_NAMES, _TABLE_NAMES = (".txt", ".text", ".md"), (".csv", ".tsv")
 
 
@@ -96,9 +97,6 @@ class Counts:
     notes: int = 0
     dead: int = 0
     skipped: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.records + other.records, self.notes + other.notes, self.dead + other.dead, self.skipped + other.skipped)
 
 
 def recognise(head: bytes, file_name: str) -> Reader:
@@ -145,12 +143,15 @@ def probe(source: SourceFile, stream: BinaryIO, config: IngestConfig | None = No
     return reader.name
 
 
-class Reading(Iterator[RawRecord | DeadLetter | Skipped]):
+class Reading(Iterator[Row]):
     """The records of one file, in order; `counts` grows with them. `format` is known from the start."""
 
     def __init__(self, source: SourceFile, stream: BinaryIO, job: Job) -> None:
-        self.source, self.counts, self._job = source, Counts(), job
-        self._next_row = 0
+        self.source, self._job = source, job
+        self._next_row = self._records = self._notes = self._num_dead = self._skipped = 0
+        self._piece: Kept | None = None  # whose units come now
+        self._piece_rows: list[int] = []
+        self._next_piece = 0
         self._fault: Reason | None = None
         self._content = open_source(stream)
         self.format = "text"
@@ -165,38 +166,65 @@ class Reading(Iterator[RawRecord | DeadLetter | Skipped]):
             self._fault = Reason("unreadable_file", None, error.rule)
         self._items = self._run()
 
-    def __next__(self) -> RawRecord | DeadLetter | Skipped:
+    def __iter__(self) -> Iterator[Row]:
+        return self._items
+
+    def __next__(self) -> Row:
         return next(self._items)
 
-    def _run(self) -> Iterator[RawRecord | DeadLetter | Skipped]:
+    @property
+    def counts(self) -> Counts:
+        """What was read up to now."""
+        return Counts(self._records, self._notes, self._num_dead, self._skipped)
+
+    def _run(self) -> Iterator[Row]:
         if self._fault is not None or self._empty:
             yield self._dead(self._fault or Reason("empty_file", None, "a file with content"))
             return
         try:
             for unit in self._reader.read(self._content, self._job):
+                if isinstance(unit, Kept):
+                    yield from self._original()
+                    self._piece = unit
+                    continue
+                if self._piece is not None:
+                    self._piece_rows.append(self._next_row)
                 yield from self._stamp(unit)
+            yield from self._original()
         except DAMAGED:
             yield self._dead(Reason("truncated_file", None, "a compressed file that is whole"))
         except InputError as error:
             yield self._dead(Reason("unreadable_file", error.field, error.rule))
 
-    def _stamp(self, unit: Unit) -> Iterator[RawRecord | DeadLetter | Skipped]:
+    def _stamp(self, unit: Unit) -> Sequence[Row]:
         if isinstance(unit, Skipped):
             self._next_row += 1
-            self.counts += Counts(skipped=1)
-            yield unit
-        elif isinstance(unit, Reason):
-            yield self._dead(unit)
-        else:
-            begun = self._next_row
-            try:
-                rows = [self._row(draft) for draft in unit]
-            except RecordError as error:
-                self._next_row = begun
-                yield self._dead(error.reason)
-                return
-            self.counts += Counts(records=1, notes=sum(isinstance(row, RawDocument) for row in rows))
-            yield from rows
+            self._skipped += 1
+            return (unit,)
+        if isinstance(unit, Reason):
+            return (self._dead(unit),)
+        assert not isinstance(unit, Kept)
+        begun = self._next_row
+        try:
+            rows = [self._row(draft) for draft in unit]
+        except RecordError as error:
+            self._next_row = begun
+            return (self._dead(error.reason),)
+        self._records += 1
+        self._notes += sum(isinstance(row, RawDocument) for row in rows)
+        return rows
+
+    def _original(self) -> Iterator[Original]:
+        """The piece whose units have come, where originals are kept."""
+        piece, rows = self._piece, tuple(self._piece_rows)
+        self._piece, self._piece_rows = None, []
+        if piece is None or not piece.content:
+            return
+        number, self._next_piece = self._next_piece, self._next_piece + 1
+        yield Original(
+            source_digest=self.source.digest, source_row=rows[0] if rows else self._next_row, source_format=self.format, piece=number,
+            rows=rows, content=piece.content,
+        )  # fmt: skip
 
     def _row(self, draft: Draft) -> RawRecord:
         row = draft(source_digest=self.source.digest, source_row=self._next_row, source_format=self.format)
@@ -216,7 +244,8 @@ class Reading(Iterator[RawRecord | DeadLetter | Skipped]):
 
     def _dead(self, reason: Reason) -> DeadLetter:
         row, self._next_row = self._next_row, self._next_row + 1
-        self.counts += Counts(records=1, dead=1)
+        self._records += 1
+        self._num_dead += 1
         return DeadLetter(
             source_digest=self.source.digest, source_row=row, source_format=self.format, stage="ingest", reason=reason.code,
             field=reason.field, rule=reason.rule,

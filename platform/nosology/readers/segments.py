@@ -7,12 +7,16 @@ import re
 from collections.abc import Iterator
 
 from nosology.errors import Reason
-from nosology.readers.source import BOM, INVALID_UTF8
+from nosology.readers.source import INVALID_UTF8
 
 ISA_BYTES = 106
 _ISA_LENGTHS = (3, 2, 10, 2, 10, 2, 15, 2, 15, 6, 4, 1, 5, 9, 1, 1, 1)
 _SEGMENT_ID = re.compile(r"[A-Z][A-Z0-9]{1,2}", re.ASCII)
 _CHUNK_BYTES = 1 << 16
+# What may stand between two segments: line breaks and blanks; between interchanges also byte order marks of files that were joined,
+# and the end-of-file mark and zeros that old systems fill a block with.
+_BLANK = " \t\n\r\v\f\x1a\0"
+_BETWEEN = _BLANK.encode() + b"\xef\xbb\xbf"
 
 BROKEN_ENVELOPE = Reason("broken_envelope", "ISA", "an ISA segment of 106 bytes, its elements and separators at their fixed places")
 BROKEN_SEGMENT = Reason("broken_segment", None, "a segment that begins with an id of two or three characters")
@@ -24,61 +28,101 @@ LAST = (BROKEN_ENVELOPE, UNENDED, TOO_LONG)  # behind these nothing comes
 Segment = list[str]
 
 
-def _envelope(isa: bytes) -> tuple[bytes, bytes] | None:
+def _envelope(isa: bytes) -> tuple[str, str] | None:
     """Element separator and segment terminator of an ISA (bytes 4 and 106; byte 105 separates components), or None."""
     element, component, terminator = isa[3:4], isa[104:105], isa[105:106]
     distinct = len({element, component, terminator}) == 3 and not any(mark.isalnum() for mark in (element, component, terminator))
     if len(isa) < ISA_BYTES or not isa.isascii() or not distinct:
         return None
     fixed = tuple(len(part) for part in isa[:105].split(element)) == _ISA_LENGTHS
-    return (element, terminator) if fixed and isa.startswith(b"ISA") else None
+    return (element.decode("ascii"), terminator.decode("ascii")) if fixed and isa.startswith(b"ISA") else None
 
 
-def segments(stream: io.BufferedReader, limit: int = 16 << 20) -> Iterator[Segment | Reason]:
+def repetition_mark(isa: Segment) -> str | None:
+    """The repetition separator: ISA11 from version 00402 on; before, that element held the letter of a standards body."""
+    mark = isa[11]
+    return None if isa[12] < "00402" or mark.isalnum() or mark.isspace() or mark == isa[16] else mark
+
+
+def _texts(front: bytes, terminator: str) -> list[str | None]:
+    """What lies between terminators, None where it is not UTF-8."""
+    try:
+        return [*front.decode().split(terminator)]
+    except UnicodeDecodeError:
+        texts: list[str | None] = []
+        for piece in front.split(terminator.encode()):
+            try:
+                texts.append(piece.decode())
+            except UnicodeDecodeError:
+                texts.append(None)
+        return texts
+
+
+def segments(stream: io.BufferedReader, limit: int = 16 << 20, kept: list[bytes] | None = None) -> Iterator[Segment | Reason]:
     """The segments of all interchanges, each as its elements, [0] the id. Element 16 of an ISA is the component separator.
 
     A segment that is not UTF-8, or has no id, is a `Reason` in its place. A `Reason` for a broken envelope, an unended or an
     endless segment (above `limit` bytes) is the last item: what follows cannot be told apart.
+
+    Args:
+        kept: gets the bytes behind each item before it is yielded, and those behind the last; joined they are the stream, up to
+            where a last `Reason` left it. The caller empties it. None keeps nothing.
     """
-    buffer = stream.read1(_CHUNK_BYTES).removeprefix(BOM)
-    element = terminator = b""
+    buffer = stream.read1(_CHUNK_BYTES)
+    known: set[str] = set()  # ids seen: asking a set is faster than matching
     while True:
-        if not terminator:
-            buffer = buffer.lstrip()
-            while len(buffer) < ISA_BYTES and (more := stream.read1(_CHUNK_BYTES)):
-                buffer = (buffer + more).lstrip()
-            if not buffer:
-                return
-            separators = _envelope(buffer[:ISA_BYTES])
-            if separators is None:
+        begin = buffer.lstrip(_BETWEEN)
+        while len(begin) < ISA_BYTES and (more := stream.read1(_CHUNK_BYTES)):
+            buffer = (buffer if kept is not None else begin) + more
+            begin = buffer.lstrip(_BETWEEN)
+        separators = _envelope(begin[:ISA_BYTES])
+        if separators is None:
+            if kept is not None:
+                kept.append(buffer)
+            if begin:
                 yield BROKEN_ENVELOPE
-                return
-            element, terminator = separators
-            yield buffer[: ISA_BYTES - 1].decode("ascii").split(element.decode("ascii"))
-            buffer = buffer[ISA_BYTES:]
-        pieces = buffer.split(terminator)
-        mark = element.decode("ascii")
-        for at, piece in enumerate(pieces):
-            piece = piece.lstrip()
-            if piece.startswith(b"ISA"):  # the next interchange brings its own separators
-                buffer, terminator = terminator.join([piece, *pieces[at + 1 :]]), b""
+            return
+        element, terminator = separators
+        if kept is not None:
+            kept.append(buffer[: len(buffer) - len(begin) + ISA_BYTES])
+        yield begin[: ISA_BYTES - 1].decode("ascii").split(element)
+        mark = terminator.encode()
+        next_isa = re.compile(rb"(?:\A|" + re.escape(mark) + rb")[" + re.escape(_BETWEEN) + rb"]*ISA")
+        buffer = begin[ISA_BYTES:]
+        while True:
+            following = next_isa.search(buffer)  # it brings its own separators
+            cut = following.end() - 3 if following else buffer.rfind(mark) + 1
+            front, buffer = buffer[:cut], buffer[cut:]
+            raw = front.split(mark) if kept is not None else None
+            texts = _texts(front, terminator)
+            texts.pop()  # nothing, or the blanks before an ISA
+            for at, text in enumerate(texts):
+                if raw is not None and kept is not None:
+                    kept.append(raw[at] + mark)
+                if text is None:
+                    yield INVALID_UTF8
+                elif text := text.lstrip(_BLANK):
+                    found = text.split(element)
+                    if found[0] in known:
+                        yield found
+                    elif _SEGMENT_ID.fullmatch(found[0]):
+                        known.add(found[0])
+                        yield found
+                    else:
+                        yield BROKEN_SEGMENT
+            if following:
+                if raw is not None and kept is not None:
+                    kept.append(raw[-1])
                 break
-            if not piece or at == len(pieces) - 1:  # the last piece has no terminator yet
-                continue
-            try:
-                found = piece.decode().split(mark)
-            except UnicodeDecodeError:
-                yield INVALID_UTF8
-                continue
-            yield found if _SEGMENT_ID.fullmatch(found[0]) else BROKEN_SEGMENT
-        else:
-            buffer = pieces[-1]
             if len(buffer) > limit:
-                yield TOO_LONG
-                return
-            more = stream.read1(_CHUNK_BYTES)
-            if not more:
-                if buffer.strip():
-                    yield UNENDED
-                return
-            buffer += more
+                reason: Reason | None = TOO_LONG
+            elif more := stream.read1(_CHUNK_BYTES):
+                buffer += more
+                continue
+            else:
+                reason = UNENDED if buffer.strip(_BETWEEN) else None
+            if kept is not None:
+                kept.append(buffer)
+            if reason is not None:
+                yield reason
+            return

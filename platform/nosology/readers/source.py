@@ -53,7 +53,15 @@ class Skipped:
     kind: str
 
 
-Unit = Sequence[Draft] | Reason | Skipped
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Bytes of the file as they lie there: those of the units that follow, up to the next `Kept`. All of them in order are the file.
+    A reader gives them before the units, where `ingest.keep_originals` asks for it."""
+
+    content: bytes
+
+
+Unit = Sequence[Draft] | Reason | Skipped | Kept
 
 
 @dataclass(frozen=True, slots=True)
