@@ -64,6 +64,10 @@ class FakeCoder:
             if "break" in row["text"]:
                 print(row["text"], flush=True)  # as a careless library would
                 raise ValueError(row["text"])
+            if "always" in row["text"]:
+                os._exit(1)
+            if "hang" in row["text"]:
+                re.match(r"(a+)+b", "a" * 64)  # some years, with the interpreter's lock held
             if "die" in row["text"] and not Path(row["text"].split()[-1]).exists():
                 Path(row["text"].split()[-1]).touch()
                 os._exit(1)
@@ -230,6 +234,38 @@ def test_a_replica_that_dies_is_asked_again(service: tuple[Config, str], tmp_pat
 
     (prediction,) = CoderClient(application="nosology")([{"text": f"die cold {tmp_path / 'died'}"}])
     assert (tmp_path / "died").exists() and prediction["codes"][0]["code"] == "J06.9"
+
+
+def test_a_note_that_ends_its_replica_each_time_is_dead_and_no_other(service: tuple[Config, str]) -> None:
+    """As a batch meets it: the rows are halved until the note is alone."""
+    from nosology.distributed.serving import CoderClient
+
+    client = CoderClient(application="nosology")
+
+    def dead(rows: list[dict[str, str]]) -> Iterator[tuple[str, str]]:
+        try:
+            assert len(client(rows)) == len(rows)
+        except RecordError as error:
+            if len(rows) == 1:
+                yield rows[0]["text"], error.reason.code
+                return
+            yield from dead(rows[: len(rows) // 2])
+            yield from dead(rows[len(rows) // 2 :])
+
+    rows = [{"text": text} for text in ("cold", "always", "pressure", "cold")]
+    assert list(dead(rows)) == [("always", "process_lost")]
+
+
+def test_a_replica_that_hangs_ends_itself(cluster: Path) -> None:
+    from nosology.distributed import serving
+
+    config = Config.model_validate({"cluster": {"stall_seconds": 3}})
+    with (
+        serving.served(config, serving.application(config, coder=FakeCoder, engine=FakeEngine, digest=lambda: "")) as client,
+        pytest.raises(RecordError) as lost,
+    ):
+        client([{"text": "hang"}])
+    assert lost.value.reason.code == "process_lost"
 
 
 def test_a_service_that_cannot_work_is_no_fault_of_a_record(service: tuple[Config, str]) -> None:

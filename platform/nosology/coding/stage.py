@@ -30,6 +30,7 @@ class Code:
     """
 
     verb = "code"
+    isolable = False  # the models are replicas of the cluster; the client finds the row that ends one
 
     def __init__(
         self,

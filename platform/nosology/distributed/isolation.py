@@ -33,7 +33,13 @@ _ATTEMPTS = 2  # of one unit alone, so that a process which something else kille
 
 
 class Work(Protocol):
-    """What a worker does with an interval; picklable."""
+    """What a worker does with an interval; picklable.
+
+    Attributes:
+        isolable: whether it can run in a child process.
+    """
+
+    isolable: bool
 
     def open(self) -> None:
         """Loads models; called once in each process."""

@@ -19,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 
 from nosology.config import ServeConfig
 from nosology.distributed.ingress import Asgi, Refusal, build_app
+from nosology.distributed.isolation import Watch
 from nosology.distributed.llm import LlmEngine, served_ask
 from nosology.distributed.silence import silenced
 from nosology.errors import InputError, NosologyError, Reason, RecordError
@@ -64,13 +65,27 @@ def _fault(error: Exception) -> Fault:
     return Fault(describe(error), of_service=isinstance(error, (*UNAVAILABLE, TimeoutError, NosologyError)))
 
 
-def _answer(work: Callable[[], Any]) -> Any:
-    """What `work` returns, or the `Fault` that it ended in. What a library prints while it holds a note is thrown away."""
-    try:
-        with silenced():
-            return work()
-    except Exception as error:
-        return _fault(error)
+class _Desk:
+    """Where a replica answers: one request at a time, and none for ever.
+
+    What a library prints while it holds a note is thrown away. A request in which nothing moves for `stall_seconds` ends the replica;
+    Serve starts another.
+    """
+
+    def __init__(self, stall_seconds: float) -> None:
+        self._lock, self._watch = threading.Lock(), Watch(stall_seconds)
+
+    def answer(self, work: Callable[[], Any]) -> Any:
+        """What `work` returns, or the `Fault` that it ended in."""
+        with self._lock:
+            self._watch.moved()
+            try:
+                with silenced():
+                    return work()
+            except Exception as error:
+                return _fault(error)
+            finally:
+                self._watch.rest()
 
 
 async def _awaited(work: Awaitable[Any]) -> Any:
@@ -91,25 +106,24 @@ class GeneratorReplica:
         open_engine: loads the engine, here in the replica.
         name: what `/v1/models` calls it.
         digest: of the artefact that it serves.
+        stall_seconds: longest time for one request.
     """
 
-    def __init__(self, open_engine: OpenEngine, name: str, digest: Callable[[], str]) -> None:
+    def __init__(self, open_engine: OpenEngine, name: str, digest: Callable[[], str], stall_seconds: float) -> None:
         self._engine = open_engine()
         self._about = {"id": name, "digest": digest()}
-        self._lock = threading.Lock()
+        self._desk = _Desk(stall_seconds)
 
     def about(self) -> dict[str, str]:
         return self._about
 
     def choose(self, prompts: Sequence[Sequence[Message]], choices: Sequence[Sequence[str]]) -> list[list[float]] | Fault:
-        with self._lock:
-            return cast("list[list[float]] | Fault", _answer(lambda: self._engine.choose(prompts, choices)))
+        return cast("list[list[float]] | Fault", self._desk.answer(lambda: self._engine.choose(prompts, choices)))
 
     def chat(
         self, messages: Sequence[Message], max_tokens: int, temperature: float, choices: Sequence[str] | None = None
     ) -> Completion | Fault:
-        with self._lock:
-            return cast("Completion | Fault", _answer(lambda: self._engine.chat(messages, max_tokens, temperature, choices)))
+        return cast("Completion | Fault", self._desk.answer(lambda: self._engine.chat(messages, max_tokens, temperature, choices)))
 
 
 class LlmReplica:
@@ -156,16 +170,20 @@ class ServedEngine:
 class CoderReplica:
     """Holds one coder; `generator` is None when the encoder heads code alone."""
 
-    def __init__(self, open_coder: OpenCoder, generator: DeploymentHandle[Any] | None, timeout_seconds: float) -> None:
+    def __init__(
+        self, open_coder: OpenCoder, generator: DeploymentHandle[Any] | None, timeout_seconds: float, stall_seconds: float
+    ) -> None:  # fmt: skip
+        self._generator, self._timeout_seconds = generator, timeout_seconds
         self._codes = open_coder(ServedEngine(generator, timeout_seconds) if generator else None)
-        self._lock = threading.Lock()
+        self._desk = _Desk(stall_seconds)
 
     def about(self) -> None:
-        """Answers once the coder is loaded."""
+        """Answers once the coder, and the generator behind it, are loaded."""
+        if self._generator:
+            self._generator.about.remote().result(timeout_s=self._timeout_seconds)
 
     def code(self, rows: Sequence[Mapping[str, Any]]) -> list[Row] | Fault:
-        with self._lock:
-            return cast("list[Row] | Fault", _answer(lambda: self._codes(rows)))
+        return cast("list[Row] | Fault", self._desk.answer(lambda: self._codes(rows)))
 
 
 class IngressReplica:

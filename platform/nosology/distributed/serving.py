@@ -23,11 +23,13 @@ from typing import TYPE_CHECKING, Any, cast
 import ray
 from pydantic import ValidationError
 from ray import serve
+from ray.exceptions import RayActorError
 from ray.serve.context import _set_global_client
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from nosology.config import Config, ServeConfig
+from nosology.distributed.isolation import KILLED
 from nosology.distributed.replicas import (
     UNAVAILABLE,
     CoderReplica,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 APPLICATION = "nosology"  # with HTTP
 BATCH = "nosology-batch-"  # and the id of the Ray job that it serves, so that batches and the service on one cluster stay apart
 # WARNING, because Serve's INFO lines repeat the client's X-Request-ID; no access log, because paths come from clients.
+_DEATHS, _RESTART_SECONDS = 2, 180.0  # replicas that one request may cost; time for one to load its models
 LOGGING = {"log_level": "WARNING", "enable_access_log": False}
 
 
@@ -131,10 +134,10 @@ def application(
         generator = serve.deployment(name="Generator", **front)(LlmReplica).bind(llm["application"], llm["model"], rules.model_name)
     elif engine:
         generator = serve.deployment(name="Generator", **engine_options)(GeneratorReplica).bind(
-            engine, rules.model_name, digest or functools.partial(artefact_digest, config)
+            engine, rules.model_name, digest or functools.partial(artefact_digest, config), config.cluster.stall_seconds
         )
     codes = serve.deployment(name="Coder", **options)(CoderReplica).bind(
-        coder or functools.partial(open_coder, config), generator, rules.request_timeout_seconds
+        coder or functools.partial(open_coder, config), generator, rules.request_timeout_seconds, config.cluster.stall_seconds
     )
     return serve.deployment(name="Ingress", **front)(serve.ingress()(IngressReplica)).bind(rules, codes, generator)
 
@@ -301,7 +304,8 @@ def _failure(name: str) -> str:
 class CoderClient:
     """Codes rows through the `Coder` deployment: a plain picklable callable for Ray Data actors of the same cluster.
 
-    A replica that dies in the middle of a request is asked again, for coding changes nothing.
+    A replica that dies in the middle of a request is asked again, for coding changes nothing. When a second one dies over the same
+    rows and the service is there again afterwards, it is the rows that end it: the caller halves them, and the last one is a dead letter.
 
     Args:
         timeout_seconds: for one answer.
@@ -309,7 +313,7 @@ class CoderClient:
         application: its name; None is that of `served` in the same Ray job.
     """
 
-    def __init__(self, timeout_seconds: float = 600.0, attempts: int = 6, application: str | None = None) -> None:
+    def __init__(self, timeout_seconds: float = 1200.0, attempts: int = 6, application: str | None = None) -> None:
         self._timeout_seconds, self._attempts, self._application = timeout_seconds, attempts, application
         self._handle: DeploymentHandle[Any] | None = None
 
@@ -326,6 +330,7 @@ class CoderClient:
             RecordError: a row is at fault; which one is known when it is alone.
             ServiceError: the service did not answer; no row is at fault.
         """
+        deaths = 0
         for attempt in range(self._attempts):
             if self._handle is None:
                 self._handle = serve.get_deployment_handle("Coder", self._application or batch_name())
@@ -333,11 +338,23 @@ class CoderClient:
                 value = self._handle.code.remote(rows).result(timeout_s=self._timeout_seconds)
             except (*UNAVAILABLE, BackPressureError, TimeoutError) as error:
                 value, self._handle = Fault(type(error).__name__, of_service=True), None
+                deaths += isinstance(error, RayActorError)
             if not isinstance(value, Fault):
                 return cast("list[Row]", value)
             if not value.of_service:
                 reason = value.reason or Reason("internal_error", None, value.error)
                 raise RecordError(reason.code, reason.field, reason.rule)
+            if deaths == _DEATHS and self._answers():
+                raise RecordError(KILLED.code, None, KILLED.rule)
             if attempt + 1 < self._attempts:
                 time.sleep(min(0.25 * 2**attempt, 8.0))
         raise ServiceError(f"the coder did not answer, {self._attempts} times: {value.error}")
+
+    def _answers(self) -> bool:
+        """Whether the service is there, once its replicas are up again."""
+        handle = serve.get_deployment_handle("Coder", self._application or batch_name())
+        try:
+            handle.about.remote().result(timeout_s=_RESTART_SECONDS)
+        except (*UNAVAILABLE, BackPressureError, TimeoutError):
+            return False
+        return True

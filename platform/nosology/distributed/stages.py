@@ -14,7 +14,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from nosology.config import ClusterConfig, IngestConfig, InputConfig
@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """What a job did, all its runs together. `records_in` = `ok` + `dead`."""
+    """What a job did, all its runs together. `records_in` = `ok` + `dead`. The last four fields are of an ingest (`source.Archive`)."""
 
     verb: str
     files: int
@@ -64,6 +64,10 @@ class StageReport:
     seconds: float = 0.0
     resumed_share: float = 0.0
     inputs: tuple[PlannedFile, ...] = ()
+    by_encoding: dict[str, int] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    duplicates: int = 0
+    left_out: int = 0
 
 
 OnProgress = Callable[[Progress], None]
@@ -125,11 +129,13 @@ def run_ingest(
     workers: int | None = None,
 ) -> StageReport:
     """Reads an archive into the tables of `records.TABLES`; a unit is a file. Otherwise as `run_stage`."""
-    files = source.plan_archive(inputs, ingest, columns or InputConfig())
+    archive = source.plan_archive(inputs, ingest, columns or InputConfig())
+    files = archive.files
     schemas = {name: arrow_schema(record) for name, record in TABLES.items()}
     ledger = sink.open_ledger(out, "ingest", fingerprint, files, 1, schemas)
     ingest_work = IngestWork(ingest, columns or InputConfig(), ledger.job.files)
-    return _run(ledger, ingest_work, ledger.writer(schemas), cluster, on_progress, workers, 1.0)
+    report = _run(ledger, ingest_work, ledger.writer(schemas), cluster, on_progress, workers, 1.0)
+    return replace(report, unreadable=archive.unreadable, duplicates=archive.duplicates, left_out=archive.left_out)
 
 
 def read_output(out: str, table: str) -> pa.Table:
@@ -237,7 +243,7 @@ def _run(
     return StageReport(
         ledger.job.verb, len(ledger.job.files), tally.records, tally.ok, tally.dead.total(), tally.skipped, dict(tally.dead),
         dict(tally.formats), {name: tally.rows[name] for name in ledger.job.schemas}, round(time.monotonic() - started, 3),
-        round(ledger.num_resumed / ledger.job.num_units, 4), ledger.job.files,
+        round(ledger.num_resumed / ledger.job.num_units, 4), ledger.job.files, dict(tally.encodings),
     )  # fmt: skip
 
 
@@ -380,7 +386,7 @@ class _Worker:
             return self._writer.committed(interval)
         if before >= _LOSSES:
             raise _lost_workers(f"{before} times at the same place")
-        if before == 0:
+        if before == 0 or not self._units.isolable:
             commit = work.run(self._units, self._writer, interval, self._watch)
         else:
             from ray import cloudpickle

@@ -31,8 +31,8 @@ Moved = Callable[[], None]
 
 class Stage(Protocol):
     """What runs over rows: plain, picklable, without a cluster. May also have `num_cpus` (cores of one worker; 0 for a client
-    that only waits) and `alive()`: whether the service that it calls answers, so that a row which ends a replica can be told from
-    a service that is down."""
+    that only waits) and `isolable = False`: it calls a service of the cluster, so it cannot run in a child process, and holds no row
+    that could end its own."""
 
     verb: str
 
@@ -54,6 +54,7 @@ class StageWork:
 
     def __init__(self, stage: Stage, schemas: Mapping[str, pa.Schema], files: Sequence[PlannedFile]) -> None:
         self._stage, self._schemas, self._files = stage, schemas, files
+        self.isolable: bool = getattr(stage, "isolable", True)
 
     def open(self) -> None:
         self._stage.open()
@@ -111,16 +112,12 @@ class StageWork:
             except Exception as error:
                 if not _is_transient(error):
                     raise
-                if pause is not None:
-                    time.sleep(pause)
-                    continue
-                alive = getattr(self._stage, "alive", None)
-                if alive is not None and alive():  # then it is these rows that end it
-                    raise RecordError(isolation.KILLED.code, None, isolation.KILLED.rule) from None
-                raise NosologyError(
-                    f"the service that this stage calls does not answer ({type(error).__name__}). "
-                    "What was committed stands; run the same command again, it resumes"
-                ) from None
+                if pause is None:
+                    raise NosologyError(
+                        f"the service that this stage calls does not answer ({type(error).__name__}). "
+                        "What was committed stands; run the same command again, it resumes"
+                    ) from None
+                time.sleep(pause)
         return {table: pa.Table.from_pylist(made, schema=self._schemas[table]) for table, made in output.items()}
 
     def _dead(self, key: tuple[str, int, str], reason: Reason) -> DeadLetter:
@@ -131,6 +128,8 @@ class StageWork:
 
 class IngestWork:
     """The records of a file; a unit is a file."""
+
+    isolable = True
 
     def __init__(self, ingest: IngestConfig, columns: InputConfig, files: Sequence[PlannedFile]) -> None:
         self._ingest, self._columns, self._files = ingest, columns, files
@@ -163,7 +162,8 @@ class IngestWork:
         yield from ((table, to_table(TABLES[table], rows)) for table, rows in held.items())
         counts = reading.counts
         tally.records, tally.skipped = counts.records, counts.skipped
-        tally.formats[reading.format] += counts.records
+        tally.formats += reading.formats
+        tally.encodings += reading.encodings
 
     def lost(self, unit: Interval, reason: Reason) -> tuple[Tally, DeadLetter]:
         file = self._files[unit.file]
