@@ -85,11 +85,19 @@ def _load(files: list[Path], overrides: list[str]) -> Config:
 
 
 @app.command()
-def ingest(inputs: Inputs, out: Out, config: Files = NONE, overrides: Overrides = NONE, as_json: Json = False) -> None:
-    """Read archives (X12, FHIR, Medicare RIF, Synthea, HL7 v2, Parquet, JSONL, CSV, text) into tables."""
+def ingest(
+    inputs: Inputs,
+    out: Out,
+    allow_unreadable: Annotated[bool, typer.Option("--allow-unreadable", help="go on without files that nobody can read")] = False,
+    config: Files = NONE,
+    overrides: Overrides = NONE,
+    as_json: Json = False,
+) -> None:
+    """Read archives (X12, FHIR, Medicare RIF, DE-SynPUF, Synthea, HL7 v2, Parquet, JSONL, CSV, text; zip too) into tables."""
     from nosology import verbs
 
-    _perform("ingest", as_json, lambda: verbs.ingest(_load(config, overrides), inputs, out))
+    more = ["ingest.allow_unreadable=true"] if allow_unreadable else []
+    _perform("ingest", as_json, lambda: verbs.ingest(_load(config, [*overrides, *more]), inputs, out))
 
 
 @app.command()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nosology.errors import ConfigError
 
@@ -33,19 +33,50 @@ class Section(BaseModel):
 
 
 class InputConfig(Section):
-    """Columns of a user's own table (JSONL, CSV, Parquet)."""
+    """Columns of a user's own table (JSONL, CSV, Parquet). Of those named here an ingest wants each; else text and id alone."""
 
     text_column: str = Field("text", description="column that holds the note")
     id_column: str = Field("id", description="column that identifies the row in outputs")
+    patient_id_column: str = Field("patient_id", description="column of the patient, in an ingest")
+    encounter_id_column: str = Field("encounter_id", description="column of the encounter, in an ingest")
+    claim_id_column: str = Field("claim_id", description="column of the claim that the note supports, in an ingest")
+    kind_column: str = Field("kind", description="column of the document type, in an ingest")
+    date_column: str = Field("date_of_service", description="column of the date of service, in an ingest; `date` where that is empty")
+    sex_column: str = Field("sex", description="column of the patient's sex, in an ingest")
+    age_column: str = Field("age", description="column of the patient's age in years, in an ingest")
 
 
 class IngestConfig(Section):
     """Reading of archives."""
 
     max_document_bytes: Positive = Field(4 << 20, description="a note above this size (UTF-8 bytes) is dead-lettered")
+    encoding: str | None = Field(
+        None, description="single-byte encoding of what is not UTF-8 and names none itself, for instance cp1252; None: see docs/bad_input.md"
+    )
+    max_expanded_bytes: Positive = Field(1 << 40, description="a compressed file or archive is given up where its content exceeds this")
+    max_expansion: Positive = Field(
+        250, description="or where it exceeds so many times its own size, from 64 MiB on: such a file is made to fill a disk"
+    )
+    duplicates: Literal["keep", "first", "refuse"] = Field(
+        "keep", description="files with the same content: read each, read the first alone, or stop before work"
+    )
+    allow_unreadable: bool = Field(False, description="go on without files that nobody can read; the report names them")
     keep_originals: bool = Field(
         False, description="also keep X12 and FHIR files as they are, in the table `originals` (all of it PHI), to write them back"
     )
+
+    @field_validator("encoding")
+    @classmethod
+    def _single_byte(cls, name: str | None) -> str | None:
+        if name is None:
+            return None
+        try:
+            whole = bytes(range(256)).decode(name, "replace")
+        except (LookupError, ValueError):
+            whole = ""
+        if len(whole) != 256 or not whole.startswith("".join(map(chr, range(128)))):
+            raise ValueError("the name of an encoding that has ASCII and one byte for each character, for instance cp1252")
+        return name
 
 
 class DeidConfig(Section):

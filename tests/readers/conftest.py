@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
@@ -27,6 +28,7 @@ class Read:
     format: str
     counts: readers.Counts
     items: list[Any]
+    encodings: dict[str, int]
 
     def of(self, name: str) -> list[Any]:
         return [item for item in self.items if type(item).__name__ == name]
@@ -40,16 +42,23 @@ class Read:
         return [(item.reason, item.field) for item in self.of("DeadLetter")]
 
 
-def _read(data: bytes, name: str = "file", max_document_bytes: int = 4 << 20, **columns: str) -> Read:
+def _split(options: dict[str, Any]) -> tuple[IngestConfig, InputConfig]:
+    """Options of either section."""
+    ingest = {name: value for name, value in options.items() if name in IngestConfig.model_fields}
+    return IngestConfig(**ingest), InputConfig(**{name: value for name, value in options.items() if name not in ingest})
+
+
+def _read(data: bytes, name: str = "file", **options: Any) -> Read:
     source = readers.SourceFile(f"/x/{name}", name, hashlib.sha256(data).hexdigest(), len(data))
-    config, mapped = IngestConfig(max_document_bytes=max_document_bytes), InputConfig(**columns)
+    config, mapped = _split(options)
     reading = readers.read_file(source, io.BytesIO(data), config, mapped)
     items = list(reading)
     numbers = [item.source_row for item in items if not isinstance(item, readers.Skipped)]
     assert numbers == sorted(set(numbers)), "the key is unique and in order"
     assert reading.counts.dead == sum(type(item).__name__ == "DeadLetter" for item in items)
     assert {item.reason for item in items if type(item).__name__ == "DeadLetter"} <= readers.REASONS.keys()
-    return Read(reading.format, reading.counts, items)
+    assert sum(reading.formats.values()) == reading.counts.records
+    return Read(reading.format, reading.counts, items, dict(reading.encodings))
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +68,13 @@ def read() -> Callable[..., Read]:
 
 @pytest.fixture(scope="session")
 def probe() -> Callable[..., str]:
-    def one(data: bytes, name: str = "file", **columns: str) -> str:
+    def one(data: bytes, name: str = "file", **options: Any) -> str:
         source = readers.SourceFile(f"/x/{name}", name, hashlib.sha256(data).hexdigest(), len(data))
-        return readers.probe(source, io.BytesIO(data), IngestConfig(), InputConfig(**columns))
+        found, faults = readers.probe(source, io.BytesIO(data), *_split(options))
+        if faults:
+            raise faults[0]
+        assert found is not None
+        return found
 
     return one
 
@@ -70,6 +83,8 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
     "gzip": gzip.compress,
     "gzip of two members, padded": lambda data: gzip.compress(data[:50]) + gzip.compress(data[50:]) + b"\0" * 512,
+    "bzip2": bz2.compress,
+    "bzip2 of two streams": lambda data: bz2.compress(data[:50]) + bz2.compress(data[50:]),
     "zstd": zstandard.compress,
     "zstd of two frames": lambda data: zstandard.compress(data[:50]) + zstandard.compress(data[50:]),
 }

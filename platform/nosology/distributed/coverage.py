@@ -89,6 +89,7 @@ class Tally:
     dead: Counter[str] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
+    encodings: Counter[str] = field(default_factory=Counter)  # files of an ingest, members of archives each, by encoding
 
     def add(self, other: Tally) -> None:
         """Adds another's counts."""
@@ -98,6 +99,7 @@ class Tally:
         self.dead += other.dead
         self.formats += other.formats
         self.rows += other.rows
+        self.encodings += other.encodings
 
     def take(self, other: Tally) -> None:
         """Takes another's counts back."""
@@ -107,6 +109,7 @@ class Tally:
         self.dead -= other.dead
         self.formats -= other.formats
         self.rows -= other.rows
+        self.encodings -= other.encodings
 
     def to_json(self) -> dict[str, Any]:
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
@@ -114,7 +117,7 @@ class Tally:
     @staticmethod
     def of(counts: Mapping[str, Any]) -> Tally:
         """From the JSON of a manifest or an epoch."""
-        return Tally(counts["records"], counts["ok"], counts["skipped"], *(Counter(counts[n]) for n in ("dead", "formats", "rows")))
+        return Tally(counts["records"], counts["ok"], counts["skipped"], *(Counter(counts.get(n, {})) for n in ("dead", "formats", "rows", "encodings")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nosology import storage
@@ -42,26 +43,61 @@ def plan(inputs: Sequence[str], needed: Sequence[str] = (), tables: Sequence[str
     return _checked(planned, faults, inputs)
 
 
-def plan_archive(inputs: Sequence[str], ingest: IngestConfig, columns: InputConfig) -> list[PlannedFile]:
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What an ingest has to do.
+
+    Attributes:
+        files: to be read, each one unit.
+        unreadable: files, and members of archives, that nobody can read (with `ingest.allow_unreadable`).
+        duplicates: files with the content of an earlier one. left_out: of these, how many are not read (`ingest.duplicates: first`).
+    """
+
+    files: list[PlannedFile]
+    unreadable: tuple[str, ...] = ()
+    duplicates: int = 0
+    left_out: int = 0
+
+
+def plan_archive(inputs: Sequence[str], ingest: IngestConfig, columns: InputConfig) -> Archive:
     """What an ingest has to do: each file is one unit.
 
     Raises:
-        InputError: an input is missing or empty, or files are of no known format; all of those are named at once.
+        InputError: an input is missing or empty, or files cannot be read (unless `ingest.allow_unreadable`), or there are copies where
+            `ingest.duplicates` refuses them; all of those are named at once.
     """
     from nosology import readers
 
     planned: list[PlannedFile] = []
     faults: list[InputError] = []
+    unreadable: list[str] = []
     for uri in inputs:
         for file in _files(uri):
             try:
                 source = readers.SourceFile(file, file.rsplit("/", 1)[-1], storage.digest(file), storage.size(file))
                 with storage.open_input(file) as stream:
-                    name = readers.probe(source, stream, ingest, columns)
-                planned.append(PlannedFile(source.digest, file, source.digest, 1, "archive", "", name, source.size_bytes))
-            except InputError as error:
+                    name, found = readers.probe(source, stream, ingest, columns)
+            except InputError as error:  # of the storage: never a reason to go on without the file
                 faults.append(error)
-    return _checked(planned, faults, inputs)
+                continue
+            if ingest.allow_unreadable:
+                unreadable += [file + (fault.file or "").removeprefix(source.name) for fault in found]
+            else:
+                faults += found
+            if name is not None:
+                planned.append(PlannedFile(source.digest, file, source.digest, 1, "archive", "", name, source.size_bytes))
+    return _without_copies(_checked(planned, faults, inputs), ingest, tuple(unreadable))
+
+
+def _without_copies(files: list[PlannedFile], ingest: IngestConfig, unreadable: tuple[str, ...]) -> Archive:
+    copies = [file for file in files if file.key != file.digest]
+    if copies and ingest.duplicates == "refuse":
+        first = {file.digest: file.uri for file in files if file.key == file.digest}
+        raise InputError(f"{len(copies)} files have the content of another:\n  " + "\n  ".join(f"{c.uri} is {first[c.digest]}" for c in copies),
+                         remedy="\nNothing was done. Take them out, or set ingest.duplicates to first or keep")  # fmt: skip
+    if ingest.duplicates == "first":
+        return Archive([file for file in files if file.key == file.digest], unreadable, len(copies), len(copies))
+    return Archive(files, unreadable, len(copies))
 
 
 def _is_run(uri: str) -> bool:
@@ -101,7 +137,8 @@ def _checked(planned: list[PlannedFile], faults: list[InputError], inputs: Seque
         raise faults[0]
     if faults:
         raise InputError(f"{len(faults)} files cannot be read:\n  " + "\n  ".join(str(fault) for fault in faults),
-                         remedy="\nNothing was done. Mend these files or take them out of the input, then run again")  # fmt: skip
+                         remedy="\nNothing was done. Mend these files or take them out of the input, then run again"
+                         " (`nosology ingest --allow-unreadable` goes on without those that nobody can read)")  # fmt: skip
     planned = [file for file in planned if file.num_units]
     if not planned:
         raise InputError("nothing to read here", file=", ".join(inputs), remedy="Check the path")

@@ -1,12 +1,12 @@
 """Readers: archive files in, records out. One file per format; formats are told by content, never by name.
 
-    readers.probe(source, stream, config.ingest, config.input)   # -> name of the format; InputError when the file cannot be read at all
+    readers.probe(source, stream, config.ingest, config.input)   # -> name of the format, and what of it cannot be read at all
     reading = readers.read_file(source, stream, config.ingest, config.input)
     for item in reading: ...                          # RawRecord | DeadLetter | Skipped, and Original where those are kept
     reading.counts                                    # Counts of this file, complete when the loop has ended
 
-`stream` is the binary stream of the file as it lies in storage (`storage.open_input(uri)`); gzip and zstd are undone here. A unit
-of work is a file: `read_file` streams (it holds one record; of RIF also the claim ids seen, of a pretty-printed Bundle the file), and
+`stream` is the binary stream of the file as it lies in storage (`storage.open_input(uri)`); gzip, zstd, bzip2 and zip are undone here
+(`members`), text comes to the readers in UTF-8 (`charsets`). A unit of work is a file, an archive too: `read_file` streams (it holds one record; of RIF also the claim ids seen, of a pretty-printed Bundle the file), and
 order and numbering depend on the bytes alone.
 
 ## What is counted
@@ -21,6 +21,7 @@ A **source record** is what one of these holds; it becomes rows of the tables, o
 |         | a beneficiary row                                              | patient                                             |
 | synthea | a row of patients, encounters, conditions, claims              | its row; rows of other tables are skipped           |
 | hl7v2   | a message                                                      | patients, encounters, conditions, text as a document|
+| rtf, html, ccda | the file                                         | document                                            |
 | jsonl, csv, parquet | a row                                              | document, or row of the table whose columns it has  |
 | text    | the file                                                       | document                                            |
 
@@ -28,7 +29,8 @@ An ExplanationOfBenefit becomes a remittance; one that names no Claim stands for
 
 `records` = source records that became rows + `dead`; `skipped` ones are counted apart; `notes` = documents; so a sum over the raw
 files, by plain counting, is `records + skipped`. What cannot be told apart any more (a truncated gzip, an X12 file that loses its
-envelope) is one dead letter for the rest of the file; what was read before it stands.
+envelope) is one dead letter for the rest of the file; what was read before it stands. A member of a zip archive that cannot be read is one
+dead letter; the members after it are read, and rows are numbered on.
 
 `source_row` numbers what comes out of a file (rows, dead letters, skipped records) from 0: unique in the file.
 
@@ -38,27 +40,36 @@ Reasons of dead letters (`REASONS`): a slug; `field` and `rule` name the format'
 from __future__ import annotations
 
 import datetime
+import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from nosology.config import IngestConfig, InputConfig
 from nosology.errors import InputError, Reason, RecordError
-from nosology.readers import parquet, tabular, values
+from nosology.readers import charsets, parquet, tabular, values
+from nosology.readers.document import CDA, HTML, RTF, Document, is_other_xml
 from nosology.readers.fhir import Fhir
 from nosology.readers.hl7v2 import Hl7v2
+from nosology.readers.members import EXPANDED, Member, is_archive, members
 from nosology.readers.rif import Rif
-from nosology.readers.source import DAMAGED, HEAD_BYTES, Draft, Job, Kept, Reader, Skipped, SourceFile, Unit, open_source
+from nosology.readers.source import DAMAGED, HEAD_BYTES, Draft, Expanded, InvalidBytes, Job, Kept, Reader, Skipped, SourceFile, Unit
 from nosology.readers.synthea import Synthea
 from nosology.readers.text import TOO_LARGE, Text
 from nosology.readers.x12 import X12
 from nosology.records import DeadLetter, Original, RawClaim, RawDocument, RawRecord
+from nosology.storage import StorageError
 
 __all__ = ["READERS", "REASONS", "Counts", "Reader", "Reading", "Skipped", "SourceFile", "probe", "read_file", "recognise"]
 
 # In the order in which they are asked: the strictest first. A new format is one file and one line here.
 READERS: dict[str, Reader] = {
-    reader.name: reader for reader in (tabular.Parquet(), X12(), Hl7v2(), Fhir(), tabular.Jsonl(), Rif(), Synthea(), tabular.Csv(), Text())
+    reader.name: reader
+    for reader in (
+        tabular.Parquet(), X12(), Hl7v2(), Document("rtf", RTF), Document("ccda", CDA), Document("html", HTML), Fhir(), tabular.Jsonl(), Rif(),
+        Synthea(), tabular.Csv(), Text(),
+    )
 }
 REASONS = {
     "bad_base64": "Base64 that is none",
@@ -72,8 +83,11 @@ REASONS = {
     "empty_file": "a file of no bytes",
     "empty_note": "a note without text",
     "impossible_date": "a day that does not exist, an end before its beginning, a service before birth",
-    "invalid_utf8": "bytes that are no UTF-8",
+    "encrypted_file": "a member of a zip archive that wants a password",
+    "expands_too_far": "a compressed file above ingest.max_expanded_bytes or ingest.max_expansion: the rest of it",
+    "invalid_utf8": "bytes that are none in the encoding of the text; the rule names the offset of the first",
     "missing_field": "a required value that is absent",
+    "nested_archive": "a zip archive inside a zip archive",
     "note_elsewhere": "a note that is only referred to",
     "note_too_large": "a note above ingest.max_document_bytes",
     "record_too_long": "a line, segment or message of absurd length",
@@ -86,6 +100,7 @@ REASONS = {
     "wrong_type": "a value of another type than its field has",
 }
 Row = RawRecord | DeadLetter | Skipped | Original
+_DECODES = ("hl7v2", "rtf", "ccda", "html")  # formats that name their encoding themselves
 _TEXT_NAMES, _TABLE_NAMES = (".txt", ".text", ".md"), (".csv", ".tsv")
 
 
@@ -105,11 +120,14 @@ def recognise(head: bytes, file_name: str) -> Reader:
     Raises:
         InputError: the content is of no known format.
     """
-    name = file_name.lower().removesuffix(".gz").removesuffix(".zst")
+    name = file_name.lower().removesuffix(".gz").removesuffix(".zst").removesuffix(".bz2")
     found = next((reader for reader in READERS.values() if reader.sniff(head)), None)
-    if found is None or head.lstrip().startswith(b"[{"):
+    an_array = found is not None and found.name != "fhir" and head.lstrip().startswith(b"[{")
+    if found is None or an_array or is_other_xml(head):
         known = ", ".join(READERS)
-        remedy = "Write a JSON array as one object a line" if found else "Convert it, or take it out"
+        remedy = "Write a JSON array as one object a line" if an_array else "Convert it, or take it out"
+        if is_other_xml(head):
+            remedy = "Of XML only C-CDA and XHTML are read: export FHIR as JSON, or take it out"
         raise InputError(f"one of the formats {known}", file=file_name, remedy=remedy)
     if found.name == "csv" and name.endswith(_TEXT_NAMES):
         return READERS["text"]
@@ -122,48 +140,104 @@ def _job(source: SourceFile, config: IngestConfig | None, columns: InputConfig |
     return Job(source, config or IngestConfig.model_validate({}), columns or InputConfig.model_validate({}))
 
 
-def probe(source: SourceFile, stream: BinaryIO, config: IngestConfig | None = None, columns: InputConfig | None = None) -> str:
-    """Name of the file's format, from its beginning (of Parquet: its footer), before any work is done. Moves the stream.
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A file that a reader is found for."""
+
+    reader: Reader
+    stream: io.BufferedReader
+    text: charsets.Text | None  # None where the reader decodes by itself, or there is nothing to decode
+
+
+def _open(member: Member, config: IngestConfig) -> _Opened | None:
+    """The reader and the content that it gets; None of a file without content.
 
     Raises:
-        InputError: the file cannot be read: a damaged gzip or zstd header, an unknown binary format, Parquet that is truncated or has
-            extension types, a table without the columns of a note.
+        InputError: no reader is found. One of `DAMAGED`: it cannot be unpacked.
+    """
+    assert member.content is not None
+    head = member.content.peek(HEAD_BYTES)
+    if not head:
+        return None
+    encoding = charsets.wide(head)
+    reader = recognise(head.decode(encoding, "ignore").encode() if encoding else head, member.source.name)
+    marked = encoding is not None and encoding.startswith("utf-16") and encoding == charsets.marked(head)
+    if reader.name == "parquet" or (reader.name in _DECODES and (encoding is None or (marked and reader.name != "hl7v2"))):
+        return _Opened(reader, member.content, None)
+    text = charsets.Text(member.content, config.encoding)
+    return _Opened(reader, io.BufferedReader(text, HEAD_BYTES), text)
+
+
+def probe(
+    source: SourceFile, stream: BinaryIO, config: IngestConfig | None = None, columns: InputConfig | None = None
+) -> tuple[str | None, list[InputError]]:
+    """Name of the file's format, from its beginning (of Parquet: its footer), before any work is done; None when nothing of it can be read.
+    And why it, or members of it, cannot be read: a damaged header, a format that is not known, Parquet that is truncated or has extension
+    types, a table without the columns of a note, a member that is encrypted or an archive. Moves the stream.
     """
     job = _job(source, config, columns)
-    content = open_source(stream)
+    formats: list[str] = []
+    faults: list[InputError] = []
+    archived = is_archive(stream)
     try:
-        head = content.peek(HEAD_BYTES)
-    except DAMAGED:
-        raise InputError("a compressed file that can be opened", file=source.name, remedy="Copy or export it again") from None
-    reader = recognise(head, source.name)
-    if reader.name == "parquet":
-        tabular.check_columns(parquet.names(content, source.name), job, source.name)
-    elif reader.name == "csv":
-        tabular.check_columns(tabular.header_of(content), job, source.name)
-    return reader.name
+        for member in members(source, stream, job.ingest):
+            name = member.source.name
+            try:
+                if member.fault is not None:
+                    raise InputError(member.fault.rule or member.fault.code, file=name)
+                formats.append(_probe(member, job))
+            except Expanded:
+                faults.append(InputError(EXPANDED.rule or "", file=name))
+            except DAMAGED:
+                faults.append(InputError("a compressed file that can be opened", file=name, remedy="Copy or export it again"))
+            except InputError as error:
+                faults.append(error)
+    except StorageError:
+        raise
+    except Expanded:
+        faults.append(InputError(EXPANDED.rule or "", file=source.name, remedy="Raise the limit if the file is to be trusted"))
+    except InputError as error:
+        faults.append(error)
+    if not formats and not faults:
+        faults.append(InputError("an archive with files in it", file=source.name))
+    return (None if not formats else "zip" if archived else formats[0]), faults
+
+
+def _probe(member: Member, job: Job) -> str:
+    opened = _open(member, job.ingest)
+    if opened is None:
+        return "text"
+    if opened.reader.name == "parquet":
+        tabular.check_columns(parquet.names(opened.stream, member.source.name), job, member.source.name)
+    elif opened.reader.name == "csv":
+        tabular.check_columns(tabular.header_of(opened.stream, member.source.name), job, member.source.name)
+    return opened.reader.name
 
 
 class Reading(Iterator[Row]):
-    """The records of one file, in order; `counts` grows with them. `format` is known from the start."""
+    """The records of one file, in order; `counts` grows with them. `format` is known from the start: `zip` of an archive.
+
+    When the loop has ended, `formats` are its records by format, and `encodings` its members (itself, where it is no archive) by encoding.
+    """
 
     def __init__(self, source: SourceFile, stream: BinaryIO, job: Job) -> None:
         self.source, self._job = source, job
+        self.formats, self.encodings = Counter[str](), Counter[str]()
         self._next_row = self._records = self._notes = self._num_dead = self._skipped = 0
         self._piece: Kept | None = None  # whose units come now
         self._piece_rows: list[int] = []
         self._next_piece = 0
-        self._fault: Reason | None = None
-        self._content = open_source(stream)
-        self.format = "text"
-        try:
-            head = self._content.peek(HEAD_BYTES)
-            self._empty = not head
-            self._reader = recognise(head, source.name)
-            self.format = self._reader.name
-        except DAMAGED:
-            self._fault = Reason("unreadable_file", None, "a compressed file that can be opened")
-        except InputError as error:
-            self._fault = Reason("unreadable_file", None, error.rule)
+        self._number: int | None = None  # of the member that is read
+        self._text: charsets.Text | None = None
+        self._members = members(source, stream, job.ingest)
+        self._first: _Opened | Reason | None = None
+        self.format = "zip"
+        if not is_archive(stream):
+            self.format = "text"
+            self._first = self._opened(next(self._members))
+            if isinstance(self._first, _Opened):
+                self.format = self._first.reader.name
+        self._format = self.format
         self._items = self._run()
 
     def __iter__(self) -> Iterator[Row]:
@@ -178,11 +252,55 @@ class Reading(Iterator[Row]):
         return Counts(self._records, self._notes, self._num_dead, self._skipped)
 
     def _run(self) -> Iterator[Row]:
-        if self._fault is not None or self._empty:
-            yield self._dead(self._fault or Reason("empty_file", None, "a file with content"))
+        if self.format != "zip":
+            yield from self._file(self._first)
             return
+        fault: Reason | None = None
         try:
-            for unit in self._reader.read(self._content, self._job):
+            for member in self._members:
+                self._number = member.number
+                yield from self._file(self._opened(member))
+        except Expanded:
+            fault = EXPANDED
+        except StorageError:
+            raise
+        except InputError as error:
+            fault = Reason("unreadable_file", error.field, error.rule)
+        if fault is not None:
+            yield from self._file(fault)
+
+    def _opened(self, member: Member) -> _Opened | Reason | None:
+        """The member with its reader; why it has none; None of a file without content."""
+        if member.fault is not None:
+            return member.fault
+        try:
+            opened = _open(member, self._job.ingest)
+        except Expanded:
+            return EXPANDED
+        except DAMAGED:
+            return Reason("unreadable_file", None, "a compressed file that can be opened")
+        except InputError as error:
+            return Reason("unreadable_file", None, error.rule)
+        self._job = replace(self._job, source=member.source, encodings=set())
+        return opened
+
+    def _file(self, opened: _Opened | Reason | None) -> Iterator[Row]:
+        """The records of a file, or of a member of one."""
+        before = self._records
+        if isinstance(opened, _Opened):
+            self._format, self._text = opened.reader.name, opened.text
+            yield from self._units(opened)
+            if opened.reader.name != "parquet":
+                own = {self._text.encoding} if self._text else self._job.encodings or {"named inside"}
+                self.encodings.update(own)
+        else:
+            self._format = self.format
+            yield self._dead(opened or Reason("empty_file", None, "a file with content"))
+        self.formats[self._format] += self._records - before
+
+    def _units(self, opened: _Opened) -> Iterator[Row]:
+        try:
+            for unit in opened.reader.read(opened.stream, self._job):
                 if isinstance(unit, Kept):
                     yield from self._original()
                     self._piece = unit
@@ -191,8 +309,12 @@ class Reading(Iterator[Row]):
                     self._piece_rows.append(self._next_row)
                 yield from self._stamp(unit)
             yield from self._original()
+        except Expanded:
+            yield self._dead(EXPANDED)
         except DAMAGED:
             yield self._dead(Reason("truncated_file", None, "a compressed file that is whole"))
+        except StorageError:
+            raise
         except InputError as error:
             yield self._dead(Reason("unreadable_file", error.field, error.rule))
 
@@ -222,12 +344,12 @@ class Reading(Iterator[Row]):
             return
         number, self._next_piece = self._next_piece, self._next_piece + 1
         yield Original(
-            source_digest=self.source.digest, source_row=rows[0] if rows else self._next_row, source_format=self.format, piece=number,
+            source_digest=self.source.digest, source_row=rows[0] if rows else self._next_row, source_format=self._format, piece=number,
             rows=rows, content=piece.content,
         )  # fmt: skip
 
     def _row(self, draft: Draft) -> RawRecord:
-        row = draft(source_digest=self.source.digest, source_row=self._next_row, source_format=self.format)
+        row = draft(source_digest=self.source.digest, source_row=self._next_row, source_format=self._format)
         if isinstance(row, RawDocument):
             self._check_note(row.text)
         elif isinstance(row, RawClaim):
@@ -246,10 +368,24 @@ class Reading(Iterator[Row]):
         row, self._next_row = self._next_row, self._next_row + 1
         self._records += 1
         self._num_dead += 1
+        rule = reason.rule
+        if isinstance(reason, InvalidBytes):
+            rule = self._encoded(reason)
+        if self._number is not None:
+            rule = f"{rule or ''} (member {self._number} of the archive)".strip()
         return DeadLetter(
-            source_digest=self.source.digest, source_row=row, source_format=self.format, stage="ingest", reason=reason.code,
-            field=reason.field, rule=reason.rule,
+            source_digest=self.source.digest, source_row=row, source_format=self._format, stage="ingest", reason=reason.code,
+            field=reason.field, rule=rule,
         )  # fmt: skip
+
+    def _encoded(self, reason: InvalidBytes) -> str | None:
+        """The rule with the encoding and the place of the first byte that is not in it."""
+        rule, place = reason.rule, reason.offset
+        if self._text is not None and place is not None:
+            place = self._text.place(place)
+            if self._text.encoding != charsets.UTF8:
+                rule = f"{self._text.encoding} throughout"
+        return rule if place is None else f"{rule}; the first byte that is not has offset {place}"
 
 
 def _check_dates(claim: RawClaim) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from nosology.errors import Reason, RecordError
-from nosology.readers.source import BOM, INVALID_UTF8
+from nosology.readers.source import BOM, invalid_bytes
 
 DELIMITERS = ",\t;|"
 _STRICT_NAME = re.compile(r"[A-Za-z_][\w.]{0,63}", re.ASCII)
@@ -43,32 +43,59 @@ def header(head: bytes) -> tuple[list[str], str] | None:
     return (names, mark) if agreed or (strict and (len(names) > 2 or not below)) else None
 
 
+class _Rows:
+    """Lines for the csv module, which takes as many as a row has; the bytes of those that it took since `begin`."""
+
+    def __init__(self, stream: io.BufferedReader, limit: int) -> None:
+        self._stream, self._limit = stream, limit
+        self._pieces: list[bytes] = []
+        self._place = self.start = 0
+        self.taken: list[bytes] = []
+
+    def begin(self) -> None:
+        self.start, self.taken = self._place, []
+
+    def __iter__(self) -> _Rows:
+        return self
+
+    def __next__(self) -> str:
+        if not self._pieces:
+            line = self._stream.readline(self._limit)
+            if not line:
+                raise StopIteration
+            self._pieces = line.splitlines(keepends=True)[::-1] if b"\r" in line else [line]
+        piece = self._pieces.pop()
+        self._place += len(piece)
+        if self._place == len(piece) and piece.startswith(BOM):
+            self.start, piece = len(BOM), piece[len(BOM) :]
+        self.taken.append(piece)
+        return piece.decode("utf-8", "surrogateescape")
+
+
 def rows(stream: io.BufferedReader, delimiter: str, limit: int) -> Iterator[list[str] | Reason]:
     """Rows of cells, the header first; blank lines are left out. A row that is not UTF-8 is a `Reason` in its place."""
     csv.field_size_limit(max(limit, csv.field_size_limit()))
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    try:
-        reader = csv.reader(text, delimiter=delimiter)
-        while True:
+    source = _Rows(stream, limit)
+    reader = csv.reader(source, delimiter=delimiter)
+    while True:
+        source.begin()
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield BAD_QUOTES
+            return
+        if not row:
+            continue
+        joined = "".join(row)
+        if not joined.isascii():
             try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error:
-                yield BAD_QUOTES
-                return
-            if not row:
+                joined.encode()
+            except UnicodeEncodeError:  # bytes that are no UTF-8 were let through as surrogates
+                yield invalid_bytes(b"".join(source.taken), source.start)
                 continue
-            joined = "".join(row)
-            if not joined.isascii():
-                try:
-                    joined.encode()
-                except UnicodeEncodeError:  # bytes that are no UTF-8 were let through as surrogates
-                    yield INVALID_UTF8
-                    continue
-            yield row
-    finally:
-        text.detach()
+        yield row
 
 
 def mapping(names: list[str], row: list[str]) -> dict[str, str]:

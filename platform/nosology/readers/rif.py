@@ -12,7 +12,7 @@ from functools import partial
 
 from nosology.errors import Reason, RecordError
 from nosology.readers import values
-from nosology.readers.source import BOM, INVALID_UTF8, TOO_LONG, Draft, Job, Skipped, Unit, lines, record_bytes
+from nosology.readers.source import BOM, TOO_LONG, Draft, Job, Lines, Skipped, Unit, invalid_bytes, record_bytes
 from nosology.readers.values import HCPCS, ICD9CM, ICD10CM, ICD10PCS, NDC, REVENUE
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawPatient
 
@@ -42,7 +42,7 @@ class Rif:
         return head.removeprefix(BOM).startswith(b"BENE_ID,CARRIER_CLAIMS,")
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
-        source = lines(stream, record_bytes(job.ingest))
+        source = Lines(stream, record_bytes(job.ingest))
         names = columns(next(source, None) or b"")
         if len(names) == 1:
             yield from (Skipped("export_summary") for _ in source)
@@ -51,12 +51,13 @@ class Rif:
         else:
             build = _drug_claim if "PDE_ID" in names else _patient
             for line in source:
+                row = _row(names, line, source.start)
                 try:
-                    yield [build(_row(names, line))]
+                    yield row if isinstance(row, Reason) else [build(row)]
                 except RecordError as error:
                     yield error.reason
 
-    def _claims(self, names: list[str], source: Iterator[bytes | None]) -> Iterator[Unit]:
+    def _claims(self, names: list[str], source: Lines) -> Iterator[Unit]:
         at = names.index("CLM_ID")
         rows: list[Row] = []
         fault: Reason | None = None
@@ -73,10 +74,11 @@ class Rif:
                     yield self._close(rows, fault)
                     closed.add(current)
                 rows, fault, current = [], SCATTERED if claim_id in closed else None, claim_id
-            try:
-                rows.append(_row(names, line))
-            except RecordError as error:
-                fault = fault or error.reason
+            row = _row(names, line, source.start)
+            if isinstance(row, Reason):
+                fault = fault or row
+            else:
+                rows.append(row)
         if current is not None:
             yield self._close(rows, fault)
 
@@ -90,15 +92,15 @@ class Rif:
             return error.reason
 
 
-def _row(names: list[str], line: bytes | None) -> Row:
+def _row(names: list[str], line: bytes | None, start: int) -> Row | Reason:
     if line is None:
-        raise RecordError(TOO_LONG.code, TOO_LONG.field, TOO_LONG.rule)
+        return TOO_LONG
     try:
         fields = line.decode().split("|")
     except UnicodeDecodeError:
-        raise RecordError(INVALID_UTF8.code, None, INVALID_UTF8.rule) from None
+        return invalid_bytes(line, start)
     if len(fields) != len(names):
-        raise RecordError("column_count", None, f"{len(names)} columns, as in the header")
+        return Reason("column_count", None, f"{len(names)} columns, as in the header")
     return {name: text.strip() for name, text in zip(names, fields, strict=True) if text and not text.isspace()}
 
 

@@ -1,4 +1,4 @@
-"""What a reader is given and what it gives back; compressed streams; lines of bounded length.
+"""What a reader is given and what it gives back; compressed streams and their limits; lines of bounded length.
 
 A reader yields one `Unit` for each source record: its rows (`Draft`s, which lack only the key), a `Reason` when it is a dead
 letter, or `Skipped` when it is of a kind that no table holds. `nosology.readers.read_file` numbers and counts them.
@@ -6,10 +6,13 @@ letter, or `Skipped` when it is of a kind that no table holds. `nosology.readers
 
 from __future__ import annotations
 
+import bz2
 import io
+import lzma
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 import zstandard
@@ -19,12 +22,25 @@ from nosology.errors import Reason
 from nosology.records import RawRecord
 
 HEAD_BYTES = 1 << 16  # enough for every header seen: the longest, a RIF beneficiary file's, has 5 KB
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+GZIP, ZSTD, BZIP2, ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 BOM = b"\xef\xbb\xbf"
+
+
+class Expanded(Exception):
+    """A compressed stream that grows beyond what the configuration allows; it is given up there."""
+
+
+class BrokenBlock(Exception):
+    """A bzip2 block that is none; bz2 itself raises OSError, which is kept for faults of the storage."""
+
+
 # What a damaged compressed stream raises; an OSError of the storage itself is not among them, and is for the caller to retry.
-DAMAGED: tuple[type[Exception], ...] = (EOFError, zlib.error, zstandard.ZstdError)
+DAMAGED: tuple[type[Exception], ...] = (
+    EOFError, zlib.error, zstandard.ZstdError, lzma.LZMAError, zipfile.BadZipFile, BrokenBlock, Expanded,
+)  # fmt: skip
 
 _COMPRESSED_BYTES = 1 << 12  # taken at once: bounds what a hostile file can expand to
+_RATIO_FROM_BYTES = 64 << 20  # below it no ratio is absurd: a note of one letter packs a thousandfold
 
 Draft = Callable[..., RawRecord]
 
@@ -71,6 +87,7 @@ class Job:
     source: SourceFile
     ingest: IngestConfig
     columns: InputConfig
+    encodings: set[str] = field(default_factory=set)  # a reader that decodes by itself tells here what it met
 
 
 class Reader(Protocol):
@@ -87,11 +104,42 @@ class Reader(Protocol):
         ...
 
 
+class Budget:
+    """What a compressed file may grow to: its members together."""
+
+    def __init__(self, config: IngestConfig) -> None:
+        self._bytes, self._ratio = config.max_expanded_bytes, config.max_expansion
+        self._taken = self._given = 0
+
+    def spend(self, taken: int, given: int) -> None:
+        """Counts bytes: `taken` as they lie there, `given` uncompressed. Raises `Expanded` above the limits."""
+        self._taken += taken
+        self._given += given
+        if self._given > self._bytes or (self._given > _RATIO_FROM_BYTES and self._given > self._ratio * self._taken):
+            raise Expanded
+
+
+class _Bzip2:
+    """bz2's decompressor with an error of its own."""
+
+    def __init__(self) -> None:
+        self._decompressor = bz2.BZ2Decompressor()
+
+    eof = property(lambda self: self._decompressor.eof)
+    unused_data = property(lambda self: self._decompressor.unused_data)
+
+    def decompress(self, data: bytes) -> bytes:
+        try:
+            return self._decompressor.decompress(data)
+        except OSError:
+            raise BrokenBlock from None
+
+
 class _Content(io.RawIOBase):
     """The uncompressed content of a stream. Fills what it is given to fill; damage is raised only after all that came before it."""
 
-    def __init__(self, stream: BinaryIO, begin: Callable[[], Any] | None, padding: bytes = b"") -> None:
-        self._stream, self._begin, self._padding = stream, begin, padding
+    def __init__(self, stream: BinaryIO, begin: Callable[[], Any] | None, budget: Budget | None = None, padding: bytes = b"") -> None:
+        self._stream, self._begin, self._budget, self._padding = stream, begin, budget, padding
         self._frame: Any = None  # decompressor of the member or frame that is open
         self._rest = b""  # compressed bytes not yet taken
         self._output = memoryview(b"")
@@ -147,21 +195,25 @@ class _Content(io.RawIOBase):
             output: bytes = self._frame.decompress(data)
             if self._frame.eof:
                 self._rest, self._frame = self._frame.unused_data, None
+            if self._budget is not None:
+                self._budget.spend(len(data) - len(self._rest), len(output))
             if output:
                 return output
 
 
-def open_source(stream: BinaryIO) -> io.BufferedReader:
-    """The uncompressed content of a file, gzip and zstd recognised by their first bytes.
+def open_source(stream: BinaryIO, budget: Budget | None = None) -> io.BufferedReader:
+    """The uncompressed content of a file; gzip, zstd and bzip2 are recognised by their first bytes.
 
     Read it with `readline` or `read1`: on damage these lose nothing that came before, where `read(n)` would.
     """
     magic = stream.read(4)
     stream.seek(0)
     if magic.startswith(GZIP):
-        return io.BufferedReader(_Content(stream, lambda: zlib.decompressobj(wbits=31), padding=b"\0"), HEAD_BYTES)
+        return io.BufferedReader(_Content(stream, lambda: zlib.decompressobj(wbits=31), budget, padding=b"\0"), HEAD_BYTES)
     if magic == ZSTD:
-        return io.BufferedReader(_Content(stream, lambda: zstandard.ZstdDecompressor().decompressobj()), HEAD_BYTES)
+        return io.BufferedReader(_Content(stream, lambda: zstandard.ZstdDecompressor().decompressobj(), budget), HEAD_BYTES)
+    if magic.startswith(BZIP2) and magic[3:].isdigit():
+        return io.BufferedReader(_Content(stream, _Bzip2, budget), HEAD_BYTES)
     return io.BufferedReader(_Content(stream, None), HEAD_BYTES)
 
 
@@ -170,19 +222,62 @@ def record_bytes(config: IngestConfig) -> int:
     return max(16 << 20, 8 * config.max_document_bytes)
 
 
-def lines(stream: io.BufferedReader, limit: int) -> Iterator[bytes | None]:
-    """Lines without their ends, blank ones and a byte order mark left out; None for one above `limit` bytes."""
-    first = True
-    while line := stream.readline(limit):
-        if first:
-            line, first = line.removeprefix(BOM), False
-        if len(line) >= limit and not line.endswith(b"\n"):
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(limit)
-            yield None
-        elif (line := line.strip(b"\r\n")) and not line.isspace():
-            yield line
+class Lines:
+    """Lines without their ends, blank ones and a byte order mark left out; None for one above `limit` bytes.
+
+    `start` is the offset of the line that came last: its first byte's place in the content.
+    """
+
+    def __init__(self, stream: io.BufferedReader, limit: int) -> None:
+        self.start = 0
+        self._lines = self._read(stream, limit)
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        return self._lines
+
+    def __next__(self) -> bytes | None:
+        return next(self._lines)
+
+    def _read(self, stream: io.BufferedReader, limit: int) -> Iterator[bytes | None]:
+        place = 0
+        while line := stream.readline(limit):
+            self.start, place = place, place + len(line)
+            if not self.start and line.startswith(BOM):
+                self.start, line = len(BOM), line[len(BOM) :]
+            if len(line) >= limit and not line.endswith(b"\n"):
+                while line and not line.endswith(b"\n"):
+                    line = stream.readline(limit)
+                    place += len(line)
+                yield None
+            elif (line := line.strip(b"\r\n")) and not line.isspace():
+                yield line
 
 
 TOO_LONG = Reason("record_too_long", "line", "a record within eight times ingest.max_document_bytes")
-INVALID_UTF8 = Reason("invalid_utf8", None, "UTF-8 throughout")
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidBytes(Reason):
+    """Bytes that are none in the encoding of the file; `nosology.readers` puts the place into the rule.
+
+    Attributes:
+        offset: of the first such byte in the content that the reader was given; None when it cannot be told.
+    """
+
+    offset: int | None = None
+
+
+INVALID_UTF8 = InvalidBytes("invalid_utf8", None, "UTF-8 throughout")
+
+
+def invalid_bytes(data: bytes, start: int, element: str | None = None) -> InvalidBytes:
+    """The reason for bytes that are not UTF-8.
+
+    Args:
+        data: a part of the content. start: its offset. element: column or segment, where one is known.
+    """
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return InvalidBytes("invalid_utf8", element, INVALID_UTF8.rule, start + error.start)
+    return InvalidBytes("invalid_utf8", element, INVALID_UTF8.rule)

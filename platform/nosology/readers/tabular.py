@@ -27,8 +27,9 @@ from nosology import storage
 from nosology.config import IngestConfig
 from nosology.errors import InputError, Reason, RecordError
 from nosology.readers import parquet, values
+from nosology.readers.charsets import Text
 from nosology.readers.delimited import header, mapping, rows
-from nosology.readers.source import BOM, DAMAGED, HEAD_BYTES, TOO_LONG, Job, Unit, lines, open_source, record_bytes
+from nosology.readers.source import BOM, DAMAGED, HEAD_BYTES, TOO_LONG, ZIP, Job, Lines, Unit, invalid_bytes, open_source, record_bytes
 from nosology.records import TABLES, RawDocument, Sourced
 
 BAD_JSON = Reason("bad_json", "line", "a JSON object")
@@ -37,27 +38,33 @@ _LIMIT_BYTES = record_bytes(IngestConfig.model_validate({}))
 Row = dict[str, Any]
 
 
-def _json_row(line: bytes | None) -> Row | Reason:
+def _json_rows(stream: io.BufferedReader, limit: int) -> Iterator[Row | Reason]:
+    source = Lines(stream, limit)
+    for line in source:
+        yield _json_row(line, source.start)
+
+
+def _json_row(line: bytes | None, start: int) -> Row | Reason:
     if line is None:
         return TOO_LONG
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError:
-        try:
-            line.decode()
-        except UnicodeDecodeError:
-            return Reason("invalid_utf8", "line", "UTF-8 throughout")
-        return BAD_JSON
+        invalid = invalid_bytes(line, start, "line")
+        return BAD_JSON if invalid.offset is None else invalid
     return found if isinstance(found, dict) else Reason("wrong_type", "line", "a JSON object")
 
 
-def _csv_rows(stream: io.BufferedReader, limit: int) -> tuple[list[str], Iterator[list[str] | Reason]]:
+def _csv_rows(stream: io.BufferedReader, limit: int, file: str) -> tuple[list[str], Iterator[list[str] | Reason]]:
     """Column names, and the rows below the header."""
-    found = header(stream.peek(HEAD_BYTES)[:HEAD_BYTES])
-    source = rows(stream, found[1] if found else ",", limit)
-    first = next(source, None)
+    try:
+        found = header(stream.peek(HEAD_BYTES)[:HEAD_BYTES])
+        source = rows(stream, found[1] if found else ",", limit)
+        first = next(source, None)
+    except DAMAGED:
+        raise InputError("a compressed file whose header is whole", file=file, remedy="Copy or export it again") from None
     if first is None or isinstance(first, Reason):
-        raise InputError("a header in UTF-8", field="header")
+        raise InputError("a header in UTF-8", file=file, field="header")
     return [name.strip() for name in first], source
 
 
@@ -83,14 +90,19 @@ def _opened(uri: str) -> Iterator[tuple[io.BufferedReader, str]]:
         stream = open_source(stored)
         try:
             head = stream.peek(HEAD_BYTES)
+            if head.startswith(ZIP):
+                raise InputError("a table; `nosology ingest` reads zip archives", file=uri, remedy="Unpack it, or ingest it first")
+            if not head.startswith(parquet.MAGIC):  # no encoding is concluded here: what is not UTF-8 is a dead letter
+                stream = io.BufferedReader(Text(stream, detect=False), HEAD_BYTES)
+                head = stream.peek(HEAD_BYTES)
         except DAMAGED:
             raise InputError("a compressed file that can be opened", file=uri, remedy="Copy or export it again") from None
         yield stream, _kind(head)
 
 
-def header_of(stream: io.BufferedReader) -> list[str]:
+def header_of(stream: io.BufferedReader, file: str) -> list[str]:
     """Column names of a delimited table."""
-    return _csv_rows(stream, _LIMIT_BYTES)[0]
+    return _csv_rows(stream, _LIMIT_BYTES, file)[0]
 
 
 def describe(uri: str, needed: typing.Collection[str] = ()) -> tuple[str, str | None]:
@@ -104,14 +116,10 @@ def describe(uri: str, needed: typing.Collection[str] = ()) -> tuple[str, str | 
     """
     with _opened(uri) as (stream, kind):
         if kind == "jsonl":
-            first = next(_until_damage(lines(stream, _LIMIT_BYTES)), None)
-            row = _json_row(first) if isinstance(first, bytes) else None
+            row = next(_until_damage(_json_rows(stream, _LIMIT_BYTES)), None)
             names = list(row) if isinstance(row, dict) else []
         else:
-            try:
-                names = parquet.names(stream, uri) if kind == "parquet" else _csv_rows(stream, _LIMIT_BYTES)[0]
-            except DAMAGED:
-                raise InputError("a compressed file whose header is whole", file=uri, remedy="Copy or export it again") from None
+            names = parquet.names(stream, uri) if kind == "parquet" else _csv_rows(stream, _LIMIT_BYTES, uri)[0]
     record = table_of(names)
     if record is None and kind != "jsonl" and (absent := [name for name in needed if name not in names]):
         # the names it has are not shown: in a file without a header they are a record
@@ -133,7 +141,7 @@ def count_rows(uri: str) -> int:
     with _opened(uri) as (stream, kind):
         if kind == "parquet":
             return parquet.count(stream, uri)
-        source: Iterator[Any] = lines(stream, _LIMIT_BYTES) if kind == "jsonl" else _csv_rows(stream, _LIMIT_BYTES)[1]
+        source: Iterator[Any] = Lines(stream, _LIMIT_BYTES) if kind == "jsonl" else _csv_rows(stream, _LIMIT_BYTES, uri)[1]
         return sum(1 for _ in _until_damage(source))
 
 
@@ -148,11 +156,11 @@ def read_rows(uri: str, start: int, stop: int) -> Iterator[tuple[int, Row | Reas
             yield from parquet.read(stream, uri, start, stop)
             return
         if kind == "jsonl":
-            chosen = itertools.islice(enumerate(_until_damage(lines(stream, _LIMIT_BYTES))), start, stop)
-            for number, line in chosen:
-                yield number, line if isinstance(line, Reason) else _json_row(line)
+            lines = Lines(stream, _LIMIT_BYTES)
+            for number, line in itertools.islice(enumerate(_until_damage(iter(lines))), start, stop):
+                yield number, line if isinstance(line, Reason) else _json_row(line, lines.start)
             return
-        names, source = _csv_rows(stream, _LIMIT_BYTES)
+        names, source = _csv_rows(stream, _LIMIT_BYTES, uri)
         for number, row in itertools.islice(enumerate(_until_damage(source)), start, stop):
             yield number, row if isinstance(row, Reason) else _csv_row(names, row)
 
@@ -238,7 +246,8 @@ def unit(row: Row | Reason, job: Job) -> Unit:
     try:
         if record := table_of(row):
             return [partial(record, **_arguments(record, row))]
-        text_column, id_column = job.columns.text_column, job.columns.id_column
+        columns = job.columns
+        text_column, id_column = columns.text_column, columns.id_column
         if text_column not in row:
             return Reason("missing_field", text_column, "the column of the note (input.text_column)")
         text = row[text_column]
@@ -247,10 +256,10 @@ def unit(row: Row | Reason, job: Job) -> Unit:
         return [
             partial(
                 RawDocument, document_id=values.required(_scalar(row, id_column), id_column), text=text or "",
-                patient_id=_scalar(row, "patient_id"), encounter_id=_scalar(row, "encounter_id"), claim_id=_scalar(row, "claim_id"),
-                kind=_scalar(row, "kind"),
-                date=_date(row, "date_of_service") or _date(row, "date"), sex=values.sex(_scalar(row, "sex")),
-                age=values.number(_scalar(row, "age"), "age"),
+                patient_id=_scalar(row, columns.patient_id_column), encounter_id=_scalar(row, columns.encounter_id_column),
+                claim_id=_scalar(row, columns.claim_id_column), kind=_scalar(row, columns.kind_column),
+                date=_date(row, columns.date_column) or _date(row, "date"), sex=values.sex(_scalar(row, columns.sex_column)),
+                age=values.number(_scalar(row, columns.age_column), columns.age_column),
             )
         ]  # fmt: skip
     except RecordError as error:
@@ -259,11 +268,12 @@ def unit(row: Row | Reason, job: Job) -> Unit:
 
 def check_columns(names: list[str], job: Job, file: str) -> None:
     """Raises `InputError` when a table has neither the columns of one of ours nor those of a note."""
-    wanted = (job.columns.text_column, job.columns.id_column)
-    for name in wanted:
-        if name not in names and table_of(names) is None:
-            remedy = "Name the columns with input.text_column and input.id_column, or take the file out"
-            raise InputError("a table of notes has this column", file=file, field=name, remedy=remedy)
+    # what the configuration names must be there; what it leaves as it is may be absent, but for text and id
+    chosen = [getattr(job.columns, name) for name in job.columns.model_fields_set if name.endswith("_column")]
+    absent = [name for name in dict.fromkeys([job.columns.text_column, job.columns.id_column, *sorted(chosen)]) if name not in names]
+    if absent and table_of(names) is None:
+        remedy = "Name the columns with input.text_column, input.id_column and so on, or take the file out"
+        raise InputError("a table of notes has this column", file=file, field=", ".join(absent), remedy=remedy)
 
 
 class Jsonl:
@@ -275,8 +285,8 @@ class Jsonl:
         return head.removeprefix(BOM).lstrip().startswith(b"{")
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
-        for line in lines(stream, record_bytes(job.ingest)):
-            yield unit(_json_row(line), job)
+        for row in _json_rows(stream, record_bytes(job.ingest)):
+            yield unit(row, job)
 
 
 class Csv:
@@ -288,7 +298,7 @@ class Csv:
         return header(head) is not None
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
-        names, source = _csv_rows(stream, record_bytes(job.ingest))
+        names, source = _csv_rows(stream, record_bytes(job.ingest), job.source.name)
         for row in source:
             yield row if isinstance(row, Reason) else unit(_csv_row(names, row), job)
 

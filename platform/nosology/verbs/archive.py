@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 
 
 def ingest(config: Config, inputs: Sequence[str], out: str) -> dict[str, Any]:
-    """Archive files to the tables of `records.TABLES`."""
+    """Archive files to the tables of `records.TABLES`. The report counts files by encoding, and files with the content of another; with
+    `ingest.allow_unreadable` it names the files, and members of archives, that were left out because nobody can read them."""
     from nosology.distributed.stages import run_ingest
 
     with Run(out, "ingest", config, inputs=inputs) as run:
         marks = fingerprint("ingest", config.ingest, config.input)
         report = run_ingest(inputs, out, config.ingest, config.cluster, marks, columns=config.input)
         counts = {"files": report.files, "records": report.records_in, "notes": report.rows["documents"], "skipped": report.skipped}
-        return finish(run, report, {**counts, "dead": report.dead, "by_format": report.by_format})
+        kinds = {"by_format": report.by_format, "by_encoding": report.by_encoding}
+        copies = {"duplicates": {"files": report.duplicates, "left_out": report.left_out}}
+        unreadable = {"unreadable": {"count": len(report.unreadable), "files": list(report.unreadable)}}
+        return finish(run, report, {**counts, "dead": report.dead, **kinds, **copies, **unreadable})
 
 
 def deidentify(config: Config, source: str, out: str, spans: Path | None) -> dict[str, Any]:
