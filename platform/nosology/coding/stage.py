@@ -42,7 +42,7 @@ class Code:
         input_id: str = "id",
     ) -> None:
         self.max_document_bytes = max_document_bytes
-        self.billed = dict(billed or {})
+        self.billed = {} if billed is None else billed
         self.client, self.input_text, self.input_id = client, input_text, input_id
         self._codes: CodeSet | None = None
 
@@ -89,7 +89,7 @@ class Code:
             if row.get(self.input_id) is None:
                 raise RecordError("missing_field", self.input_id, "an id")
             note["id"] = row[self.input_id]
-        linked = next((self.billed[key] for key in links(row) if key in self.billed), None)
+        linked = next((found for key in links(row) if (found := self.billed.get(key))), None)
         if linked and "billed" not in note:
             note["billed"] = linked
         service_date(note)

@@ -84,6 +84,7 @@ def run_stage(
     needed: Sequence[str] = (),
     tables: Sequence[str] | None = None,
     workers: int | None = None,
+    planned: Sequence[PlannedFile] | None = None,
 ) -> StageReport:
     """Runs a stage over files, folders or folders of earlier runs; resumes what `out` holds.
 
@@ -97,13 +98,14 @@ def run_stage(
         needed: columns that a user's own table must have.
         tables: tables of an earlier run that the stage reads; None is all.
         workers: processes; None is as many as the free cores allow.
+        planned: what `source.plan` made of these inputs, where the caller has it already.
 
     Raises:
         FingerprintError: `out` belongs to another job.
         InputError: the input cannot be read, the storage fails, or another run took the job over.
         ModelError: the stage cannot load its models.
     """
-    files = source.plan(inputs, needed, tables)
+    files = source.plan(inputs, needed, tables) if planned is None else planned
     schemas = stage.schemas()
     rows = cluster.batch_rows or batch_rows(sum(file.num_units for file in files))
     ledger = sink.open_ledger(out, stage.verb, fingerprint, files, rows, schemas)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from nosology.runs import Run, fingerprint
 from nosology.verbs.lineage import file_digest, finish, input_columns
 
 if TYPE_CHECKING:
+    from nosology.distributed.coverage import PlannedFile
     from nosology.distributed.stages import StageReport
 
 
@@ -24,17 +26,20 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
         inputs: run folders of `deidentify` (or of `ingest`, when `coding.input` is raw), or tables with a text column.
         jsonl: file that gets one JSON line a note, in the order of the input.
     """
+    from nosology.coding.billed import written
     from nosology.coding.stage import Code
     from nosology.distributed.serving import CoderClient, served
     from nosology.distributed.session import session
     from nosology.distributed.sink import is_run
+    from nosology.distributed.source import plan
     from nosology.distributed.stages import job_status, run_stage
     from nosology.engines.encoder import encoder_digest
     from nosology.tasks.coding import ChooseCode
     from nosology.terminology.codeset import code_set
 
     with Run(out, "code", config, inputs=inputs, jsonl=jsonl) as run:
-        _check_trust_zone(config, inputs)
+        files = plan(inputs, input_columns(config.input), ["documents", "claims"])  # before models are loaded: it may be refused
+        _check_trust_zone(config, inputs, files)
         artefact = config.model.artefact
         models = {
             "encoder": encoder_digest(config.model.encoder),
@@ -44,19 +49,19 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
             "leave_out": file_digest(config.terminology.leave_out),
         }
         marks = fingerprint("code", config.coding, config.terminology, config.input, **models)
-        stage = Code(
-            CoderClient(),
-            billed=_billed_codes(inputs),
-            max_document_bytes=config.ingest.max_document_bytes,
-            input_text=config.input.text_column,
-            input_id=config.input.id_column,
-        )
-        arguments: dict[str, Any] = {"needed": input_columns(config.input), "tables": ["documents", "claims"]}
-        if is_run(out) and job_status(out)["finished"]:  # the ledger still refuses another fingerprint
-            report = run_stage(stage, inputs, out, config.cluster, marks, **arguments)
-        else:
-            with session(config.cluster), served(config):
-                report = run_stage(stage, inputs, out, config.cluster, marks, **arguments)
+        with written(out, _billed(inputs)) as billed:
+            stage = Code(
+                CoderClient(timeout_seconds=2 * config.cluster.stall_seconds),
+                billed=billed,
+                max_document_bytes=config.ingest.max_document_bytes,
+                input_text=config.input.text_column,
+                input_id=config.input.id_column,
+            )
+            with contextlib.ExitStack() as stack:
+                if not (is_run(out) and job_status(out)["finished"]):  # of a finished one the ledger still checks the fingerprint
+                    stack.enter_context(session(config.cluster))
+                    stack.enter_context(served(config))
+                report = run_stage(stage, inputs, out, config.cluster, marks, planned=files)
         if jsonl:
             _write_codes(config, out, report, jsonl)
         run.lineage("models", models)
@@ -85,43 +90,33 @@ def _summarise(out: str) -> dict[str, Any]:
     return {**figures, "routes": routes, "discrepancies": discrepancies}
 
 
-def _billed_codes(inputs: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Billed diagnoses of the claims that a document names, by patient and claim, and by patient and encounter
-    (`coding.stage.link`): a claim number alone is not unique across submitters."""
+def _billed(inputs: Sequence[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Billed diagnoses of the claims of earlier runs, by patient and claim, and by patient and encounter
+    (`coding.stage.links`): a claim number alone is not unique across submitters."""
     from nosology.coding.stage import links
-    from nosology.distributed.sink import is_run, snapshot
-    from nosology.distributed.stages import read_output
+    from nosology.distributed.sink import is_run, read_job
+    from nosology.distributed.stages import output_parts
 
-    found: dict[str, list[dict[str, Any]]] = {}
     for folder in inputs:
-        if not is_run(folder) or not {"documents", "claims"} <= snapshot(folder).job.schemas.keys():
-            continue
-        names = ["patient_id", "claim_id", "encounter_id"]
-        named = {key for row in read_output(folder, "documents").select(names).to_pylist() for key in links(row)}
-        for row in read_output(folder, "claims").select([*names, "diagnoses"]).to_pylist():
-            for key in links(row):
-                if key in named:
-                    found.setdefault(key, []).extend(row["diagnoses"])
-    return found
+        if is_run(folder) and {"documents", "claims"} <= read_job(folder).schemas.keys():
+            _, parts = output_parts(folder, "claims", ["patient_id", "claim_id", "encounter_id", "diagnoses"])
+            for row in (row for part in parts for row in part.to_pylist()):
+                yield from ((key, row["diagnoses"]) for key in links(row))
 
 
-def _check_trust_zone(config: Config, inputs: Sequence[str]) -> None:
+def _check_trust_zone(config: Config, inputs: Sequence[str], files: Sequence[PlannedFile]) -> None:
     """Tables that hold PHI are read only when the run says so by name."""
-    from nosology.distributed.sink import is_run, snapshot
-    from nosology.distributed.source import plan
+    from nosology.distributed.sink import is_run, read_job
 
-    for folder in inputs:
-        if config.coding.input == "raw":
-            return
-        if not is_run(folder):
-            if any(file.table != "rows" for file in plan([folder])):
-                raise InputError(
-                    "it has the columns of a table that holds PHI", file=folder, remedy="Run deidentify first, or name it: coding.input=raw"
-                )
-            continue
-        job = snapshot(folder).job
+    if config.coding.input == "raw":
+        return
+    remedy = "Run deidentify first, or name it: coding.input=raw"
+    for file in files:
+        if file.kind == "rows" and file.table != "rows":
+            raise InputError("it has the columns of a table that holds PHI", file=file.uri, remedy=remedy)
+    for job, folder in ((read_job(folder), folder) for folder in inputs if is_run(folder)):
         if any(field.metadata and b"phi" in field.metadata for name in job.schemas for field in job.schema(name)):
-            raise InputError("its tables hold PHI", file=folder, remedy="Run deidentify first, or name it: coding.input=raw")
+            raise InputError("its tables hold PHI", file=folder, remedy=remedy)
 
 
 def _write_codes(config: Config, out: str, report: StageReport, file: Path) -> None:
