@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from nosology.errors import InputError
 
 _CHUNK_BYTES = 1 << 20
+_ATTEMPTS = 5
+_T = TypeVar("_T")
 _client_config: ContextVar[dict[str, Any] | None] = ContextVar("_client_config", default=None)  # of botocore
 
 
@@ -109,8 +112,48 @@ def named_errors(uri: str) -> Iterator[None]:
 def _of_system(uri: str, error: Exception, number: int | None) -> StorageError:
     rule, remedy = _REMEDIES.get(number or 0, (f"storage failed ({type(error).__name__}, errno {number})", None))
     if not is_local(uri):  # its client words what the server says as the system's errors, mostly without a number
+        if code := _code(error):
+            rule, remedy = f"the storage answers {code}", _REMOTE_REMEDY
         rule, remedy = _REMOTE_RULES.get(type(error).__name__, (rule, remedy or _REMOTE_REMEDY))
     return StorageError(rule, file=uri, remedy=remedy)
+
+
+# What S3 answers when the same request can well succeed a moment later (its list of error responses), and what a client finds of a body.
+_PASSING = {"SlowDown", "ServiceUnavailable", "InternalError", "ConditionalRequestConflict", "OperationAborted", "RequestTimeout",
+            "500", "502", "503", "504"}  # fmt: skip
+_CUT = {"FlexibleChecksumError", "IncompleteReadError", "IncompleteRead", "ClientPayloadError", "ShortRead"}
+
+
+class ShortRead(Exception):
+    """Fewer bytes came than the object has."""
+
+
+def _code(error: BaseException) -> str | None:
+    """The code of S3's answer behind an error of its client."""
+    answer = getattr(error.__cause__ or error, "response", None)
+    return str(answer["Error"].get("Code")) if isinstance(answer, dict) and "Error" in answer else None
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether an error of a remote storage says nothing but: once more."""
+    return _code(error) in _PASSING or type(error).__name__ in _CUT
+
+
+def _patiently(call: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
+    """A call of a remote storage, made again while its errors are of those that pass: five times, random pauses up to 10 seconds.
+
+    The client repeats lost connections, and a few 5xx answers, by itself; not a conflict of conditional puts (409), not a body that is
+    shorter than its checksum says, and not for as long as a bucket that is being split asks for less.
+    """
+    import tenacity
+
+    again = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_passes),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+        stop=tenacity.stop_after_attempt(1 if _client_config.get() else _ATTEMPTS),
+        reraise=True,
+    )
+    return again(call, *arguments, **options)
 
 
 @contextlib.contextmanager
@@ -170,7 +213,7 @@ def exists(uri: str) -> bool:
         if is_local(uri):
             return local_path(uri).exists()
         filesystem, path = _remote(uri)
-        return bool(filesystem.exists(path))
+        return bool(_patiently(filesystem.exists, path))
 
 
 def is_folder(uri: str) -> bool:
@@ -179,7 +222,7 @@ def is_folder(uri: str) -> bool:
         if is_local(uri):
             return local_path(uri).is_dir()
         filesystem, path = _remote(uri)
-        return bool(filesystem.isdir(path))
+        return bool(_patiently(filesystem.isdir, path))
 
 
 def make_folder(uri: str) -> None:
@@ -195,7 +238,7 @@ def size(uri: str) -> int:
         if is_local(uri):
             return local_path(uri).stat().st_size
         filesystem, path = _remote(uri)
-        return int(filesystem.size(path))
+        return int(_patiently(filesystem.size, path))
 
 
 def list_files(uri: str, *, hidden: bool = False) -> list[str]:
@@ -218,7 +261,7 @@ def list_files(uri: str, *, hidden: bool = False) -> list[str]:
                 found += [os.path.join(folder, name) for name in names if hidden or not name.startswith(".")]
             return sorted(found)
         filesystem, path = _remote(uri)
-        paths = (found for found in filesystem.find(path) if hidden or not os.path.basename(found).startswith("."))
+        paths = (found for found in _patiently(filesystem.find, path) if hidden or not os.path.basename(found).startswith("."))
         return sorted(str(filesystem.unstrip_protocol(found)) for found in paths)
 
 
@@ -228,11 +271,23 @@ def open_input(uri: str) -> BinaryIO:
         if is_local(uri):
             return open(local_path(uri), "rb")  # noqa: SIM115 - the caller closes it
         filesystem, path = _remote(uri)
-        return cast("BinaryIO", filesystem.open(path, "rb"))
+        stream = _patiently(filesystem.open, path, "rb")
+        if cache := getattr(stream, "cache", None):  # what it reads comes through this, a block at a time
+            cache.fetcher = functools.partial(_patiently, _block, cache.fetcher, stream.size)
+        return cast("BinaryIO", stream)
+
+
+def _block(fetch: Callable[[int, int], bytes], size_bytes: int, start: int, stop: int) -> bytes:
+    data = fetch(start, stop)
+    if len(data) < min(stop, size_bytes) - start:
+        raise ShortRead
+    return data
 
 
 def read_bytes(uri: str) -> bytes:
     """The content of a file."""
+    if not is_local(uri):
+        return read_many([uri])[0]
     with open_input(uri) as stream, named_errors(uri):
         return stream.read()
 
@@ -248,14 +303,12 @@ def read_many(uris: Sequence[str]) -> list[bytes]:
     with named_errors(uris[0]):
         filesystem, _ = _remote(uris[0])
         paths = [_remote(uri)[1] for uri in uris]
-        found = filesystem.cat(paths, on_error="return")
-    contents = []
+        found = filesystem.cat(paths, on_error="return", max_concurrency=1)  # one answer, one checksum for an object
+    contents: list[bytes] = []
     for uri, path in zip(uris, paths, strict=True):
+        held = found.get(path) if isinstance(found, dict) else found
         with named_errors(uri):
-            held = found[path] if isinstance(found, dict) else found
-            if isinstance(held, Exception):
-                raise held
-            contents.append(held)
+            contents.append(held if isinstance(held, bytes) else _patiently(filesystem.cat_file, path, max_concurrency=1))
     return contents
 
 
@@ -295,7 +348,7 @@ def write_bytes(uri: str, data: bytes) -> None:
             return
         filesystem, path_in_store = _remote(uri)
         try:
-            filesystem.pipe_file(path_in_store, data)
+            _patiently(filesystem.pipe_file, path_in_store, data)
         except FileNotFoundError:
             raise _no_bucket(uri) from None
 
@@ -362,14 +415,14 @@ def create_if_absent(uri: str, data: bytes) -> bool:
             return True
         filesystem, path_in_store = _remote(uri)
         try:
-            filesystem.pipe_file(path_in_store, data, mode="create")
+            _patiently(filesystem.pipe_file, path_in_store, data, mode="create")
         except FileNotFoundError:
             raise _no_bucket(uri) from None
         except OSError as error:
             # EINVAL is how s3fs words a 412 from servers that leave out which condition failed
             if not isinstance(error, FileExistsError) and error.errno != errno.EINVAL:
                 raise
-            return bool(filesystem.cat_file(path_in_store) == data)
+            return read_bytes(uri) == data
         return True
 
 
@@ -401,7 +454,7 @@ def remove(uri: str) -> None:
             local_path(uri).unlink(missing_ok=True)
         else:
             filesystem, path = _remote(uri)
-            filesystem.rm_file(path)
+            _patiently(filesystem.rm_file, path)
 
 
 def digest(uri: str) -> str:
@@ -420,7 +473,7 @@ def version(uri: str) -> str:
             found = local_path(uri).stat()
             return f"{found.st_size} {found.st_mtime_ns}"
         filesystem, path = _remote(uri)
-        about = filesystem.info(path)
+        about = _patiently(filesystem.info, path)
         return f"{about.get('size')} {about.get('ETag') or about.get('etag') or about.get('mtime')}"
 
 
@@ -430,7 +483,7 @@ def modified(uri: str) -> float:
         if is_local(uri):
             return local_path(uri).stat().st_mtime
         filesystem, path = _remote(uri)
-        return float(filesystem.modified(path).timestamp())
+        return float(_patiently(filesystem.modified, path).timestamp())
 
 
 def _no_bucket(uri: str) -> InputError:

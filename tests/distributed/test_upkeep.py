@@ -10,7 +10,7 @@ from collections import Counter
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from ledger_sample import assert_exact, complete, open_job, work
+from ledger_sample import SCHEMAS, assert_exact, complete, fill, open_job, work
 from nosology import storage
 from nosology.distributed import sink, upkeep
 from nosology.errors import InputError
@@ -126,7 +126,7 @@ def test_garbage_goes_after_its_grace_and_nothing_else(run):
     orphans = [part.rsplit("-e1-", 1)[0] + f"-e1-{n:012x}-0.parquet" for n in range(3)]
     for orphan in orphans:
         shutil.copy(part, orphan)
-    zombie = storage.list_files(f"{out}/manifests")[0].replace("epoch-1", "epoch-9")
+    zombie = storage.list_files(f"{out}/manifests")[0].replace("-0-4.json", "-90-94.json")
     storage.write_bytes(zombie, b"{}")
     temporary = f"{out}/rows/.part.parquet.0123abcd"
     storage.write_bytes(temporary, b"x")
@@ -140,6 +140,59 @@ def test_garbage_goes_after_its_grace_and_nothing_else(run):
     assert left == {*before, orphans[0], f"{out}/notes of mine.txt"} and not os.path.exists(temporary)
     assert upkeep.collect_garbage(out, 0) == {"removed": 1, "bytes": os.path.getsize(part), "too_young": 0}
     assert {uri: storage.read_bytes(uri) for uri in before} == before
+    assert_exact(out, plan)
+
+
+def test_garbage_is_not_what_the_newest_epoch_committed(tmp_path, make_plan):
+    """A job that runs for longer than the grace: its manifests are in no list until the next epoch begins."""
+    out, plan = str(tmp_path / "out"), [make_plan("a", 10)]
+    ledger = open_job(out, plan)
+    commits = [work(ledger, plan, interval) for interval in list(ledger.pending())[:2]]
+    assert upkeep.collect_garbage(out, 0)["removed"] == 0
+    for commit in commits:
+        ledger.accept(commit)
+    complete(ledger, plan)
+    assert_exact(out, plan)
+
+
+def test_a_late_sweep_leaves_the_parts_of_a_job_reopened_meanwhile(tmp_path, make_plan, monkeypatch):
+    out, plan = str(tmp_path / "out"), [make_plan("a", 10)]
+    complete(open_job(out, plan), plan)
+    finished, snapshot = open_job(out, plan), sink.snapshot
+
+    def while_it_reads(place):
+        seen = snapshot(place)
+        monkeypatch.setattr(sink, "snapshot", snapshot)
+        sink.reopen(out, None)
+        again = open_job(out, plan)
+        for interval in list(again.pending()):
+            work(again, plan, interval)
+        return seen
+
+    monkeypatch.setattr(sink, "snapshot", while_it_reads)
+    finished.finish()
+    complete(open_job(out, plan), plan)
+    assert_exact(out, plan)
+    assert upkeep.verify(out).faults == []
+
+
+def test_an_error_after_the_manifest_was_created_costs_no_part(tmp_path, make_plan, monkeypatch):
+    """The answer to the put is lost for good, or the folder cannot be synced after the link."""
+    out, plan, create = str(tmp_path / "out"), [make_plan("a", 10)], storage.create_if_absent
+    ledger = open_job(out, plan)
+    attempt = ledger.writer(SCHEMAS).begin(interval := next(ledger.pending()))
+    tally = fill(attempt, plan, interval)
+
+    def lost(uri, data):
+        create(uri, data)
+        raise storage.StorageError("the storage endpoint does not answer", file=uri)
+
+    monkeypatch.setattr(storage, "create_if_absent", lost)
+    with pytest.raises(storage.StorageError):
+        attempt.commit(tally)
+    attempt.abandon()  # as a worker does after an error
+    monkeypatch.setattr(storage, "create_if_absent", create)
+    complete(open_job(out, plan), plan)
     assert_exact(out, plan)
 
 
@@ -183,6 +236,40 @@ def test_publish_killed_in_the_middle_is_repeated(run, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         upkeep.publish(out, to)
     monkeypatch.setattr(storage, "create_if_absent", create)
+    upkeep.publish(out, to)
+    assert rows_of(f"{to}/rows", plan) == wanted(plan)
+
+
+@pytest.mark.parametrize("scheme", ["", "delta://"])
+def test_publish_after_a_retry_adds_nothing_to_the_same_place(run, tmp_path, scheme):
+    if scheme:
+        pytest.importorskip("deltalake")
+    out, plan = run
+    to = f"{scheme}{tmp_path}/lake"
+    upkeep.publish(out, to)
+    sink.reopen(out, None)
+    complete(open_job(out, plan), plan)
+    with pytest.raises(InputError, match="before its dead letters"):
+        upkeep.publish(out, to)
+    if not scheme:
+        assert rows_of(f"{to}/rows", plan) == wanted(plan)
+
+
+def test_publish_killed_before_a_retry_leaves_no_row_twice(run, tmp_path, monkeypatch):
+    out, plan = run
+    to, create = str(tmp_path / "lake"), storage.create_if_absent
+
+    def killed(uri, data):
+        if uri.endswith(".json"):
+            raise KeyboardInterrupt
+        return create(uri, data)
+
+    monkeypatch.setattr(storage, "create_if_absent", killed)
+    with pytest.raises(KeyboardInterrupt):
+        upkeep.publish(out, to)
+    monkeypatch.setattr(storage, "create_if_absent", create)
+    sink.reopen(out, None)
+    complete(open_job(out, plan), plan)
     upkeep.publish(out, to)
     assert rows_of(f"{to}/rows", plan) == wanted(plan)
 

@@ -37,7 +37,7 @@ from nosology.records import DeadLetter, arrow_schema
 
 DEAD = "dead"
 _READ_AT_ONCE = 256
-PART = re.compile(r"[0-9a-f]{64}(\.\d+)?-\d+-\d+-e\d+-[0-9a-f]{12}-\d+\.parquet")
+PART = re.compile(r"[0-9a-f]{64}(\.\d+)?-\d+-\d+-e(?P<epoch>\d+)-[0-9a-f]{12}-\d+\.parquet")
 MANIFEST = re.compile(r"(?P<key>[0-9a-f]{64}(?:\.\d+)?)-(?P<start>\d+)-(?P<stop>\d+)\.json")
 
 
@@ -114,8 +114,10 @@ class Attempt:
         if writer.superseded():
             self.abandon()
             return None
+        sent, self._parts = self._parts, []  # an error from here on leaves open whether the manifest is there: its parts must stay
         if storage.create_if_absent(uri, data):
             return Commit(self.interval, _sum(data), tally)
+        self._parts = sent
         self.abandon()
         return read_manifest(uri, self.interval)[0]
 
@@ -396,13 +398,15 @@ def part_bytes(part: Part) -> bytes:
 
 
 def sweep(out: str) -> None:
-    """Removes parts that no accepted manifest names: those of killed or repeated attempts. Other files stay."""
+    """Removes parts that no accepted manifest names: those of killed or repeated attempts. Other files stay, and so do parts of the
+    snapshot's own epoch or a later one: a driver that came meanwhile can have reopened the job, and its workers be writing them."""
     seen = snapshot(out)
     kept = {(part.table, part.uri.rsplit("/", 1)[-1]) for part in seen.parts}
     for table in (*seen.job.schemas, DEAD):
         for uri in storage.list_files(storage.join(out, table)):
             name = uri.rsplit("/", 1)[-1]
-            if PART.fullmatch(name) and (table, name) not in kept:
+            match = PART.fullmatch(name)
+            if match and int(match["epoch"]) < seen.epoch and (table, name) not in kept:
                 storage.remove(uri)
 
 

@@ -130,6 +130,8 @@ def _part_faults(seen: Snapshot, proof: Proof) -> Iterator[str]:
 def collect_garbage(out: str, grace_seconds: float = GRACE_SECONDS) -> dict[str, int]:
     """Removes what killed and repeated attempts left and no accepted manifest names: parts, manifests of zombies, temporary files.
 
+    What the newest epoch wrote stays: its manifests count as soon as the next epoch begins, however old they are by then.
+
     Args:
         grace_seconds: a younger file stays, for a worker may be about to commit it.
 
@@ -143,11 +145,13 @@ def collect_garbage(out: str, grace_seconds: float = GRACE_SECONDS) -> dict[str,
     now = time.time()
     for uri in storage.list_files(out, hidden=True):
         *_, folder, name = uri.split("/")
-        orphan = (
-            (sink.PART.fullmatch(name) is not None and folder in (*seen.job.schemas, sink.DEAD) and (folder, name) not in kept)
-            or (_EPOCH.fullmatch(folder) is not None and sink.MANIFEST.fullmatch(name) is not None and f"{folder}/{name}" not in accepted)
-            or _TEMPORARY.fullmatch(name) is not None
-        )
+        part, manifest, epoch = sink.PART.fullmatch(name), sink.MANIFEST.fullmatch(name), _EPOCH.fullmatch(folder)
+        if part and folder in (*seen.job.schemas, sink.DEAD):
+            orphan = int(part["epoch"]) < seen.epoch and (folder, name) not in kept
+        elif manifest and epoch:
+            orphan = int(epoch[1]) < seen.epoch and f"{folder}/{name}" not in accepted
+        else:
+            orphan = _TEMPORARY.fullmatch(name) is not None
         if not orphan:
             continue
         if now - storage.modified(uri) < grace_seconds:
@@ -159,7 +163,7 @@ def collect_garbage(out: str, grace_seconds: float = GRACE_SECONDS) -> dict[str,
     return counts
 
 
-_EPOCH = re.compile(r"epoch-\d+")
+_EPOCH = re.compile(r"epoch-(\d+)")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
@@ -176,7 +180,8 @@ def publish(out: str, to: str) -> dict[str, Any]:
     seen = sink.snapshot(out)
     if not seen.finished:
         raise InputError("this run is not finished", file=out, remedy="Resume it first (nosology resume)")
-    identity = hashlib.sha256(json.dumps([seen.job.verb, seen.job.fingerprint, seen.job.input, seen.epoch]).encode()).hexdigest()[:32]
+    # of the job and not of its newest epoch: after a retry of dead letters it is the same rows that would go there again
+    identity = hashlib.sha256(storage.read_bytes(storage.join(out, "job.json"))).hexdigest()[:32]
     send = _to_delta if to.startswith("delta://") else _to_folder
     report: dict[str, Any] = {"to": to, "tables": {}, "added": 0}
     for table in [*seen.job.schemas, sink.DEAD]:
@@ -200,11 +205,14 @@ def _to_delta(seen: Snapshot, table: str, place: str, identity: str) -> int:
     import pyarrow as pa
 
     options = _object_store_options(place)
-    if DeltaTable.is_deltatable(place, options) and DeltaTable(place, storage_options=options).transaction_version(identity) is not None:
-        return 0
+    if DeltaTable.is_deltatable(place, options):
+        held = DeltaTable(place, storage_options=options).transaction_version(identity)
+        if held is not None:
+            _same(held, seen, place)
+            return 0
     schema, batches = _rows(seen, table)
     reader = pa.RecordBatchReader.from_batches(schema, batches)
-    properties = CommitProperties(app_transactions=[Transaction(identity, 1)])
+    properties = CommitProperties(app_transactions=[Transaction(identity, seen.epoch)])
     write_deltalake(place, reader, mode="append", commit_properties=properties, storage_options=options)
     return sum(part.rows for part in seen.table(table))
 
@@ -235,17 +243,32 @@ def _object_store_options(uri: str) -> dict[str, str] | None:
 
 
 def _to_folder(seen: Snapshot, table: str, place: str, identity: str) -> int:
-    """Copies parts under names that the run decides; then a list of them, created only if absent, makes them count."""
+    """Copies parts under names that the run decides; then a list of them, created only if absent, makes them count. What an attempt
+    left that was killed before a retry of dead letters goes."""
     listing = storage.join(place, f"{identity}.json")
     if storage.exists(listing):
+        _same(storage.read_json(listing)["epoch"], seen, place)
         return 0
-    names = [_copy(part, place, identity, number) for number, part in enumerate(_or_empty(seen, table))]
-    storage.create_if_absent(listing, json.dumps({"files": names, "run": identity}, indent=1).encode())
+    names = [_copy(part, place, f"{identity}-{seen.epoch}", number) for number, part in enumerate(_or_empty(seen, table))]
+    body = {"files": names, "run": identity, "epoch": seen.epoch}
+    if not storage.create_if_absent(listing, json.dumps(body, indent=1).encode()):
+        _same(storage.read_json(listing)["epoch"], seen, place)
+    for uri in storage.list_files(place):
+        name = uri.rsplit("/", 1)[-1]
+        if name.startswith(f"{identity}-") and name not in names:
+            storage.remove(uri)
     return sum(part.rows for part in seen.table(table))
 
 
-def _copy(part: Part | pa.Schema, place: str, identity: str, number: int) -> str:
-    name = f"{identity}-{number:06d}.parquet"
+def _same(epoch: int, seen: Snapshot, place: str) -> None:
+    """Raises InputError where a place holds the run as it was before its dead letters were tried again."""
+    if epoch != seen.epoch:
+        raise InputError("it holds this run as it was before its dead letters were tried again", file=place,
+                         remedy="Publish to another place; this one would get its rows twice")  # fmt: skip
+
+
+def _copy(part: Part | pa.Schema, place: str, stem: str, number: int) -> str:
+    name = f"{stem}-{number:06d}.parquet"
     data = sink.part_bytes(part) if isinstance(part, Part) else sink.parquet_bytes(part.empty_table())
     storage.create_if_absent(storage.join(place, name), data)
     return name
