@@ -234,11 +234,12 @@ class RawRemittance(Sourced):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original(Sourced):
     """A piece of an input file as it lay there: a source record, or what lies between two. Only where `ingest.keep_originals` is on;
-    no Clean run ever holds it. Its key is (`source_digest`, `piece`); `source_row` is the first row that it became or could have."""
+    no Clean run ever holds it. Its key is (`source_digest`, `member`, `piece`); `source_row` is the first row that it became or could have."""
 
-    piece: int = column("number of the piece in its file, from 0; all of them in this order are the file")
+    member: int | None = column("number of the member, where the input file is an archive", default=None)
+    piece: int = column("number of the piece in its file or member, from 0; all of them in this order are the file")
     rows: tuple[int, ...] = column("first row of each source record in it, dead and skipped ones too; none between records", default=())
-    content: bytes = column("the piece, uncompressed, byte for byte", "text")
+    content: bytes = column("the piece, uncompressed, in UTF-8, else byte for byte", "text")
 
 
 RawRecord = RawPatient | RawEncounter | RawCondition | RawDocument | RawClaim | RawRemittance
@@ -446,11 +447,16 @@ TABLES: dict[str, type[Any]] = {
     "patients": RawPatient, "encounters": RawEncounter, "conditions": RawCondition, "documents": RawDocument,
     "claims": RawClaim, "remittances": RawRemittance,
 }  # fmt: skip
-ORIGINALS = "originals"  # table of `Original`, beside those; a run has it when its configuration asks for it
+ORIGINALS = "originals"  # table of `Original`
 CLEAN_TABLES: dict[str, type[Any]] = {
     "patients": CleanPatient, "encounters": CleanEncounter, "conditions": CleanCondition, "documents": CleanDocument,
     "claims": CleanClaim, "remittances": CleanRemittance,
 }  # fmt: skip
+
+
+def ingest_tables(keep_originals: bool) -> dict[str, type[Any]]:
+    """The tables that an ingest writes; originals only where its configuration asks for them, and never a Clean form of them."""
+    return {**TABLES, ORIGINALS: Original} if keep_originals else TABLES
 
 
 # ------------------------------------------------------------------------------------------------------------- Arrow

@@ -25,7 +25,7 @@ from nosology.distributed.session import session
 from nosology.distributed.silence import native_muted, silenced
 from nosology.distributed.work import IngestWork, Stage, StageWork
 from nosology.errors import InputError, NosologyError
-from nosology.records import TABLES, DeadLetter, arrow_schema
+from nosology.records import DeadLetter, arrow_schema, ingest_tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,10 +130,10 @@ def run_ingest(
     columns: InputConfig | None = None,
     workers: int | None = None,
 ) -> StageReport:
-    """Reads an archive into the tables of `records.TABLES`; a unit is a file. Otherwise as `run_stage`."""
+    """Reads an archive into the tables of `records.ingest_tables`; a unit is a file. Otherwise as `run_stage`."""
     archive = source.plan_archive(inputs, ingest, columns or InputConfig())
     files = archive.files
-    schemas = {name: arrow_schema(record) for name, record in TABLES.items()}
+    schemas = {name: arrow_schema(record) for name, record in ingest_tables(ingest.keep_originals).items()}
     ledger = sink.open_ledger(out, "ingest", fingerprint, files, 1, schemas)
     ingest_work = IngestWork(ingest, columns or InputConfig(), ledger.job.files)
     report = _run(ledger, ingest_work, ledger.writer(schemas), cluster, on_progress, workers, 1.0)

@@ -17,7 +17,7 @@ from nosology.distributed.coverage import Commit, Interval, PlannedFile, Tally
 from nosology.distributed.silence import silenced
 from nosology.distributed.unchanged import open_checked
 from nosology.errors import NosologyError, Reason, RecordError
-from nosology.records import TABLES, DeadLetter, arrow_schema, to_dict, to_table
+from nosology.records import DeadLetter, arrow_schema, ingest_tables, to_dict, to_table
 from nosology.runs import describe
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ class IngestWork:
         self._ingest, self._columns, self._files = ingest, columns, files
 
     def open(self) -> None:
-        self._names = {record: name for name, record in TABLES.items()}
+        self._tables = ingest_tables(self._ingest.keep_originals)
+        self._names = {record: name for name, record in self._tables.items()}
 
     def produce(self, interval: Interval, tally: Tally, dead: list[DeadLetter], moved: Moved) -> Iterator[tuple[str, pa.Table]]:
         """Tables of the file's records, in pieces of bounded size."""
@@ -155,11 +156,11 @@ class IngestWork:
                 elif type(item) in self._names:
                     name = self._names[type(item)]
                     held.setdefault(name, []).append(item)
-                    characters += len(getattr(item, "text", ""))
+                    characters += len(getattr(item, "text", "")) + len(getattr(item, "content", b""))
                     if len(held[name]) >= _PART_ROWS or characters >= _PART_CHARACTERS:
-                        yield from ((table, to_table(TABLES[table], rows)) for table, rows in held.items())
+                        yield from ((table, to_table(self._tables[table], rows)) for table, rows in held.items())
                         held, characters = {}, 0
-        yield from ((table, to_table(TABLES[table], rows)) for table, rows in held.items())
+        yield from ((table, to_table(self._tables[table], rows)) for table, rows in held.items())
         counts = reading.counts
         tally.records, tally.skipped = counts.records, counts.skipped
         tally.formats += reading.formats

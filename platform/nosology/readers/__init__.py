@@ -67,8 +67,18 @@ __all__ = ["READERS", "REASONS", "Counts", "Reader", "Reading", "Skipped", "Sour
 READERS: dict[str, Reader] = {
     reader.name: reader
     for reader in (
-        tabular.Parquet(), X12(), Hl7v2(), Document("rtf", RTF), Document("ccda", CDA), Document("html", HTML), Fhir(), tabular.Jsonl(), Rif(),
-        Synthea(), tabular.Csv(), Text(),
+        tabular.Parquet(),
+        X12(),
+        Hl7v2(),
+        Document("rtf", RTF),
+        Document("ccda", CDA),
+        Document("html", HTML),
+        Fhir(),
+        tabular.Jsonl(),
+        Rif(),
+        Synthea(),
+        tabular.Csv(),
+        Text(),
     )
 }
 REASONS = {
@@ -300,6 +310,7 @@ class Reading(Iterator[Row]):
 
     def _units(self, opened: _Opened) -> Iterator[Row]:
         try:
+            self._next_piece = 0
             for unit in opened.reader.read(opened.stream, self._job):
                 if isinstance(unit, Kept):
                     yield from self._original()
@@ -344,8 +355,8 @@ class Reading(Iterator[Row]):
             return
         number, self._next_piece = self._next_piece, self._next_piece + 1
         yield Original(
-            source_digest=self.source.digest, source_row=rows[0] if rows else self._next_row, source_format=self._format, piece=number,
-            rows=rows, content=piece.content,
+            source_digest=self.source.digest, source_row=rows[0] if rows else self._next_row, source_format=self._format,
+            member=self._number, piece=number, rows=rows, content=piece.content,
         )  # fmt: skip
 
     def _row(self, draft: Draft) -> RawRecord:

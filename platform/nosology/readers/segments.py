@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from nosology.errors import Reason
-from nosology.readers.source import INVALID_UTF8
+from nosology.readers.source import InvalidBytes, invalid_bytes
 
 ISA_BYTES = 106
 _ISA_LENGTHS = (3, 2, 10, 2, 10, 2, 15, 2, 15, 6, 4, 1, 5, 9, 1, 1, 1)
@@ -15,8 +15,8 @@ _SEGMENT_ID = re.compile(r"[A-Z][A-Z0-9]{1,2}", re.ASCII)
 _CHUNK_BYTES = 1 << 16
 # What may stand between two segments: line breaks and blanks; between interchanges also byte order marks of files that were joined,
 # and the end-of-file mark and zeros that old systems fill a block with.
-_BLANK = " \t\n\r\v\f\x1a\0"
-_BETWEEN = _BLANK.encode() + b"\xef\xbb\xbf"
+BLANK = " \t\n\r\v\f\x1a\0"
+BETWEEN = BLANK.encode() + b"\xef\xbb\xbf"
 
 BROKEN_ENVELOPE = Reason("broken_envelope", "ISA", "an ISA segment of 106 bytes, its elements and separators at their fixed places")
 BROKEN_SEGMENT = Reason("broken_segment", None, "a segment that begins with an id of two or three characters")
@@ -44,17 +44,18 @@ def repetition_mark(isa: Segment) -> str | None:
     return None if isa[12] < "00402" or mark.isalnum() or mark.isspace() or mark == isa[16] else mark
 
 
-def _texts(front: bytes, terminator: str) -> list[str | None]:
-    """What lies between terminators, None where it is not UTF-8."""
+def _texts(front: bytes, terminator: str, start: int) -> list[str | InvalidBytes]:
+    """What lies between terminators; of a part that is not UTF-8, the reason."""
     try:
         return [*front.decode().split(terminator)]
     except UnicodeDecodeError:
-        texts: list[str | None] = []
+        texts: list[str | InvalidBytes] = []
         for piece in front.split(terminator.encode()):
             try:
                 texts.append(piece.decode())
             except UnicodeDecodeError:
-                texts.append(None)
+                texts.append(invalid_bytes(piece, start))
+            start += len(piece) + 1
         return texts
 
 
@@ -69,12 +70,16 @@ def segments(stream: io.BufferedReader, limit: int = 16 << 20, kept: list[bytes]
             where a last `Reason` left it. The caller empties it. None keeps nothing.
     """
     buffer = stream.read1(_CHUNK_BYTES)
+    place = 0  # of the buffer in the content
     known: set[str] = set()  # ids seen: asking a set is faster than matching
     while True:
-        begin = buffer.lstrip(_BETWEEN)
+        begin = buffer.lstrip(BETWEEN)
         while len(begin) < ISA_BYTES and (more := stream.read1(_CHUNK_BYTES)):
-            buffer = (buffer if kept is not None else begin) + more
-            begin = buffer.lstrip(_BETWEEN)
+            if kept is None:
+                place += len(buffer) - len(begin)
+                buffer = begin
+            buffer += more
+            begin = buffer.lstrip(BETWEEN)
         separators = _envelope(begin[:ISA_BYTES])
         if separators is None:
             if kept is not None:
@@ -83,25 +88,28 @@ def segments(stream: io.BufferedReader, limit: int = 16 << 20, kept: list[bytes]
                 yield BROKEN_ENVELOPE
             return
         element, terminator = separators
+        cut = len(buffer) - len(begin) + ISA_BYTES
+        place += cut
         if kept is not None:
-            kept.append(buffer[: len(buffer) - len(begin) + ISA_BYTES])
+            kept.append(buffer[:cut])
         yield begin[: ISA_BYTES - 1].decode("ascii").split(element)
         mark = terminator.encode()
-        next_isa = re.compile(rb"(?:\A|" + re.escape(mark) + rb")[" + re.escape(_BETWEEN) + rb"]*ISA")
+        next_isa = re.compile(rb"(?:\A|" + re.escape(mark) + rb")[" + re.escape(BETWEEN) + rb"]*ISA")
         buffer = begin[ISA_BYTES:]
         while True:
             following = next_isa.search(buffer)  # it brings its own separators
             cut = following.end() - 3 if following else buffer.rfind(mark) + 1
             front, buffer = buffer[:cut], buffer[cut:]
             raw = front.split(mark) if kept is not None else None
-            texts = _texts(front, terminator)
+            texts = _texts(front, terminator, place)
+            place += cut
             texts.pop()  # nothing, or the blanks before an ISA
             for at, text in enumerate(texts):
                 if raw is not None and kept is not None:
                     kept.append(raw[at] + mark)
-                if text is None:
-                    yield INVALID_UTF8
-                elif text := text.lstrip(_BLANK):
+                if isinstance(text, InvalidBytes):
+                    yield text
+                elif text := text.lstrip(BLANK):
                     found = text.split(element)
                     if found[0] in known:
                         yield found
@@ -120,7 +128,7 @@ def segments(stream: io.BufferedReader, limit: int = 16 << 20, kept: list[bytes]
                 buffer += more
                 continue
             else:
-                reason = UNENDED if buffer.strip(_BETWEEN) else None
+                reason = UNENDED if buffer.strip(BETWEEN) else None
             if kept is not None:
                 kept.append(buffer)
             if reason is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nosology import storage
 from nosology.config import Config
 from nosology.errors import InputError
+from nosology.records import TABLES
 from nosology.runs import Run, fingerprint
 from nosology.verbs.lineage import finish, input_columns
 
@@ -55,6 +56,7 @@ def deidentify(config: Config, source: str, out: str, spans: Path | None) -> dic
             config.cluster,
             fingerprint("deidentify", config.deid, config.input, **marks),
             needed=input_columns(config.input),
+            tables=list(TABLES),  # never the originals
         )
         extra: dict[str, Any] = {"notes_deidentified": report.rows["audit"], "phi_spans": 0}
         for audit in output_parts(out, "audit", ["spans"])[1]:

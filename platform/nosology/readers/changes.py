@@ -1,0 +1,64 @@
+"""Records that changed beside those that were read: which, where, and whether what is written gives them back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from nosology.errors import InputError
+from nosology.records import RawRecord
+
+
+class Rows:
+    """The records of a file by row, taken in order."""
+
+    def __init__(self, records: Iterable[RawRecord]) -> None:
+        self._records = iter(records)
+        self._next = next(self._records, None)
+
+    def take(self, row: int, given: Sequence[RawRecord]) -> list[RawRecord]:
+        """What is to stand for these records, of which the first has this row: those that were handed in, else they themselves.
+
+        Raises:
+            InputError: records that are not of this file, or out of order.
+        """
+        found = list(given)
+        while self._next is not None and self._next.source_row < row + len(given):
+            place = self._next.source_row - row
+            if place < 0 or type(self._next) is not type(given[place]) or self._next.source_digest != given[place].source_digest:
+                raise self._stray()
+            found[place] = self._next
+            self._next = next(self._records, None)
+        return found
+
+    def end(self) -> None:
+        """Nothing may be left."""
+        if self._next is not None:
+            raise self._stray()
+
+    def _stray(self) -> InputError:
+        assert self._next is not None
+        return InputError(
+            f"row {self._next.source_row}: a record that was read from this file, and in the order of its rows",
+            file=self._next.source_digest, remedy="Hand in the records of one file sorted by source_row",
+        )  # fmt: skip
+
+
+def changed(old: Any, new: Any) -> list[str]:
+    """Names of the fields in which two records of a class differ."""
+    return [item.name for item in dataclasses.fields(old) if getattr(old, item.name) != getattr(new, item.name)]
+
+
+def check(wanted: RawRecord, found: RawRecord | None) -> None:
+    """That what was written reads back as what was wanted.
+
+    Raises:
+        InputError: it does not; names the fields, never a value.
+    """
+    names = changed(wanted, found) if found is not None and type(found) is type(wanted) else ["the record"]
+    if names:
+        raise InputError(
+            f"row {wanted.source_row}: a change that has a place in the file, and that the records which share it agree on",
+            file=wanted.source_digest, field=", ".join(names), remedy="Leave these fields as they were read, or change them in all records alike",
+        )  # fmt: skip
