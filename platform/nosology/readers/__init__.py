@@ -67,18 +67,8 @@ __all__ = ["READERS", "REASONS", "Counts", "Reader", "Reading", "Skipped", "Sour
 READERS: dict[str, Reader] = {
     reader.name: reader
     for reader in (
-        tabular.Parquet(),
-        X12(),
-        Hl7v2(),
-        Document("rtf", RTF),
-        Document("ccda", CDA),
-        Document("html", HTML),
-        Fhir(),
-        tabular.Jsonl(),
-        Rif(),
-        Synthea(),
-        tabular.Csv(),
-        Text(),
+        tabular.Parquet(), X12(), Hl7v2(), Document("rtf", RTF), Document("ccda", CDA), Document("html", HTML), Fhir(), tabular.Jsonl(), Rif(),
+        Synthea(), tabular.Csv(), Text(),
     )
 }
 REASONS = {
