@@ -286,6 +286,20 @@ def test_publish_to_delta_is_one_transaction_and_adds_once(run, tmp_path):
     assert Counter(zip(found["source_digest"].to_pylist(), found["source_row"].to_pylist(), strict=True)) == wanted(plan)
 
 
+@pytest.mark.parametrize("scheme", ["", "delta://"])
+def test_a_run_that_was_retried_is_not_added_to_its_earlier_state(run, tmp_path, scheme):
+    out, plan = run
+    if scheme:
+        pytest.importorskip("deltalake")
+    to = f"{scheme}{tmp_path}/lake"
+    upkeep.publish(out, to)
+    sink.reopen(out, None)
+    complete(open_job(out, plan), plan)
+    with pytest.raises(InputError, match="before its dead letters were tried again"):
+        upkeep.publish(out, to)
+    assert upkeep.publish(out, f"{scheme}{tmp_path}/other")["tables"]["rows"]["added"] == 24
+
+
 def test_two_runs_lie_in_one_table(tmp_path, make_plan):
     to, plans = str(tmp_path / "lake"), []
     for name in "ab":
