@@ -145,7 +145,7 @@ def test_no_table_lets_a_name_through_a_short_field(stage):
 
 
 def test_every_plain_text_of_a_clean_table_has_a_treatment():
-    """A new short text must say how it is treated; only keys, codes of parts and what records.py makes itself have none."""
+    """A new short text must say how it is treated; only keys, codes of parts and what our records make themselves have none."""
     import dataclasses
     import typing
 

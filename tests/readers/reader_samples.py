@@ -131,6 +131,44 @@ ORU = (
     b"OBX|3|FT|11502-2^Report^LN||A\\.br\\B \\F\\ C~D\rOBX|4|TX|x|||\r"
 )
 
+# DE-SynPUF: the headers are the codebook's, the rows are made up
+SYNPUF_INPATIENT_HEADER = ",".join([
+    "DESYNPUF_ID", "CLM_ID", "SEGMENT", "CLM_FROM_DT", "CLM_THRU_DT", "PRVDR_NUM", "CLM_PMT_AMT", "NCH_PRMRY_PYR_CLM_PD_AMT", "AT_PHYSN_NPI",
+    "OP_PHYSN_NPI", "OT_PHYSN_NPI", "CLM_ADMSN_DT", "ADMTNG_ICD9_DGNS_CD", "CLM_PASS_THRU_PER_DIEM_AMT", "NCH_BENE_IP_DDCTBL_AMT",
+    "NCH_BENE_PTA_COINSRNC_LBLTY_AM", "NCH_BENE_BLOOD_DDCTBL_LBLTY_AM", "CLM_UTLZTN_DAY_CNT", "NCH_BENE_DSCHRG_DT", "CLM_DRG_CD",
+    *(f"ICD9_DGNS_CD_{n}" for n in range(1, 11)), *(f"ICD9_PRCDR_CD_{n}" for n in range(1, 7)), *(f"HCPCS_CD_{n}" for n in range(1, 46)),
+])  # fmt: skip
+SYNPUF_CARRIER_HEADER = ",".join([
+    "DESYNPUF_ID", "CLM_ID", "CLM_FROM_DT", "CLM_THRU_DT", *(f"ICD9_DGNS_CD_{n}" for n in range(1, 9)),
+    *(f"{name}_{n}" for name in ("PRF_PHYSN_NPI", "TAX_NUM", "HCPCS_CD", "LINE_NCH_PMT_AMT", "LINE_BENE_PTB_DDCTBL_AMT",
+      "LINE_BENE_PRMRY_PYR_PD_AMT", "LINE_COINSRNC_AMT", "LINE_ALOWD_CHRG_AMT", "LINE_PRCSG_IND_CD", "LINE_ICD9_DGNS_CD") for n in range(1, 14)),
+])  # fmt: skip
+SYNPUF_BENEFICIARY = (
+    b'"DESYNPUF_ID","BENE_BIRTH_DT","BENE_DEATH_DT","BENE_SEX_IDENT_CD","BENE_RACE_CD","BENE_ESRD_IND","SP_STATE_CODE","BENE_COUNTY_CD"\n'
+    b'"00A1",19230501,,1,1,0,26,950\n'
+)
+SYNPUF_DRUG = (
+    b"DESYNPUF_ID,PDE_ID,SRVC_DT,PROD_SRVC_ID,QTY_DSPNSD_NUM,DAYS_SUPLY_NUM,PTNT_PAY_AMT,TOT_RX_CST_AMT\n"
+    b"00A1,231,20090725,00247181304,30.00,30,10.00,570.00\n"
+)
+
+
+def synpuf(header: str, *rows: dict[str, str]) -> bytes:
+    """Rows by column; what is not named is empty."""
+    names = header.split(",")
+    return "".join(line + "\n" for line in (header, *(",".join(row.get(name, "") for name in names) for row in rows))).encode()
+
+
+SYNPUF_STAY = {
+    "DESYNPUF_ID": "00A1", "CLM_ID": "542", "SEGMENT": "1", "CLM_FROM_DT": "20080911", "CLM_THRU_DT": "20080913", "PRVDR_NUM": "2600GD",
+    "CLM_PMT_AMT": "4000.00", "ADMTNG_ICD9_DGNS_CD": "4580", "ICD9_DGNS_CD_1": "25000", "ICD9_DGNS_CD_2": "V5866", "ICD9_DGNS_CD_3": "E8120",
+    "ICD9_PRCDR_CD_1": "7769", "HCPCS_CD_1": "99221",
+}  # fmt: skip
+SYNPUF_VISIT = {
+    "DESYNPUF_ID": "00A1", "CLM_ID": "887", "CLM_FROM_DT": "20100104", "CLM_THRU_DT": "20100104", "ICD9_DGNS_CD_1": "4019",
+    "ICD9_DGNS_CD_2": "25000", "HCPCS_CD_1": "99213", "LINE_ICD9_DGNS_CD_1": "25000", "LINE_ALOWD_CHRG_AMT_1": "70.00",
+}  # fmt: skip
+
 PATIENTS_CSV = b"""\
 Id,BIRTHDATE,DEATHDATE,SSN,DRIVERS,PASSPORT,PREFIX,FIRST,LAST,GENDER,ADDRESS,CITY,STATE,ZIP
 p1,1980-02-29,,999,,,Mrs.,Ada,Quimby,F,1 Elm St,Springfield,MA,01101
@@ -146,3 +184,26 @@ def parquet(rows: list[dict[str, Any]], **options: Any) -> bytes:
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), out, **options)
     return out.getvalue()
+
+CDA_DOCUMENT = """<?xml version="1.0" encoding="UTF-8"?>
+<?xml-stylesheet type="text/xsl" href="CDA.xsl"?>
+<!-- made up -->
+<ClinicalDocument xmlns="urn:hl7-org:v3" xmlns:sdtc="urn:hl7-org:sdtc">
+ <id root="2.16.840.1.113883.19" extension="D-1"/><code code="18842-5" codeSystem="2.16.840.1.113883.6.1"/><title>Discharge Summary</title>
+ <effectiveTime value="20240301120000-0500"/>
+ <recordTarget><patientRole><id extension="P-1" root="1.2.3"/><id extension="999"/><patient><name><given>Ada</given><family>Quimby</family></name>
+  <administrativeGenderCode code="F"/><birthTime value="19800229"/></patient></patientRole></recordTarget>
+ <author><time value="20240301"/><assignedAuthor><id extension="A-1"/><assignedPerson><name><prefix>Dr.</prefix> <given>Ann</given>
+  <family>Who</family></name></assignedPerson></assignedAuthor></author>
+ <componentOf><encompassingEncounter><id extension="V-1"/><effectiveTime><low value="20240229"/><high value="20240301"/></effectiveTime>
+  </encompassingEncounter></componentOf>
+ <component><structuredBody>
+  <component><section><templateId root="1"/><title>Hospital  course</title>
+   <text><paragraph>Seen for <content ID="c1">cough</content> &amp; fever.</paragraph><paragraph>Better after<br/>two days – naïve.</paragraph></text>
+   <entry><observation><code code="E11.9" displayName="E11.9"/><text>E11.9</text></observation></entry></section></component>
+  <component><section><title>Medications</title><text><table><thead><tr><th>Drug</th><th>Dose</th></tr></thead><tbody><tr><td>Metformin</td>
+   <td>500 mg</td></tr></tbody></table></text>
+   <component><section><title>Inner</title><text><list><item>one</item><item>two</item></list></text></section></component></section></component>
+ </structuredBody></component>
+</ClinicalDocument>
+"""

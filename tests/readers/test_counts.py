@@ -50,7 +50,7 @@ def count_x12(path: Path) -> Count:
 def count_fhir(path: Path) -> Count:
     kinds = [json.loads(line)["resourceType"] for line in content(path).splitlines()]
     notes = kinds.count("DocumentReference")
-    held = sum(kinds.count(kind) for kind in ("Patient", "Encounter", "Condition", "Claim", "ExplanationOfBenefit")) + notes
+    held = sum(kinds.count(kind) for kind in ("Patient", "Encounter", "Condition", "Procedure", "Claim", "ExplanationOfBenefit")) + notes
     return held, notes, len(kinds) - held
 
 
@@ -109,7 +109,7 @@ def test_counts_equal_an_independent_count(name: str, count: Callable[[Path], Co
 
 
 FHIR_TABLES = {
-    "Patient": "patients", "Encounter": "encounters", "Condition": "conditions", "DocumentReference": "documents", "Claim": "claims",
+    "Patient": "patients", "Encounter": "encounters", "Condition": "conditions", "Procedure": "procedures", "DocumentReference": "documents", "Claim": "claims",
 }  # fmt: skip
 
 
@@ -134,7 +134,10 @@ def rows_synthea(path: Path) -> Counter[str]:
 def rows_hl7v2(path: Path) -> Counter[str]:
     text = re.sub(r"\r\n?", "\n", content(path))
     found = Counter(line[:4] for line in text.split("\n"))
-    return Counter(patients=found["PID|"], encounters=found["PV1|"], conditions=found["DG1|"], documents=count_hl7v2(path)[1])
+    charged = [re.findall(r"(?m)^FT1(?:\|[^|\n]*){5}\|([^|\n]*)", message) for message in re.split(r"(?m)^(?=MSH\|)", text)[1:]]
+    claims = sum(bool(kinds) and set(kinds) <= {"CG"} for kinds in charged)
+    held = {"patients": "PID|", "encounters": "PV1|", "conditions": "DG1|", "procedures": "PR1|"}
+    return Counter(documents=count_hl7v2(path)[1], claims=claims, **{table: found[segment] for table, segment in held.items()})
 
 
 def rows_jsonl(path: Path) -> Counter[str]:

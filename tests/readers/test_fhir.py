@@ -100,7 +100,7 @@ BAD: list[tuple[Any, tuple[str, str | None]]] = [
     (samples.document(""), ("empty_note", "text")),
     (samples.document(" \n"), ("empty_note", "text")),
     (samples.document(content=[]), ("empty_note", "content")),
-    (attachment(contentType="text/plain", url="Binary/1"), ("note_elsewhere", "content.attachment.data")),
+    (attachment(contentType="text/plain", url="Binary/1"), ("note_elsewhere", "content.attachment.url")),
     (attachment(contentType="application/pdf", data="JVBERg=="), ("unsupported_content", "content.attachment.contentType")),
     (attachment(contentType="text/plain", data="/w=="), ("invalid_utf8", "content.attachment.data")),
     (attachment(contentType="text/plain; charset=klingon", data="QQ=="), ("unsupported_content", "content.attachment.contentType")),

@@ -23,11 +23,22 @@ ROWS: dict[str, tuple[str, bytes, dict[str, int]]] = {
     "RIF carrier": ("rif", samples.carrier("-1|1|30-May-2015", "-1|2|30-May-2015", "-2|1|30-May-2015"), {"RawClaim": 2}),
     "RIF beneficiary": ("rif", samples.BENEFICIARY, {"RawPatient": 1}),
     "RIF PDE": ("rif", samples.PDE, {"RawClaim": 1}),
+    "DE-SynPUF inpatient": (
+        "synpuf",
+        samples.synpuf(samples.SYNPUF_INPATIENT_HEADER, samples.SYNPUF_STAY, {**samples.SYNPUF_STAY, "SEGMENT": "2"}),
+        {"RawClaim": 1},
+    ),
+    "DE-SynPUF carrier": ("synpuf", samples.synpuf(samples.SYNPUF_CARRIER_HEADER, samples.SYNPUF_VISIT), {"RawClaim": 1}),
+    "DE-SynPUF beneficiaries": ("synpuf", samples.SYNPUF_BENEFICIARY, {"RawPatient": 1}),
+    "DE-SynPUF drug events": ("synpuf", samples.SYNPUF_DRUG, {"RawClaim": 1}),
     "Synthea": ("synthea", samples.PATIENTS_CSV, {"RawPatient": 1}),
     "HL7 v2": ("hl7v2", samples.ORU, {"RawPatient": 1, "RawEncounter": 1, "RawCondition": 2, "RawDocument": 1}),
     "JSONL": ("jsonl", samples.JSONL, {"RawDocument": 1}),
     "CSV": ("csv", samples.CSV, {"RawDocument": 1}),
     "Parquet": ("parquet", samples.parquet([{"id": "7", "text": "a note"}]), {"RawDocument": 1}),
+    "RTF": ("rtf", rb"{\rtf1\ansi Seen today; na\'efve.\par Better on the next day, and again on the day after that.}", {"RawDocument": 1}),
+    "HTML": ("html", b"<!DOCTYPE html>\n<html><body><p>Seen today.</p><p>Better on the next day, and again.</p></body></html>", {"RawDocument": 1}),
+    "C-CDA": ("ccda", samples.CDA_DOCUMENT.encode(), {"RawDocument": 1}),
     "text": ("text", "Seen today; naïve.\n".encode(), {"RawDocument": 1}),
 }
 

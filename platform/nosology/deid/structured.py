@@ -1,4 +1,4 @@
-"""Structured records: from a Raw row to its Clean row, by the `phi` treatment that records.py gives each field.
+"""Structured records: from a Raw row to its Clean row, by the `phi` treatment that nosology.records gives each field.
 
 name, contact, geography: dropped (no Clean record has them). id: keyed pseudonym, the same in every table. date: cut to
 1 January of its year, or shifted by the patient's secret days. birth_date: as a date, and None when it tells an age over 89;

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from nosology.errors import Reason
-from nosology.readers.source import BOM, INVALID_UTF8, Job, Unit
+from nosology.readers.source import BOM, Job, Unit, invalid_bytes
 from nosology.records import RawDocument
 
 TOO_LARGE = Reason("note_too_large", "text", "a note within ingest.max_document_bytes")
+_ENDINGS = (".gz", ".zst", ".bz2", ".txt", ".text", ".md", ".rtf", ".html", ".htm", ".xhtml", ".xml")
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\v\x1b"))
 
 
@@ -32,12 +33,18 @@ class Text:
             if size > job.ingest.max_document_bytes + len(BOM):
                 yield TOO_LARGE
                 return
+        data = b"".join(parts)
         try:
-            text = b"".join(parts).removeprefix(BOM).decode()
+            text = data.removeprefix(BOM).decode()
         except UnicodeDecodeError:
-            yield INVALID_UTF8
+            yield invalid_bytes(data, 0)
             return
-        stem = job.source.name
-        for ending in (".gz", ".zst", ".txt", ".text", ".md"):
-            stem = stem.removesuffix(ending)
-        yield [partial(RawDocument, document_id=stem or job.source.name, text=text)]
+        yield [partial(RawDocument, document_id=note_id(job.source.name), text=text)]
+
+
+def note_id(file_name: str) -> str:
+    """The id of a note that is a file: its name without the ending."""
+    stem = file_name
+    for ending in _ENDINGS:
+        stem = stem.removesuffix(ending)
+    return stem or file_name

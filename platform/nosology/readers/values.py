@@ -125,9 +125,11 @@ def dotted(code: str, system: str | None) -> str:
 
 _SYSTEMS = {
     "hl7.org/fhir/sid/icd-10-cm": ICD10CM, "hl7.org/fhir/sid/icd-9-cm": ICD9CM, "hl7.org/fhir/sid/icd-10-pcs": ICD10PCS,
+    "hl7.org/fhir/sid/icd-10": ICD10CM,  # WHO's ICD-10 by its name; CMS's own data (Blue Button 1) mean the Clinical Modification
     "www.cms.gov/medicare/coding/icd10": ICD10PCS, "snomed.info/sct": SNOMED, "loinc.org": LOINC, "hl7.org/fhir/sid/ndc": NDC,
     "www.nlm.nih.gov/research/umls/rxnorm": RXNORM, "www.nubc.org/codesystem/revenuecodes": REVENUE,
     "www.cms.gov/medicare/coding/hcpcsreleasecodesets": HCPCS, "www.ama-assn.org/go/cpt": HCPCS,
+    "bluebutton.cms.gov/resources/codesystem/hcpcs": HCPCS,
     "terminology.hl7.org/codesystem/icd9cm": ICD9CM, "terminology.hl7.org/codesystem/icd-9-cm": ICD9CM,
     # HL7 v2 table 0396 and the names seen beside it
     "i10": ICD10CM, "i10c": ICD10CM, "icd10": ICD10CM, "icd-10": ICD10CM, "icd10cm": ICD10CM, "icd-10-cm": ICD10CM, "i10p": ICD10PCS,

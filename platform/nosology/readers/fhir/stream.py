@@ -1,0 +1,270 @@
+"""Lines, Bundles and arrays: the resources of a file, in order."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from nosology.errors import Reason, RecordError
+from nosology.readers import values
+from nosology.readers.fhir import claims, clinical, documents
+from nosology.readers.fhir.attachments import Folder
+from nosology.readers.fhir.elements import Resource, Scope, objects, status, string, target
+from nosology.readers.source import BOM, TOO_LONG, Draft, Job, Kept, Skipped, Unit, record_bytes
+
+BAD_JSON = Reason("bad_json", None, "a JSON object (FHIR resource)")
+_TYPE = re.compile(r"[A-Z][A-Za-z]{1,40}", re.ASCII)
+_LONE = re.compile(rb'\s*\{.*"resourceType"\s*:.*\}\s*$')
+_START = re.compile(rb"[\[\s]*\{")
+MOST_NESTED = 4  # Bundles within Bundles
+
+_BUILD: dict[str, Callable[[Resource, Scope], list[Draft] | Skipped]] = {
+    "Patient": clinical.patient, "Encounter": clinical.visit, "Condition": clinical.condition, "Procedure": clinical.procedure,
+    "Claim": claims.claim, "ExplanationOfBenefit": claims.benefit,
+    "DocumentReference": documents.document, "DiagnosticReport": documents.report, "Composition": documents.composition,
+}  # fmt: skip
+_ERROR = "entered-in-error"
+
+
+class Fhir:
+    """Reader of FHIR resources in JSON."""
+
+    name = "fhir"
+
+    def sniff(self, head: bytes) -> bool:
+        head = head.removeprefix(BOM).lstrip()
+        return _START.match(head) is not None and re.search(rb'"resourceType"\s*:', head) is not None
+
+    def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
+        lines = _Lines(stream, record_bytes(job.ingest))
+        scope = Scope(lines.binary, Folder(job.source.uri, record_bytes(job.ingest)).read)
+        keep = job.ingest.keep_originals
+        if lines.is_one_value():
+            yield from _whole(lines, scope, keep)
+            return
+        for raw, line in lines:
+            if keep:
+                yield Kept(raw)
+            if line is None:
+                yield TOO_LONG
+            elif line:
+                yield from _line(line, scope, lines)
+
+
+def _line(line: bytes, scope: Scope, lines: _Lines | None = None) -> Iterator[Unit]:
+    try:
+        value = _parse(line)
+    except RecordError as error:
+        yield error.reason
+        return
+    if lines is not None and type(value) is dict and value.get("resourceType") == "Binary":
+        lines.remember(value, len(line))
+    yield from units(value, scope)
+
+
+def _whole(lines: _Lines, scope: Scope, keep: bool) -> Iterator[Unit]:
+    """A file that is one value over many lines. When it is no JSON after all, line by line where lines hold resources."""
+    held: list[bytes] = []
+    size = 0
+    for raw, line in lines:
+        held.append(raw)
+        size += len(raw)
+        if line is None or size > lines.most_bytes:
+            yield TOO_LONG
+            return
+    content = b"".join(held)
+    if keep:
+        yield Kept(content)
+    try:
+        value = orjson.loads(content.removeprefix(BOM))
+    except orjson.JSONDecodeError:
+        if not any(_LONE.match(line) for line in held):  # one damaged document
+            yield BAD_JSON
+            return
+        for line in held:
+            if line.strip():
+                yield from _line(line.removeprefix(BOM), scope)
+        return
+    del content, held
+    yield from units(value, scope)
+
+
+def units(value: Any, scope: Scope, depth: int = 0) -> Iterator[Unit]:
+    """What one JSON value gives: a unit, or those of an array's or a Bundle's members."""
+    if type(value) is list and depth == 0:
+        yield from _members(value, scope, depth) if value else (BAD_JSON,)
+        return
+    try:
+        if type(value) is not dict:
+            raise RecordError(BAD_JSON.code, None, BAD_JSON.rule)
+        kind = value.get("resourceType")
+        build = _BUILD.get(kind) if type(kind) is str else None
+        if build is not None:
+            yield Skipped(f"{kind} entered in error") if _in_error(value) else build(value, scope)
+            return
+        kind = values.required(string(kind, "resourceType"), "resourceType")
+        if kind != "Bundle" or depth >= MOST_NESTED:
+            yield Skipped(kind if _TYPE.fullmatch(kind) else "unknown")
+            return
+        members = _entries(value)
+    except RecordError as error:
+        yield error.reason
+        return
+    yield from _members(members, scope, depth)
+
+
+def _in_error(resource: Resource) -> bool:
+    """Whether the resource says that it was entered in error."""
+    if resource.get("status") == _ERROR:
+        return True
+    return "verificationStatus" in resource and status(resource["verificationStatus"], "verificationStatus") == _ERROR
+
+
+def _members(members: list[Any], scope: Scope, depth: int) -> Iterator[Unit]:
+    """Resources that stand together and can refer to each other."""
+    binaries = {one.get("id"): one for one in members if type(one) is dict and one.get("resourceType") == "Binary"
+                and type(one.get("id")) is str}  # fmt: skip
+
+    def binary(key: str) -> Resource | None:
+        return binaries[key] if key in binaries else scope.binary(key)
+
+    inner = Scope(binary, scope.beside, {**scope.conditions, **clinical.codes_of_conditions(members)})
+    for one in members:
+        yield from units(one, inner, depth + 1)
+
+
+def _entries(bundle: Resource) -> list[Any]:
+    """The resources of a Bundle. A reference to the `fullUrl` of an entry whose resource has another id, or none, is led to that id."""
+    found: list[Any] = []
+    names: dict[str, str] = {}
+    for entry in objects(bundle.get("entry"), "entry"):
+        resource = entry.get("resource")
+        if resource is None:  # a Bundle's answer to a delete, for instance
+            continue
+        url = entry.get("fullUrl")
+        if type(resource) is dict and type(url) is str and (key := target(url)):
+            own = resource.get("id")
+            if own is None:
+                resource = {**resource, "id": key}
+            elif type(own) is str and own != key and url.startswith("urn:"):
+                names[url] = own
+        found.append(resource)
+    return [_renamed(one, names, 0) for one in found] if names else found
+
+
+def _renamed(value: Any, names: Mapping[str, str], depth: int) -> Any:
+    if depth > 64:
+        return value
+    if type(value) is list:
+        return [_renamed(one, names, depth + 1) for one in value]
+    if type(value) is not dict:
+        return value
+    made = {key: _renamed(one, names, depth + 1) if type(one) in (dict, list) else one for key, one in value.items()}
+    for key in ("reference", "url"):
+        if type(made.get(key)) is str and made[key] in names:
+            made[key] = f"Binary/{names[made[key]]}" if key == "url" else names[made[key]]
+    return made
+
+
+def _parse(text: bytes) -> Any:
+    """The JSON value.
+
+    Raises:
+        RecordError: `invalid_utf8`, or `bad_json`.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise RecordError("invalid_utf8", None, f"UTF-8 throughout; byte {error.start} of the line is not") from None
+        raise RecordError(BAD_JSON.code, None, BAD_JSON.rule) from None
+
+
+class _Lines:
+    """Lines as they lie there, each with its content: blank for none, None for one too long, of which the rest comes as blank ones.
+
+    A Binary that a resource refers to is looked for among those passed and in the lines ahead, `hold_bytes` of each at most, so that
+    memory does not grow with the file.
+    """
+
+    def __init__(self, stream: io.BufferedReader, hold_bytes: int) -> None:
+        self._stream, self._hold_bytes = stream, hold_bytes
+        self.most_bytes = 16 * hold_bytes  # of a value: a Bundle may hold many records
+        self._ahead: deque[tuple[bytes, bytes | None]] = deque()
+        self._ahead_bytes = self._passed_bytes = 0
+        self._passed: OrderedDict[str, tuple[Resource, int]] = OrderedDict()
+        self._coming: dict[str, Resource] = {}
+        self._source = self._read()
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes | None]]:
+        while True:
+            while self._ahead:
+                raw, line = self._ahead.popleft()
+                self._ahead_bytes -= len(raw)
+                yield raw, line
+            found = next(self._source, None)
+            if found is None:
+                return
+            yield found
+
+    def _read(self) -> Iterator[tuple[bytes, bytes | None]]:
+        first, limit = True, self.most_bytes
+        while raw := self._stream.readline(limit):
+            line = raw
+            if first:
+                line, first = raw.removeprefix(BOM), False
+            if len(raw) >= limit and not raw.endswith(b"\n"):
+                yield raw, None
+                while raw and not raw.endswith(b"\n"):
+                    raw = self._stream.readline(1 << 20)
+                    yield raw, b""
+            else:
+                yield raw, line.strip()
+
+    def is_one_value(self) -> bool:
+        """Whether the file is one value over many lines: the second line of NDJSON begins with a brace, and none ends within an array."""
+        while len([1 for _, line in self._ahead if line]) < 2 and (found := next(self._source, None)) is not None:
+            self._hold(found)
+            if found[1] is None:
+                return False
+        written = [line for _, line in self._ahead if line]
+        if len(written) < 2:
+            return False
+        return not written[1].startswith((b"{", b"[")) or (written[0].startswith(b"[") and not written[0].endswith(b"]"))
+
+    def _hold(self, found: tuple[bytes, bytes | None]) -> None:
+        self._ahead.append(found)
+        self._ahead_bytes += len(found[0])
+
+    def remember(self, binary: Resource, size: int) -> None:
+        """A Binary that was passed."""
+        key = binary.get("id")
+        if type(key) is not str:
+            return
+        self._coming.pop(key, None)
+        self._passed[key] = binary, size
+        self._passed_bytes += size
+        while self._passed_bytes > self._hold_bytes:
+            self._passed_bytes -= self._passed.popitem(last=False)[1][1]
+
+    def binary(self, key: str) -> Resource | None:
+        """The Binary with an id, passed or ahead."""
+        if key in self._passed:
+            return self._passed[key][0]
+        while key not in self._coming and self._ahead_bytes < self._hold_bytes and (found := next(self._source, None)) is not None:
+            self._hold(found)
+            if found[1] and b'"Binary"' in found[1]:
+                try:
+                    value = orjson.loads(found[1])
+                except orjson.JSONDecodeError:
+                    continue
+                if type(value) is dict and value.get("resourceType") == "Binary" and type(value.get("id")) is str:
+                    self._coming[value["id"]] = value
+        return self._coming.get(key)

@@ -1,0 +1,79 @@
+"""Records as Arrow tables and as plain dicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import types
+import typing
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    import pyarrow as pa
+
+    scalars = {str: pa.string(), bytes: pa.binary(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), datetime.date: pa.date32()}
+    if hint in scalars:
+        return scalars[hint]
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
+        return pa.list_(_arrow_type(args[0]))
+    if origin in (typing.Union, types.UnionType):
+        (inner,) = (a for a in args if a is not type(None))
+        return _arrow_type(inner)
+    if dataclasses.is_dataclass(hint):
+        return pa.struct(list(arrow_schema(typing.cast("type[Any]", hint))))
+    raise TypeError(f"no Arrow type for {hint!r}")
+
+
+def arrow_schema(record: type[Any]) -> pa.Schema:
+    """The Arrow schema of a record class: one column a field, its `doc` and `phi` as metadata of the column."""
+    import pyarrow as pa
+
+    hints = typing.get_type_hints(record)
+    columns = []
+    for item in dataclasses.fields(record):
+        hint = hints[item.name]
+        nullable = type(None) in typing.get_args(hint)
+        metadata = {"doc": item.metadata["doc"], **({"phi": item.metadata["phi"]} if item.metadata["phi"] else {})}
+        columns.append(pa.field(item.name, _arrow_type(hint), nullable=nullable, metadata=metadata))
+    return pa.schema(columns)
+
+
+def to_dict(record: Any) -> dict[str, Any]:
+    """The record as nested dicts and lists, in the order of its fields."""
+    return {item.name: _plain(getattr(record, item.name)) for item in dataclasses.fields(record)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return to_dict(value) if dataclasses.is_dataclass(value) else value
+
+
+def to_table(record: type[Any], rows: typing.Sequence[Any]) -> pa.Table:
+    """Records of one class as an Arrow table of that class's schema."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([to_dict(row) for row in rows], schema=arrow_schema(record))
+
+
+def from_dict(record: type[Any], row: typing.Mapping[str, Any]) -> Any:
+    """The record of a row of its table; keys that the class lacks are ignored."""
+    hints = typing.get_type_hints(record)
+    names = {item.name for item in dataclasses.fields(record)}
+    return record(**{k: _typed(hints[k], v) for k, v in row.items() if k in names})
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    if value is None:
+        return value
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return tuple(_typed(args[0], v) for v in value)
+    if type(None) in args:
+        return _typed(next(a for a in args if a is not type(None)), value)
+    return from_dict(typing.cast("type[Any]", hint), value) if dataclasses.is_dataclass(hint) else value

@@ -1,0 +1,99 @@
+"""What stages make of records: what was removed, what is learned from, what is predicted."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+from nosology.records.parts import Sourced, column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """An identifier found in a text. Offsets count Unicode characters, end exclusive."""
+
+    start: int = column("first character")
+    end: int = column("one past the last character")
+    label: str = column("Safe Harbor class, for instance NAME, DATE, MRN")
+    score: float = column("0 to 1", default=1.0)
+    source: str = column("recognizer that found it", default="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeidAudit(Sourced):
+    """What was removed from one document. Holds no text of it."""
+
+    document_id: str = column("pseudonym of the document")
+    num_characters: int = column("length of the text before")
+    spans: tuple[Span, ...] = column("what was replaced, offsets into the text before")
+    policy: str = column("policy of the run, for instance safe_harbor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A training pair made from Clean records or from the code set."""
+
+    example_id: str = column("id, stable across runs")
+    patient_id: str | None = column("pseudonym; None where no patient stands behind it", default=None)
+    task: str = column("task that reads it, for instance choose_code")
+    split: str = column("train, validation or test")
+    instruction: str = column("system instruction")
+    prompt: str = column("question")
+    answer: str = column("the right answer; the loss counts its tokens only")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedBlock:
+    """Several examples in one row of `context_tokens` tokens."""
+
+    block_id: int = column("number of the block in its split, from 0")
+    split: str = column("train, validation or test")
+    input_ids: tuple[int, ...] = column("tokens, padded at the end")
+    labels: tuple[int, ...] = column("input_ids where the loss counts, -100 elsewhere")
+    position_ids: tuple[int, ...] = column("position within the example; restarts at 0 with each example")
+    segment_ids: tuple[int, ...] = column("number of the example in the block from 1; 0 is padding")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The words a code stands on; offsets count Unicode characters of the note, end exclusive."""
+
+    start: int = column("first character")
+    end: int = column("one past the last character")
+    text: str = column("note[start:end], verbatim", "text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedCode:
+    """One code given to a note."""
+
+    code: str = column("ICD-10-CM code with its dot, billable on the date of service")
+    title: str = column("official title")
+    confidence: float = column("calibrated probability that a coder would accept it, 0 to 1")
+    route: str = column("auto, review or reject")
+    assertion: str = column("present, historical … of the mention that it stands on")
+    section: str = column("section of the note")
+    trail: tuple[str, ...] = column("rules that led to it, in order", default=())
+    evidence: tuple[Evidence, ...] = column("verbatim spans, at least one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discrepancy:
+    """A difference between what was billed and what the note supports, or a fault of the billed code itself."""
+
+    code: str = column("the code")
+    kind: str = column("billed_not_supported, supported_not_billed, agrees, unknown_code, not_billable, not_in_force, other_system")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction(Sourced):
+    """What the coder says of one note, or of one claim without a note."""
+
+    document_id: str | None = column("the note; None for a claim without one", "id", default=None)
+    claim_id: str | None = column("the claim", "id", default=None)
+    encounter_id: str | None = column("the encounter", "id", default=None)
+    date_of_service: datetime.date | None = column("date that chose the release", "date", default=None)
+    release: str = column("code-set release, for instance 2026-04")
+    codes: tuple[PredictedCode, ...] = column("codes in sequence, first-listed first", default=())
+    discrepancies: tuple[Discrepancy, ...] = column("comparison with the billed codes", default=())
+    route: str = column("auto when every code is, else review; reject when nothing could be coded")
