@@ -51,7 +51,8 @@ class IngestConfig(Section):
 
     max_document_bytes: Positive = Field(4 << 20, description="a note above this size (UTF-8 bytes) is dead-lettered")
     encoding: str | None = Field(
-        None, description="single-byte encoding of what is not UTF-8 and names none itself, for instance cp1252; None: see docs/bad_input.md"
+        None,
+        description="single-byte encoding of what is not UTF-8 and names none itself, for instance cp1252; None: see docs/bad_input.md",
     )
     max_expanded_bytes: Positive = Field(1 << 40, description="a compressed file or archive is given up where its content exceeds this")
     max_expansion: Positive = Field(

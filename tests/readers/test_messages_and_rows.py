@@ -65,6 +65,123 @@ def test_base64_text_and_other_charset(read: Any) -> None:
     assert read(latin).one("RawDocument").text.startswith("Naïve line")
 
 
+HEAD = b"MSH|^~\\&|A|B|C|D|20240101||%s|M7|P|2.5%s\rPID|1||P1\r"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (rb"a \T\ b \F\ c \S\ d \R\ e \E\ f", "a & b | c ^ d ~ e \\ f"),
+        (rb"one\.br\two\.sp2\three\.sk3\four", "one\ntwo\n\nthree   four"),
+        (rb"\H\bold\N\ plain\.in+4\\.ti-2\!", "bold plain!"),
+        (rb"caf\XC3A9\ and \X0d0A\end", "caf\u00e9 and \r\nend"),
+        (rb"\XFF\ is no text", "\\XFF\\ is no text"),  # nothing is lost in silence
+        (rb"C:\notes\today\ and 5\6 of 7\8", "C:\\notes\\today\\ and 5\\6 of 7\\8"),
+        (rb"\C2842\\M2442\local \Zx1\!", "local !"),
+    ],
+)
+def test_escapes(read: Any, written: bytes, meant: str) -> None:
+    message = HEAD % (b"ORU^R01", b"") + b"OBX|1|TX|1||" + written + b"|\r"
+    assert read(message).one("RawDocument").text == meant
+
+
+def test_another_escape_character(read: Any) -> None:
+    message = (HEAD % (b"ORU^R01", b"")).replace(b"^~\\&", b"^~!&") + b"OBX|1|TX|1||a !T! b \\T\\|\r"
+    assert read(message).one("RawDocument").text == "a & b \\T\\"
+
+
+def test_observations_are_joined_and_told_apart(read: Any) -> None:
+    message = HEAD % (b"ORU^R01", b"") + (
+        b"OBR|1||F1|71020^Chest^C4\rOBX|1|TX|71020^Findings|1|Heart normal.||||||F\rOBX|2|TX|71020^Findings|2|Lungs clear.~No effusion.||||||F\r"
+        b"OBX|3|NM|1^Rate||72\rOBX|4|TX|71020&IMP^Impression|1|No active\rADD| disease.||||||F\r"
+        b"OBR|2||F2|88305^Pathology^C4\rOBX|1|TX|22634-0^Path||Benign.\r"
+    )
+    first, second = read(message).of("RawDocument")
+    assert (first.document_id, first.kind) == ("F1", "71020")
+    assert first.text == "Heart normal.\nLungs clear.\nNo effusion.\n\nNo active disease."
+    assert (second.document_id, second.kind, second.text) == ("F2", "22634-0", "Benign.")
+
+
+def test_patients_of_one_message_are_kept_apart(read: Any) -> None:
+    message = HEAD % (b"ORU^R01", b"") + (
+        b"PV1|1|O|||||||||||||||||V1\rDG1|1||I10^^I10C\rOBX|1|TX|1||Of the first.\rPID|2||P2\rDG1|1||E119^^I10C\rOBX|1|TX|1||Of the second.\r"
+    )
+    found = read(message)
+    assert [(note.patient_id, note.encounter_id, note.text) for note in found.of("RawDocument")] == [
+        ("P1", "V1", "Of the first."), ("P2", None, "Of the second."),
+    ]  # fmt: skip
+    assert [(one.condition_id, one.patient_id) for one in found.of("RawCondition")] == [("M7/DG1-1", "P1"), ("M7/PID-2/DG1-1", "P2")]
+    assert found.counts.records == 1 and len({note.document_id for note in found.of("RawDocument")}) == 2
+
+
+CHARGES = (
+    b"PV1|1|O|||||||||||||||||V1\rDG1|1||I10^Hypertension^I10C|||A\rDG1|2||E11.9^Diabetes^I10C|||F\r"
+    b"IN1|1|HMO|X|||||G7" + b"|" * 28 + b"POL9\r"
+    b"FT1|1|||20240229|20240301|CG|71045^X-ray^C4|||2|100&USD|50&USD|||||||E119^Diabetes^I10C~R05^Cough^I10C||||||71046^X-ray^C4|26~TC\r"
+    b"FT1|2|||20240302|20240302|CG|99213^Visit^C4|||1|70.5&USD\r"
+    b"PR1|1||71046^X-ray^C4||20240229|||9^Sleep^Ann|||8^Knife^Bob\r"
+)
+
+
+def test_charges_are_a_claim_and_procedures_are_rows(read: Any) -> None:
+    found = read(HEAD % (b"DFT^P03", b"") + CHARGES)
+    claim, done = found.one("RawClaim"), found.one("RawProcedure")
+    assert (claim.claim_id, claim.encounter_id, claim.patient_id, claim.form) == ("M7", "V1", "P1", "unknown")
+    assert (claim.service_from, claim.service_to, claim.total_charge) == (DAY(2024, 2, 29), DAY(2024, 3, 2), 170.5)
+    assert (claim.group_number, claim.subscriber_id) == ("G7", "POL9")
+    assert [(one.code, one.kind) for one in claim.diagnoses] == [("I10", "admitting"), ("E11.9", "principal"), ("R05", "other")]
+    assert claim.lines == (
+        ClaimLine(number=1, system="HCPCS", code="71046", modifiers=("26", "TC"), quantity=2.0, charge=100.0,
+                  service_date=DAY(2024, 2, 29), diagnosis_pointers=(2, 3)),
+        ClaimLine(number=2, system="HCPCS", code="99213", quantity=1.0, charge=70.5, service_date=DAY(2024, 3, 2)),
+    )  # fmt: skip
+    assert (done.procedure_id, done.encounter_id, done.start_date, done.performers) == (
+        "M7/PR1-1",
+        "V1",
+        DAY(2024, 2, 29),
+        ("Ann Sleep", "Bob Knife"),
+    )
+    assert done.codings == (Coding(system="HCPCS", code="71046", display="X-ray"),)
+
+
+@pytest.mark.parametrize("kind", [b"CD", b"PY", b"AJ"])
+def test_credits_and_payments_are_no_claim(read: Any, kind: bytes) -> None:
+    found = read(HEAD % (b"DFT^P03", b"") + CHARGES.replace(b"|CG|99213", b"|" + kind + b"|99213"))
+    assert found.of("RawClaim") == [] and found.counts.dead == 0 and len(found.of("RawCondition")) == 2
+
+
+@pytest.mark.parametrize(
+    ("named", "written"),
+    [
+        (b"8859/1", "cp1252"),
+        (b"8859/2", "iso8859-2"),
+        (b"UNICODE UTF-8", "utf-8"),
+        (b"windows-1252", "cp1252"),
+        (b"GB 18030-2000", "gb18030"),
+    ],
+)
+def test_declared_encodings(read: Any, named: bytes, written: str) -> None:
+    word = "\u0141\u00f3d\u017a" if written == "iso8859-2" else "na\u00efve"
+    message = HEAD % (b"ORU^R01", b"||||||" + named) + b"OBX|1|TX|1||" + word.encode(written) + b"\r"
+    found = read(message)
+    assert (found.one("RawDocument").text, found.encodings) == (word, {written: 1})
+
+
+def test_a_byte_order_mark_is_believed_before_msh_18(read: Any) -> None:
+    message = b"\xef\xbb\xbf" + HEAD % (b"ORU^R01", b"||||||8859/1") + "OBX|1|TX|1||na\u00efve\r".encode()
+    assert read(message).one("RawDocument").text == "na\u00efve"
+    wide = (HEAD % (b"ORU^R01", b"||||||UNICODE UTF-16") + "OBX|1|TX|1||na\u00efve\r".encode()).decode().encode("utf-16")
+    assert read(wide).one("RawDocument").text == "na\u00efve"
+
+
+def test_bad_bytes_of_a_message_are_named_by_offset(read: Any) -> None:
+    start = samples.ORU + b"\r\n\x0b" + HEAD % (b"ORU^R01", b"")
+    found = read(start + b"OBX|1|TX|1||caf\xe9\r" + samples.ORU)
+    assert found.reasons == [("invalid_utf8", None)] and len(found.of("RawDocument")) == 2
+    assert found.one("DeadLetter").rule.endswith(f"offset {len(start) + 15}")
+    assert read(start + b"OBX|1|TX|1||caf\xe9\r", encoding="cp1252").of("RawDocument")[1].text == "caf\u00e9"
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

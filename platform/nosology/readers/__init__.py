@@ -19,6 +19,7 @@ A **source record** is what one of these holds; it becomes rows of the tables, o
 | fhir    | a resource: a line, or an entry of a Bundle                    | the row of its type; other types are skipped        |
 | rif     | a claim (rows that follow each other with one CLM_ID), PDE row | claim                                               |
 |         | a beneficiary row                                              | patient                                             |
+| synpuf  | a claim (a row, or two by SEGMENT), a drug event; a beneficiary | claim; patient                                      |
 | synthea | a row of patients, encounters, conditions, claims              | its row; rows of other tables are skipped           |
 | hl7v2   | a message                                                      | patients, encounters, conditions, text as a document|
 | rtf, html, ccda | the file                                         | document                                            |
@@ -55,6 +56,7 @@ from nosology.readers.hl7v2 import Hl7v2
 from nosology.readers.members import EXPANDED, Member, is_archive, members
 from nosology.readers.rif import Rif
 from nosology.readers.source import DAMAGED, HEAD_BYTES, Draft, Expanded, InvalidBytes, Job, Kept, Reader, Skipped, SourceFile, Unit
+from nosology.readers.synpuf import Synpuf
 from nosology.readers.synthea import Synthea
 from nosology.readers.text import TOO_LARGE, Text
 from nosology.readers.x12 import X12
@@ -67,8 +69,19 @@ __all__ = ["READERS", "REASONS", "Counts", "Reader", "Reading", "Skipped", "Sour
 READERS: dict[str, Reader] = {
     reader.name: reader
     for reader in (
-        tabular.Parquet(), X12(), Hl7v2(), Document("rtf", RTF), Document("ccda", CDA), Document("html", HTML), Fhir(), tabular.Jsonl(), Rif(),
-        Synthea(), tabular.Csv(), Text(),
+        tabular.Parquet(),
+        X12(),
+        Hl7v2(),
+        Document("rtf", RTF),
+        Document("ccda", CDA),
+        Document("html", HTML),
+        Fhir(),
+        tabular.Jsonl(),
+        Rif(),
+        Synpuf(),
+        Synthea(),
+        tabular.Csv(),
+        Text(),
     )
 }
 REASONS = {

@@ -1,9 +1,10 @@
 """Encodings of text: what a file is in, and a stream of it in UTF-8, which is all that the readers read.
 
-In this order: a byte order mark; UTF-16 or UTF-32 without one (many zero bytes, and charset-normalizer agrees); else UTF-8. A byte that
-is not UTF-8 is read in the encoding of `ingest.encoding` where that is set; else as Windows-1252 (Latin-1 is a part of it) where the
-first 64 KiB that hold such bytes leave no doubt; else it stays as it is, and its record becomes a dead letter that names its offset.
-What is UTF-8 is always read as UTF-8, so a file of both encodings is read right.
+In this order: a byte order mark; UTF-16 or UTF-32 without one (a quarter of the bytes is zero, and read so most characters are printable
+ASCII; charset-normalizer, asked instead, took HL7 messages for no text at all); else UTF-8. A byte that is not UTF-8 is read in the
+encoding of `ingest.encoding` where that is set; else as Windows-1252 (Latin-1 is a part of it) where the first 64 KiB that hold such
+bytes leave no doubt; else it stays as it is, and its record becomes a dead letter that names its offset. What is UTF-8 is always read as
+UTF-8, so a file of both encodings is read right.
 
 **No doubt** is: every such byte is a character that Windows-1250, -1252 and -1254 share, in a place where it can be (a letter with a
 mark inside a word, an apostrophe behind a letter, a degree sign behind a number), and there are enough of them. A letter counts 1, a
@@ -84,18 +85,15 @@ def wide(head: bytes) -> str | None:
     """UTF-16 or UTF-32 of a file that begins so, by its byte order mark or without one; None for every other."""
     if name := marked(head):
         return name
-    sample = head[:_SAMPLE_BYTES]
-    if sample.count(0) * 4 < len(sample) or len(sample) < 4:
+    sample = head[: min(_SAMPLE_BYTES, len(head) // 4 * 4)]
+    if sample.count(0) * 4 < len(sample) or not sample:
         return None
-    import charset_normalizer
-
-    names = ["utf_16_le", "utf_16_be", "utf_32_le", "utf_32_be"]
-    best = charset_normalizer.from_bytes(sample[: len(sample) // 4 * 4], cp_isolation=names).best()
-    if best is None or best.encoding not in names:
-        return None
-    text = sample.decode(best.encoding, "ignore")
-    plain = sum(letter.isprintable() or letter in "\t\r\n\f" for letter in text if letter.isascii())
-    return str(best.encoding).replace("_", "-") if plain * 2 > len(text) and "\0" not in text else None
+    for _, name in _MARKS:
+        text = sample.decode(name, "replace")
+        plain = sum(letter.isprintable() or letter in "\t\r\n\f\v" for letter in text if letter.isascii())
+        if "\0" not in text and "\ufffd" not in text[:-1] and plain * 2 > len(text):
+            return name
+    return None
 
 
 class Text(io.RawIOBase):

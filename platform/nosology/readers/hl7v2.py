@@ -1,65 +1,90 @@
-"""HL7 v2 messages (ADT, BAR, DFT, MDM, ORU and others with a PID): patients, encounters, conditions, and the text of OBX as a document.
+"""HL7 v2 messages (ADT, BAR, DFT, MDM, ORU and others with a PID): patients, encounters, conditions, procedures, charges, and the text of
+OBX as documents.
 
-Separators come from MSH-1 and MSH-2. Segments end with CR, LF or both; batch headers (FHS, BHS) and MLLP framing bytes are passed over.
-A document is made of TX and FT observations (in MDM messages of ST, CE and CWE too) and of ED ones that carry text in Base64 or plain.
+Separators come from MSH-1 and MSH-2. Segments end with CR, LF or both; batch headers (FHS, BHS) and MLLP framing bytes are passed over;
+ADD goes on with the field before it. A message with several PIDs (a swap, results of several patients) is read patient by patient.
+
+A document is made of TX and FT observations (in MDM messages of ST, CE and CWE too) and of ED ones that carry text in Base64 or plain,
+in the order of the message: each OBX and each repetition in it a line, a blank line where another observation (OBX-3) begins; its
+sub-id (OBX-4) only numbers them. An ORU has a document for each of its reports (OBR), other messages one.
+
+The charges of a DFT (FT1) are a claim of form `unknown` under the message's own id (MSH-10): what was billed, before a claim form is made
+of it. Only where each FT1 is a charge (FT1-6 is CG or empty): credits and payments say nothing of what was done.
+
+The encoding is that of MSH-18 (HL7 table 0211), else UTF-8, else `ingest.encoding`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from nosology.errors import Reason, RecordError
 from nosology.readers import values
-from nosology.readers.source import BOM, INVALID_UTF8, TOO_LONG, Draft, Job, Skipped, Unit, record_bytes
-from nosology.records import Coding, RawCondition, RawDocument, RawEncounter, RawPatient
+from nosology.readers.source import BOM, TOO_LONG, Draft, InvalidBytes, Job, Skipped, Unit, record_bytes
+from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawCondition, RawDocument, RawEncounter, RawPatient, RawProcedure
 
 _FRAMES = b"\x0b\x1c\x00 \t"
 _BATCH = (b"FHS", b"BHS", b"BTS", b"FTS", b"DSC")
 _TRAILERS = {b"FHS": b"FTS", b"BHS": b"BTS"}
 _SEGMENT_ID = re.compile(r"[A-Z][A-Z0-9]{2}", re.ASCII)
-_ESCAPE = re.compile(r"\\([^\\]{0,64})\\")
+# HL7 2.7: marks, highlighting, hexadecimal data, formatting commands, other character sets, local ones. What is none of these is text.
+_SEQUENCE = (
+    r"([FSRETPHN]|X(?:[0-9A-Fa-f]{2})+|C[0-9A-Fa-f]{4}|M[0-9A-Fa-f]{4,6}|Z[^\s\\]{0,20}|\.(?:br|sp|in|ti|fi|nf|ce|sk)\s*[+-]?\d{0,4})"
+)
+_ESCAPE = re.compile(rf"\\{_SEQUENCE}\\", re.IGNORECASE)
 _TEXT, _MDM_TEXT = ("TX", "FT"), ("TX", "FT", "ST", "CE", "CWE")
-_CHARSETS = {"8859/1": "latin-1", "8859/15": "iso8859-15", "8859/2": "iso8859-2"}
+_CHARSETS = {
+    "ASCII": "utf-8", "UNICODE": "utf-8", "UNICODE UTF-8": "utf-8", "8859/1": "cp1252", **{f"8859/{n}": f"iso8859-{n}" for n in range(2, 16)},
+    "GB 18030-2000": "gb18030", "BIG-5": "big5", "KS X 1001": "euc-kr",
+}  # fmt: skip
 BROKEN_HEADER = Reason("broken_envelope", "MSH", "MSH, a field separator, and MSH-2 with four or five encoding characters")
 BROKEN_SEGMENT = Reason("broken_segment", None, "a segment that begins with an id of three characters and the field separator")
 NO_TRAILER = Reason("truncated_record", "BTS", "a batch that ends with BTS, a file of batches with FTS")
 NO_MESSAGE = Reason("broken_loop", "MSH", "segments of a message below its MSH")
 
+Lines = list[tuple[int, bytes]]  # segments of a message with their offsets
+
 
 @dataclass(frozen=True)
 class Separators:
-    """The marks of one message."""
+    """The marks of one message, and its encoding."""
 
     field: str = "|"
     component: str = "^"
     repetition: str = "~"
     escape: str = "\\"
     subcomponent: str = "&"
+    charset: str = "utf-8"
 
     def unescape(self, text: str) -> str:
-        """Text as its author wrote it: HL7 chapter 2.7; formatting commands other than line breaks vanish."""
+        """Text as its author wrote it: HL7 chapter 2.7; formatting commands other than line breaks and blanks vanish."""
         if self.escape not in text:
             return text
         plain = {"F": self.field, "S": self.component, "R": self.repetition, "E": self.escape, "T": self.subcomponent}
 
         def one(match: re.Match[str]) -> str:
             name = match[1]
-            if name in plain:
-                return plain[name]
-            if name.startswith("X"):
+            if (mark := plain.get(name.upper())) is not None:
+                return mark
+            if name[0] in "Xx":
                 try:
-                    return bytes.fromhex(name[1:]).decode("latin-1")
+                    return bytes.fromhex(name[1:]).decode(self.charset)
                 except ValueError:
-                    return ""
-            return "\n" if name.startswith((".br", ".sp", ".BR", ".SP")) else ""
+                    return match[0]  # bytes that are no text here: kept as they were written
+            command = name[:3].lower()
+            if command in (".br", ".sp", ".ce"):
+                return "\n" * min(int(name[3:]), 99) if name[3:].isdigit() else "\n"
+            return " " * min(int(name[3:]), 99) if command == ".sk" and name[3:].isdigit() else ""
 
-        pattern = _ESCAPE if self.escape == "\\" else re.compile(re.escape(self.escape) + r"([^\\]{0,64}?)" + re.escape(self.escape))
+        mark = re.escape(self.escape)
+        pattern = _ESCAPE if self.escape == "\\" else re.compile(f"{mark}{_SEQUENCE}{mark}", re.IGNORECASE)
         return pattern.sub(one, text)
 
 
@@ -94,17 +119,19 @@ class _Segment:
         return self.marks.unescape(found.split(self.marks.subcomponent)[0]).strip()
 
 
-def messages(stream: io.BufferedReader, limit: int) -> Iterator[list[bytes] | Reason]:
+def messages(stream: io.BufferedReader, limit: int) -> Iterator[Lines | Reason]:
     """The segments of each message, undecoded; a `Reason` for one too long, for lines that belong to none, for a batch cut off."""
-    found: list[bytes] = []
+    found: Lines = []
     size, fault, stray = 0, False, False
     opened: list[bytes] = []  # batches whose trailer is due
-    first = True
+    place = 0
     while line := stream.readline(limit):
-        if first:
-            line, first = line.removeprefix(BOM), False
-        for part in line.replace(b"\n", b"\r").split(b"\r"):
-            part = part.strip(_FRAMES)
+        if not place and line.startswith(BOM):
+            place, line = len(BOM), line[len(BOM) :]
+        for piece in line.replace(b"\n", b"\r").split(b"\r"):
+            part = piece.lstrip(_FRAMES)
+            start, place = place + len(piece) - len(part), place + len(piece) + 1
+            part = part.rstrip(_FRAMES)
             if part.startswith(b"MSH"):
                 if fault:
                     yield TOO_LONG
@@ -128,7 +155,8 @@ def messages(stream: io.BufferedReader, limit: int) -> Iterator[list[bytes] | Re
             if size > limit:
                 found, fault = [], True
             elif not fault:
-                found.append(part)
+                found.append((start, part))
+        place -= 1  # behind the last piece of a line stands no break
     if fault:
         yield TOO_LONG
     elif found:
@@ -148,63 +176,112 @@ class Hl7v2:
         return head[:3] in (b"MSH", b"FHS", b"BHS") and len(head) > 7 and not mark.isalnum() and not mark.isspace()
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
+        marked = stream.peek(len(BOM)).startswith(BOM)  # then it is UTF-8, whatever MSH-18 says
         for message in messages(stream, record_bytes(job.ingest)):
             if isinstance(message, Reason):
                 yield message
                 continue
             try:
-                yield self._message(message)
+                yield self._message(message, job, marked)
             except RecordError as error:
                 yield error.reason
 
-    def _message(self, lines: list[bytes]) -> Unit:
-        segments = _decode(lines)
+    def _message(self, lines: Lines, job: Job, marked: bool) -> Unit:
+        segments = _decode(lines, job, marked)
         if isinstance(segments, Reason):
             return segments
         header = segments[0]
         kind = header.part(9)
-        if not any(segment.name == "PID" for segment in segments):
+        places = [at for at, segment in enumerate(segments) if segment.name == "PID"]
+        if not places:
             return Skipped(kind if re.fullmatch(r"[A-Z]{3}", kind, re.ASCII) else "unknown")
         drafts: list[Draft] = []
-        patient: _Person | None = None
-        encounter_id = None
-        conditions: list[_Segment] = []
-        control = header.part(10)
-        for segment in segments:
-            if segment.name == "PID":
-                patient = _Person(segment)
-                drafts.append(patient.draft())
-            elif segment.name == "PV1":
-                encounter_id, draft = _encounter(segment, patient, control)
-                drafts.append(draft)
-            elif segment.name == "DG1":
-                conditions.append(segment)
-        drafts += [_condition(segment, patient, encounter_id, f"{control}/DG1-{at}") for at, segment in enumerate(conditions, start=1)]
-        if note := _document(segments, patient, encounter_id, kind, control):
-            drafts.append(note)
+        for at, stop in zip(places, [*places[1:], len(segments)], strict=True):
+            control = header.part(10) + (f"/PID-{places.index(at) + 1}" if at != places[0] else "")
+            drafts += _patient(segments[at:stop], kind, control)
         return drafts
 
 
-def _decode(lines: list[bytes]) -> list[_Segment] | Reason:
-    header = lines[0]
+def _patient(segments: list[_Segment], kind: str, control: str) -> list[Draft]:
+    """What a message says of one patient: the segments from its PID on."""
+    patient = _Person(segments[0])
+    drafts = [patient.draft()]
+    encounter_id: str | None = None
+    held: dict[str, list[_Segment]] = {"DG1": [], "PR1": [], "FT1": [], "IN1": []}
+    for segment in segments:
+        if segment.name == "PV1":
+            encounter_id, draft = _encounter(segment, patient, control)
+            drafts.append(draft)
+        elif segment.name in held:
+            held[segment.name].append(segment)
+    drafts += [_condition(one, patient, encounter_id, f"{control}/DG1-{at}") for at, one in enumerate(held["DG1"], start=1)]
+    drafts += [_procedure(one, patient, encounter_id, f"{control}/PR1-{at}") for at, one in enumerate(held["PR1"], start=1)]
+    if kind == "DFT" and held["FT1"] and all(charge.part(6).upper() in ("", "CG") for charge in held["FT1"]):
+        drafts.append(_claim(held["FT1"], held["DG1"], next(iter(held["IN1"]), None), patient, encounter_id, control))
+    reports = _reports(segments) if kind == "ORU" else [segments]
+    for at, report in enumerate(reports, start=1):
+        own = control if at == 1 else f"{control}/OBR-{at}"
+        if note := _document(report, segments, patient, encounter_id, kind, own):
+            drafts.append(note)
+    return drafts
+
+
+def _reports(segments: list[_Segment]) -> list[list[_Segment]]:
+    """Segments from one OBR to the next; what stands before the first goes with it."""
+    found: list[list[_Segment]] = [[]]
+    for segment in segments:
+        if segment.name == "OBR" and any(one.name == "OBR" for one in found[-1]):
+            found.append([])
+        found[-1].append(segment)
+    return found
+
+
+def _decode(lines: Lines, job: Job, marked: bool) -> list[_Segment] | Reason:
+    header = lines[0][1]
     field = header[3:4]
     marks = header[4:].split(field)[0] if field else b""
     usable = field and not field.isalnum() and (marks + field).isascii() and len(set(marks + field)) == len(marks) + 1
     if not usable or not 4 <= len(marks) <= 5:
         return BROKEN_HEADER
-    separators = Separators(field.decode("ascii"), *marks.decode("ascii")[:4])
-    named = header.split(field)[17:18]
-    charset = _CHARSETS.get(named[0].split(marks[1:2])[0].decode("ascii", "replace").strip(), "utf-8") if named else "utf-8"
-    segments = []
-    for line in lines:
+    named = b"" if marked else b"".join(header.split(field)[17:18]).split(marks[1:2])[0]
+    charset = _charset(named.decode("ascii", "replace").strip())
+    fallback = job.ingest.encoding if not named else None
+    texts: list[str] = []
+    for start, line in lines:
         try:
-            segment = _Segment(line.decode(charset), separators)
-        except UnicodeDecodeError:
-            return Reason(INVALID_UTF8.code, None, "UTF-8, or the character set that MSH-18 names")
-        if not _SEGMENT_ID.fullmatch(segment.name):
-            return BROKEN_SEGMENT
-        segments.append(segment)
-    return segments
+            text = line.decode(charset)
+        except UnicodeDecodeError as error:
+            if fallback is None or (found := _decoded(line, fallback)) is None:
+                return InvalidBytes("invalid_utf8", None, "UTF-8, or the character set that MSH-18 names, throughout", start + error.start)
+            text = found
+            job.encodings.add(fallback)
+        if texts and text.startswith("ADD" + field.decode("ascii")):
+            texts[-1] += text[4:]
+        else:
+            texts.append(text)
+    job.encodings.add(charset)
+    component, repetition, escape, subcomponent = list(marks.decode("ascii"))[:4]
+    separators = Separators(field.decode("ascii"), component, repetition, escape, subcomponent, charset)
+    segments = [_Segment(text, separators) for text in texts]
+    return segments if all(_SEGMENT_ID.fullmatch(segment.name) for segment in segments) else BROKEN_SEGMENT
+
+
+def _charset(name: str) -> str:
+    """The encoding that MSH-18 names, by table 0211 or by a common name; UTF-8 for what it does not name."""
+    if known := _CHARSETS.get(name.upper()):
+        return known
+    try:
+        found = codecs.lookup(name).name if re.fullmatch(r"(utf-?8|windows-?125\d|cp\d{3,4}|iso-?8859-\d\d?)", name, re.I) else "utf-8"
+    except LookupError:
+        return "utf-8"
+    return "cp1252" if found == "iso8859-1" else found
+
+
+def _decoded(line: bytes, charset: str) -> str | None:
+    try:
+        return line.decode(charset)
+    except UnicodeDecodeError:
+        return None
 
 
 class _Person:
@@ -239,56 +316,118 @@ def _names(segment: _Segment, number: int, family: int = 1) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in found if name))
 
 
-def _encounter(visit: _Segment, patient: _Person | None, control: str) -> tuple[str, Draft]:
-    pid = patient.pid if patient else None
-    encounter_id = values.required(visit.part(19) or visit.part(50) or (pid.part(18) if pid else "") or control, "PV1-19")
+def _encounter(visit: _Segment, patient: _Person, control: str) -> tuple[str, Draft]:
+    encounter_id = values.required(visit.part(19) or visit.part(50) or patient.pid.part(18) or control, "PV1-19")
     start, end = values.day(visit.part(44), "PV1-44"), values.day(visit.part(45), "PV1-45")
     values.in_order(start, end, "PV1-45")
     providers = [name for number in (7, 8, 9, 17) for name in _names(visit, number, family=2)]
     return encounter_id, partial(
-        RawEncounter, encounter_id=encounter_id, patient_id=patient.id if patient else None, setting=visit.part(2) or None,
+        RawEncounter, encounter_id=encounter_id, patient_id=patient.id, setting=visit.part(2) or None,
         start_date=start, end_date=end, providers=tuple(dict.fromkeys(providers)), facility=visit.part(3, 4) or visit.part(39) or None,
     )  # fmt: skip
 
 
-def _condition(segment: _Segment, patient: _Person | None, encounter_id: str | None, condition_id: str) -> Draft:
-    codings = []
-    for code, title, name in ((1, 2, 3), (4, 5, 6)):  # a code and its alternate
-        if found := segment.part(3, code):
-            system = values.system(segment.part(3, name) or segment.part(2))
-            display = segment.part(3, title) or segment.part(4) or None
-            codings.append(Coding(system=system, code=values.dotted(found, system), display=display))
+def _codings(segment: _Segment, number: int, of: str | None = None, method: str = "") -> tuple[Coding, ...]:
+    """A code and its alternate (CE, CWE)."""
+    found = []
+    for code, title, name in ((1, 2, 3), (4, 5, 6)):
+        if text := segment.part(number, code, of=of):
+            system = values.system(segment.part(number, name, of=of) or method)
+            found.append(Coding(system=system, code=values.dotted(text, system), display=segment.part(number, title, of=of) or None))
+    return tuple(found)
+
+
+def _condition(segment: _Segment, patient: _Person, encounter_id: str | None, condition_id: str) -> Draft:
+    codings = tuple(replace(one, display=one.display or segment.part(4) or None) for one in _codings(segment, 3, method=segment.part(2)))
     return partial(
-        RawCondition, condition_id=condition_id, patient_id=patient.id if patient else None, encounter_id=encounter_id,
-        codings=tuple(codings), onset_date=values.day(segment.part(5), "DG1-5"), status=segment.part(6) or None,
+        RawCondition, condition_id=condition_id, patient_id=patient.id, encounter_id=encounter_id, codings=codings,
+        onset_date=values.day(segment.part(5), "DG1-5"), status=segment.part(6) or None,
     )  # fmt: skip
 
 
-def _document(segments: list[_Segment], patient: _Person | None, encounter_id: str | None, kind: str, control: str) -> Draft | None:
-    observations = [segment for segment in segments if segment.name == "OBX"]
+def _procedure(segment: _Segment, patient: _Person, encounter_id: str | None, procedure_id: str) -> Draft:
+    codings = tuple(replace(one, display=one.display or segment.part(4) or None) for one in _codings(segment, 3, method=segment.part(2)))
+    performers = [name for number in (8, 11, 12) for name in _names(segment, number, family=2)]
+    return partial(
+        RawProcedure, procedure_id=procedure_id, patient_id=patient.id, encounter_id=encounter_id, codings=codings,
+        start_date=values.day(segment.part(5), "PR1-5"), performers=tuple(dict.fromkeys(performers)),
+    )  # fmt: skip
+
+
+def _claim(
+    charges: list[_Segment], billed: list[_Segment], insurance: _Segment | None, patient: _Person, encounter_id: str | None, control: str
+) -> Draft:
+    """The charges of a DFT. Diagnoses of DG1 come first, in their order; then what FT1-19 has beside them."""
+    diagnoses: list[Diagnosis] = []
+
+    def place(coding: Coding, kind: str) -> int:
+        for at, one in enumerate(diagnoses, start=1):
+            if (one.system, one.code) == (coding.system, coding.code) and "admitting" not in (kind, one.kind):
+                return at
+        first = kind == "other" and all(one.kind != "principal" for one in diagnoses)
+        diagnoses.append(Diagnosis(system=coding.system, code=coding.code, kind="principal" if first else kind))
+        return len(diagnoses)
+
+    for segment in billed:
+        for coding in _codings(segment, 3, method=segment.part(2))[:1]:
+            place(coding, "admitting" if segment.part(6).upper() == "A" else "other")
+    lines = []
+    for at, charge in enumerate(charges, start=1):
+        pointed = [place(coding, "other") for one in charge.repetitions(19) for coding in _codings(charge, 19, of=one)[:1]]
+        done = next(iter(_codings(charge, 25) or _codings(charge, 7)), None)
+        lines.append(ClaimLine(
+            number=at, system=done.system if done else None, code=done.code if done else None,
+            modifiers=tuple(found for one in charge.repetitions(26) if (found := charge.part(26, of=one))),
+            quantity=values.number(charge.part(10), "FT1-10"), charge=values.number(charge.part(11), "FT1-11"),
+            service_date=values.day(charge.part(4), "FT1-4"), diagnosis_pointers=tuple(dict.fromkeys(pointed)),
+        ))  # fmt: skip
+    days = sorted(line.service_date for line in lines if line.service_date)
+    amounts = [line.charge for line in lines if line.charge is not None]
+    plan = insurance.part if insurance else lambda *_: ""
+    return partial(
+        RawClaim, claim_id=values.required(control, "MSH-10"), patient_id=patient.id, encounter_id=encounter_id, form="unknown",
+        service_from=days[0] if days else None, service_to=days[-1] if days else None, diagnoses=tuple(diagnoses), lines=tuple(lines),
+        total_charge=round(sum(amounts), 2) if len(amounts) == len(lines) else None, payer=plan(4) or None, group_number=plan(8) or None,
+        subscriber_id=plan(36) or None, patient_names=_names(patient.pid, 5), birth_date=patient.birth, sex=patient.sex,
+        state=patient.pid.part(11, 4) or None, postal_code=patient.pid.part(11, 5) or None,
+    )  # fmt: skip
+
+
+def _document(
+    report: list[_Segment], message: list[_Segment], patient: _Person, encounter_id: str | None, kind: str, control: str
+) -> Draft | None:
+    """The note in the OBX segments of a report.
+
+    Args:
+        message: all segments of the patient; its TXA and PV1 hold for each report.
+    """
+    observations = [segment for segment in report if segment.name == "OBX"]
     wanted = _MDM_TEXT if kind == "MDM" else _TEXT
-    typed = [segment for segment in observations if segment.part(2) in wanted]
-    texts = [text for segment in observations if (text := _text(segment, wanted))]
-    if not texts:
-        if kind == "MDM" and typed:  # the note is what the message is for
+    told = [(segment, text) for segment in observations if (text := _text(segment, wanted))]
+    if not told:
+        if kind == "MDM" and any(segment.part(2) in wanted for segment in observations):  # the note is what the message is for
             raise RecordError("empty_note", "OBX-5", "text")
         return None
-    header = next((s for s in segments if s.name == "TXA"), None)
-    order = next((s for s in segments if s.name == "OBR"), None)
-    visit = next((s for s in segments if s.name == "PV1"), None)
+    pieces: list[str] = []
+    for at, (segment, text) in enumerate(told):
+        if at and segment.raw(3) != told[at - 1][0].raw(3):
+            pieces.append("")
+        pieces.append(text)
+    header = next((s for s in message if s.name == "TXA"), None)
+    order = next((s for s in report if s.name == "OBR"), None)
+    visit = next((s for s in message if s.name == "PV1"), None)
     date = (
         (values.day(header.part(4), "TXA-4") if header else None)
         or (values.day(order.part(7), "OBR-7") if order else None)
         or (values.day(visit.part(44), "PV1-44") if visit else None)
     )
-    observed = next(s for s in observations if _text(s, wanted))
-    name = (header.part(2) if header else "") or observed.part(3) or (order.part(4) if order else "")
+    name = (header.part(2) if header else "") or told[0][0].part(3) or (order.part(4) if order else "")
     document_id = (header.part(12) if header else "") or (order.part(3) if order else "") or control
     authors = _names(header, 9, 2) + _names(header, 5, 2) if header else ()
     return partial(
-        RawDocument, document_id=values.required(document_id, "MSH-10"), patient_id=patient.id if patient else None,
-        encounter_id=encounter_id, kind=name or None, text="\n".join(texts), date=date, sex=patient.sex if patient else None,
-        age=values.age(patient.birth, date) if patient else None, authors=tuple(dict.fromkeys(authors)),
+        RawDocument, document_id=values.required(document_id, "MSH-10"), patient_id=patient.id, encounter_id=encounter_id,
+        kind=name or None, text="\n".join(pieces), date=date, sex=patient.sex, age=values.age(patient.birth, date),
+        authors=tuple(dict.fromkeys(authors)),
     )  # fmt: skip
 
 

@@ -14,17 +14,18 @@ from typing import Any, BinaryIO, cast
 
 from nosology.config import IngestConfig
 from nosology.errors import InputError, Reason
-from nosology.readers.source import DAMAGED, ZIP, BrokenBlock, Budget, SourceFile, open_source
+from nosology.readers.source import DAMAGED, ZIP, Budget, SourceFile, open_source
 
 _OFFICE = ("[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF")  # first members of .docx and .xlsx, of .odt and .epub, of .jar
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others zipfile unpacks without a bound whatever a few bytes hold
+_PIECE_BYTES = 1 << 12  # what comes before damage is lost by a piece at most
 _ENCRYPTED = 0x1  # bit of the general purpose flags, PKWARE APPNOTE 4.4.4
 
 _UNOPENED: tuple[type[Exception], ...] = (*DAMAGED, NotImplementedError, RuntimeError)
 
 NESTED = Reason("nested_archive", None, "an archive of files, not of archives: unpack the inner one")
 ENCRYPTED = Reason("encrypted_file", None, "a file without a password: decrypt it")
-PACKED_STRANGELY = Reason("unreadable_file", None, "a zip member that is stored, or packed with deflate, bzip2 or LZMA")
+PACKED_STRANGELY = Reason("unreadable_file", None, "a zip member that is stored or deflated: pack it anew")
 EXPANDED = Reason("expands_too_far", None, "content within ingest.max_expanded_bytes and ingest.max_expansion times its packed size")
 
 
@@ -60,12 +61,7 @@ class _Unpacked(io.RawIOBase):
         return self._stream.seek(offset, whence)
 
     def readinto(self, target: Any) -> int:
-        try:
-            data = self._stream.read1(len(target))
-        except OSError as error:
-            if error.errno is not None:  # of the storage; bz2 raises OSError without a number
-                raise
-            raise BrokenBlock from None
+        data = self._stream.read1(min(len(target), _PIECE_BYTES))
         target[: len(data)] = data
         return len(data)
 

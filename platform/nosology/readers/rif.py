@@ -17,10 +17,10 @@ from nosology.readers.values import HCPCS, ICD9CM, ICD10CM, ICD10PCS, NDC, REVEN
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawPatient
 
 SCATTERED = Reason("scattered_claim", "CLM_ID", "rows of a claim next to each other; sort the file by CLM_ID")
-_SEXES = {"1": "male", "2": "female", "0": "unknown"}
-# SSA state codes (not FIPS): Social Security Administration, as used in STATE_CODE
+SEXES = {"1": "male", "2": "female", "0": "unknown"}
+# SSA state codes (not FIPS): Social Security Administration, as used in STATE_CODE and SP_STATE_CODE
 _STATE_NAMES = "ALAKAZARCACOCTDEDCFLGAHIIDILINIAKSKYLAMEMDMAMIMNMSMOMTNENVNHNJNMNYNCNDOHOKORPAPRRISCSDTNTXUTVTVIVAWAWVWIWY"  # 01 to 53
-_STATES = {f"{n + 1:02d}": _STATE_NAMES[2 * n : 2 * n + 2] for n in range(53)}
+STATES = {f"{n + 1:02d}": _STATE_NAMES[2 * n : 2 * n + 2] for n in range(53)}
 
 Row = Mapping[str, str]
 
@@ -112,8 +112,8 @@ def _patient(row: Row) -> Draft:
     values.in_order(birth, death, "DEATH_DT")
     return partial(
         RawPatient, patient_id=values.required(row.get("BENE_ID"), "BENE_ID"), names=(name,) if name else (), birth_date=birth,
-        death_date=death, sex=_SEXES.get(row.get("BENE_SEX_IDENT_CD", ""), "unknown"), address=street or None, city=row.get("CITY_NAME"),
-        state=_STATES.get(row.get("STATE_CODE", "").zfill(2)) or row.get("STATE_CD"),
+        death_date=death, sex=SEXES.get(row.get("BENE_SEX_IDENT_CD", ""), "unknown"), address=street or None, city=row.get("CITY_NAME"),
+        state=STATES.get(row.get("STATE_CODE", "").zfill(2)) or row.get("STATE_CD"),
         postal_code=zip_code.zfill(5) if zip_code and zip_code.isdigit() and len(zip_code) < 5 else zip_code,
         identifiers=tuple(row[part] for part in ("BENE_CRNT_HIC_NUM", "MBI_NUM") if part in row),
     )  # fmt: skip

@@ -120,17 +120,18 @@ class Budget:
 
 
 class _Bzip2:
-    """bz2's decompressor with an error of its own."""
+    """bz2's decompressor with an error of its own; gives little at a time, for a hundred bytes can hold a hundred megabytes."""
 
     def __init__(self) -> None:
         self._decompressor = bz2.BZ2Decompressor()
 
     eof = property(lambda self: self._decompressor.eof)
     unused_data = property(lambda self: self._decompressor.unused_data)
+    needs_input = property(lambda self: self._decompressor.needs_input)
 
     def decompress(self, data: bytes) -> bytes:
         try:
-            return self._decompressor.decompress(data)
+            return self._decompressor.decompress(data, HEAD_BYTES)
         except OSError:
             raise BrokenBlock from None
 
@@ -181,7 +182,8 @@ class _Content(io.RawIOBase):
         if self._begin is None:
             return self._stream.read(wanted)
         while True:
-            data = self._rest or self._stream.read(_COMPRESSED_BYTES)
+            full = self._frame is not None and not getattr(self._frame, "needs_input", True)  # it has more to give as it is
+            data = self._rest or (b"" if full else self._stream.read(_COMPRESSED_BYTES))
             self._rest = b""
             if self._frame is None:
                 if not data:
@@ -190,7 +192,7 @@ class _Content(io.RawIOBase):
                 if not data:
                     continue
                 self._frame = self._begin()
-            elif not data:
+            elif not data and not full:
                 raise EOFError("truncated")
             output: bytes = self._frame.decompress(data)
             if self._frame.eof:
