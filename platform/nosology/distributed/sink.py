@@ -322,7 +322,8 @@ def read_part(part: Part) -> pa.Table:
     if len(data) != part.size_bytes or hashlib.sha256(data).hexdigest() != part.digest:
         raise InputError("the part is not what its manifest says (truncated or changed)", file=part.uri,
                          remedy="Restore it from a copy, or run again into a new folder")  # fmt: skip
-    return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+    # without Arrow's threads: a part is small, and a process that ends while one of them starts is aborted
+    return pq.read_table(pa.BufferReader(data), page_checksum_verification=True, use_threads=False, pre_buffer=False)
 
 
 def sweep(out: str) -> None:
