@@ -13,6 +13,7 @@ label (`kind` of a document, `payer`): kept when it is a LOINC code with its rig
     for the names in the record's own fields. A name, a place, an organisation, a number or a contact makes the whole of it a tag,
     for what stands beside half a name is often the other half; dates, ages and ZIP codes are rewritten in place. So an insurer that
     the vocabulary lacks, which could be the patient's employer with its own plan, becomes `[ORGANIZATION]`, as in a note.
+Codes of codings, diagnoses and service lines: see `codes`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nosology.deid import codes
 from nosology.deid.resolve import known
 from nosology.deid.rewrite import rewrite
 from nosology.deid.zips import zip3
@@ -206,6 +208,9 @@ def clean(
                 raise RecordError("missing_field", item.name, "a column of the table's schema")
             cleaned[item.name] = text if treatments[item.name] == "text" else [] if item.default == () else None
             continue
+        if item.name == "adjustments":
+            cleaned[item.name] = codes.kept(item.name, row)
+            continue
         if treatments[item.name] in ("code", "label"):
             cleaned[item.name] = _short(treatments[item.name], item.name, row[item.name], labels or {})
             continue
@@ -260,4 +265,8 @@ def _nested(hint: Any, value: Any, config: DeidConfig, secret: Secret, days: int
     if isinstance(value, list | tuple):
         return [_nested(part, v, config, secret, days, on) for v in value]
     known = {item.name: item.metadata["phi"] for item in dataclasses.fields(typing.cast("type[Any]", part))}
-    return {name: _treated(known[name], v, config, secret, days, on) for name, v in value.items() if name in known}
+    return {
+        name: codes.kept(name, value) if codes.is_code_field(name) else _treated(known[name], v, config, secret, days, on)
+        for name, v in value.items()
+        if name in known
+    }
