@@ -68,7 +68,7 @@ def archive(tmp_path: Path) -> Path:
     }  # fmt: skip
     condition = {
         "resourceType": "Condition", "id": f"C-{MRN}", **whose, "encounter": {"reference": f"Encounter/E-{MRN}"},
-        "code": {"coding": [coding], "text": f"diabetes of {NAME}"},
+        "code": {"coding": [coding, {"system": f"http://{NAME}.example", "code": NAME}], "text": f"diabetes of {NAME}"},
         "clinicalStatus": {"coding": [{"code": f"active, says {NAME}"}]},
     }  # fmt: skip
     claim = {

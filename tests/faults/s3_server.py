@@ -97,6 +97,7 @@ class Store:
         self.stale_seconds = 0.0
         self.late_seconds = 5.0
         self.injected: Counter[str] = Counter()
+        self.num_requests = 0
         self._created: dict[str, float] = {}
         self._behind, self._port = _free_port(), _free_port()
         self._server = subprocess.Popen(
@@ -153,6 +154,7 @@ class Store:
         return self.chaos.draw(request) if self.chaos else None
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.num_requests += 1
         kind = self._choose(request)
         if kind:
             self.injected[kind] += 1

@@ -13,6 +13,7 @@ label (`kind` of a document, `payer`): kept when it is a LOINC code with its rig
     for the names in the record's own fields. A name, a place, an organisation, a number or a contact makes the whole of it a tag,
     for what stands beside half a name is often the other half; dates, ages and ZIP codes are rewritten in place. So an insurer that
     the vocabulary lacks, which could be the patient's employer with its own plan, becomes `[ORGANIZATION]`, as in a note.
+Codes of codings, diagnoses and service lines: see `codes`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nosology.deid import codes
 from nosology.deid.resolve import known
 from nosology.deid.rewrite import rewrite
 from nosology.deid.zips import zip3
@@ -266,7 +268,9 @@ def _nested(hint: Any, value: Any, config: DeidConfig, secret: Secret, days: int
         return [_nested(part, v, config, secret, days, on) for v in value]
     hints = typing.get_type_hints(part)
     return {
-        item.name: _part(item.name, item.metadata["phi"], hints[item.name], value[item.name], config, secret, days, on)
+        item.name: codes.kept(item.name, value)
+        if item.metadata["phi"] is None and codes.is_code_field(item.name)
+        else _part(item.name, item.metadata["phi"], hints[item.name], value[item.name], config, secret, days, on)
         for item in dataclasses.fields(typing.cast("type[Any]", part))
         if item.name in value
     }
@@ -279,5 +283,5 @@ def _part(field: str, phi: str | None, hint: Any, value: Any, config: DeidConfig
     if phi != "code":
         return _treated(phi, value, config, secret, days, on)
     if isinstance(value, list | tuple):
-        return [code for one in value if (code := _short(phi, field, one, {})) is not None]
+        return [kept for one in value if (kept := _short(phi, field, one, {})) is not None]
     return _short(phi, field, value, {})

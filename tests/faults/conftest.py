@@ -1,0 +1,97 @@
+"""What the tests of faults share: counts for the last line, the S3 server behind its proxy, the process that forks drivers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [path for path in (str(HERE), str(HERE / "inject"), str(HERE.parent / "distributed")) if path not in sys.path]
+
+from drivers import Nursery  # noqa: E402
+from s3_server import BUCKET, ENVIRONMENT, Store  # noqa: E402
+
+WHOLE = os.environ.get("NOSOLOGY_FAULTS") == "all"
+
+
+@dataclass
+class Counts:
+    """What the last line says.
+
+    Attributes:
+        points: (backend, stage, crash point) at which a process was killed. faults: others that were injected.
+        lost, duplicated: keys that an output had too few or too many of.
+    """
+
+    points: set[tuple[str, str, str]] = field(default_factory=set)
+    faults: int = 0
+    lost: int = 0
+    duplicated: int = 0
+
+    def compare(self, wanted: Counter[tuple[object, ...]], found: Counter[tuple[object, ...]]) -> None:
+        """The oracle: the multiset of keys."""
+        lost, more = wanted - found, found - wanted
+        self.lost += lost.total()
+        self.duplicated += more.total()
+        assert not lost, f"{lost.total()} keys are lost, the first {next(iter(lost))}"
+        assert not more, f"{more.total()} keys are too many, the first {next(iter(more))}"
+
+
+COUNTS = Counts()
+
+
+@pytest.fixture(scope="session")
+def counts() -> Counts:
+    return COUNTS
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    held = Nursery()
+    yield held
+    held.close()
+
+
+@pytest.fixture(scope="session")
+def served_store() -> Iterator[Store]:
+    from s3fs import S3FileSystem
+
+    store = Store()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": store.url}.items():
+            patch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()
+        yield store
+    S3FileSystem.clear_instance_cache()
+    store.close()
+
+
+@pytest.fixture
+def store(served_store: Store) -> Iterator[Store]:
+    served_store.behave()
+    yield served_store
+    served_store.behave()
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder on each backend."""
+    if request.param == "local":
+        return str(tmp_path / "store")
+    request.getfixturevalue("store")
+    return f"s3://{BUCKET}/{tmp_path.name}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and (COUNTS.points or COUNTS.faults):
+        line = {"crash_points": len(COUNTS.points), "faults": COUNTS.faults, "lost": COUNTS.lost, "duplicated": COUNTS.duplicated}
+        terminal.write_line(json.dumps(line))
