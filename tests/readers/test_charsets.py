@@ -94,7 +94,7 @@ def test_utf_8_stays_what_it_is_in_a_file_of_both(read: Any) -> None:
     assert found.encodings == {WINDOWS: 1}
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv", "rif", "hl7v2", "text", "synpuf"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "rif", "hl7v2", "text", "synpuf", "fhir", "fhir bundle", "x12"])
 def test_the_offset_is_that_of_the_first_bad_byte(read: Any, form: str) -> None:
     lines = {
         "jsonl": [b'{"id": 1, "text": "a"}', b'{"id": 2, "text": "b\xff"}', b'{"id": 3, "text": "c"}'],
@@ -103,6 +103,9 @@ def test_the_offset_is_that_of_the_first_bad_byte(read: Any, form: str) -> None:
         "hl7v2": [*samples.ORU.strip().split(b"\r"), b"MSH|^~\\&|A|B|C|D|20240101||ORU^R01|M7|P|2.5", b"PID|1||P1", b"NTE|\xff"],
         "synpuf": [*samples.SYNPUF_DRUG.strip().split(b"\n"), b"00A1,232,20090725,\xff,30.00,30,10.00,570.00"],
         "text": [b"a", b"b\xff"],
+        "fhir": [*samples.lines(samples.PATIENT, samples.ENCOUNTER).strip().split(b"\n"), b'{"resourceType": "Patient", "id": "\xff"}'],
+        "fhir bundle": [b'{"resourceType": "Bundle", "type": "collection",', b'"entry": [{"resource": {"id": "\xff"}}]}'],
+        "x12": [samples.x12().replace(b"QUIMBY", b"QU\xffMBY").replace(b"\n", b"")],
     }[form]
     if form == "rif":
         lines[2] = lines[2].replace(b"99213", b"9\xff213")

@@ -15,7 +15,7 @@ from nosology.readers import values
 from nosology.readers.fhir import claims, clinical, documents
 from nosology.readers.fhir.attachments import Folder
 from nosology.readers.fhir.elements import Resource, Scope, objects, status, string, target
-from nosology.readers.source import BOM, TOO_LONG, Draft, Job, Kept, Skipped, Unit, record_bytes
+from nosology.readers.source import BOM, TOO_LONG, Draft, Job, Kept, Skipped, Unit, invalid_bytes, record_bytes
 
 BAD_JSON = Reason("bad_json", None, "a JSON object (FHIR resource)")
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,40}", re.ASCII)
@@ -47,20 +47,23 @@ class Fhir:
         if lines.is_one_value():
             yield from _whole(lines, scope, keep)
             return
+        place = 0
         for raw, line in lines:
             if keep:
                 yield Kept(raw)
             if line is None:
                 yield TOO_LONG
             elif line:
-                yield from _line(line, scope, lines)
+                yield from _line(line, place + raw.find(line), scope, lines)
+            place += len(raw)
 
 
-def _line(line: bytes, scope: Scope, lines: _Lines | None = None) -> Iterator[Unit]:
+def _line(line: bytes, start: int, scope: Scope, lines: _Lines | None = None) -> Iterator[Unit]:
     try:
-        value = _parse(line)
-    except RecordError as error:
-        yield error.reason
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        invalid = invalid_bytes(line, start)
+        yield BAD_JSON if invalid.offset is None else invalid
         return
     if lines is not None and type(value) is dict and value.get("resourceType") == "Binary":
         lines.remember(value, len(line))
@@ -84,11 +87,14 @@ def _whole(lines: _Lines, scope: Scope, keep: bool) -> Iterator[Unit]:
         value = orjson.loads(content.removeprefix(BOM))
     except orjson.JSONDecodeError:
         if not any(_LONE.match(line) for line in held):  # one damaged document
-            yield BAD_JSON
+            invalid = invalid_bytes(content, 0)
+            yield BAD_JSON if invalid.offset is None else invalid
             return
+        place = 0
         for line in held:
-            if line.strip():
-                yield from _line(line.removeprefix(BOM), scope)
+            if text := line.removeprefix(BOM).strip():
+                yield from _line(text, place + line.find(text), scope)
+            place += len(line)
         return
     del content, held
     yield from units(value, scope)
@@ -169,22 +175,6 @@ def _renamed(value: Any, names: Mapping[str, str], depth: int) -> Any:
         if type(made.get(key)) is str and made[key] in names:
             made[key] = f"Binary/{names[made[key]]}" if key == "url" else names[made[key]]
     return made
-
-
-def _parse(text: bytes) -> Any:
-    """The JSON value.
-
-    Raises:
-        RecordError: `invalid_utf8`, or `bad_json`.
-    """
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            raise RecordError("invalid_utf8", None, f"UTF-8 throughout; byte {error.start} of the line is not") from None
-        raise RecordError(BAD_JSON.code, None, BAD_JSON.rule) from None
 
 
 class _Lines:
