@@ -158,3 +158,24 @@ def test_our_own_tables_come_back_as_they_were(read: Any, name: str, form: str) 
     found = read(data)
     assert found.format == form and found.counts.dead == 0
     assert [stored(row) for row in found.items] == [stored(row) for row in rows]
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
+def test_columns_by_configuration(read: Any, form: str) -> None:
+    row = {
+        "NOTE_ID": "n1", "note_body": "Seen.", "MRN": "p1", "CSN": "e1", "CLM": "c1", "TYPE": "Progress", "SEEN": "2024-02-29", "GENDER": "F",
+        "YEARS": "44",
+    }  # fmt: skip
+    columns = {
+        "id_column": "NOTE_ID", "text_column": "note_body", "patient_id_column": "MRN", "encounter_id_column": "CSN", "claim_id_column": "CLM",
+        "kind_column": "TYPE", "date_column": "SEEN", "sex_column": "GENDER", "age_column": "YEARS",
+    }  # fmt: skip
+    data = {
+        "parquet": samples.parquet([row]), "jsonl": samples.lines(row),
+        "csv": (",".join(row) + "\n" + ",".join(row.values()) + "\n").encode(),
+    }[form]  # fmt: skip
+    note = read(data, **columns).one("RawDocument")
+    assert (note.document_id, note.text, note.patient_id, note.encounter_id, note.claim_id, note.kind) == ("n1", "Seen.", "p1", "e1", "c1", "Progress")
+    assert (note.date, note.sex, note.age) == (datetime.date(2024, 2, 29), "female", 44.0)
+    bad = read(samples.lines({**row, "YEARS": "old"}), **columns)
+    assert bad.reasons == [("bad_number", "YEARS")]

@@ -51,6 +51,7 @@ class _Rows:
         self._pieces: list[bytes] = []
         self._place = self.start = 0
         self.taken: list[bytes] = []
+        self.ended = False
 
     def begin(self) -> None:
         self.start, self.taken = self._place, []
@@ -62,6 +63,7 @@ class _Rows:
         if not self._pieces:
             line = self._stream.readline(self._limit)
             if not line:
+                self.ended = True
                 raise StopIteration
             self._pieces = line.splitlines(keepends=True)[::-1] if b"\r" in line else [line]
         piece = self._pieces.pop()
@@ -84,6 +86,9 @@ def rows(stream: io.BufferedReader, delimiter: str, limit: int) -> Iterator[list
         except StopIteration:
             return
         except csv.Error:
+            yield BAD_QUOTES
+            return
+        if source.ended:  # a row asks for more than the file has only inside quotation marks: the rest of the file was taken for its cell
             yield BAD_QUOTES
             return
         if not row:

@@ -1,0 +1,108 @@
+"""What an ingest finds out before it works: files that nobody can read, copies, formats; and what the report says of them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+import reader_samples as samples
+from nosology import storage
+from nosology.config import IngestConfig, InputConfig
+from nosology.distributed.source import Archive, plan_archive
+from nosology.errors import InputError
+
+GOOD = {"a.837": samples.x12(), "b.jsonl.gz": gzip.compress(samples.JSONL), "c.txt": b"Seen today."}
+BAD = {"scan.tif": bytes(range(256)) * 4, "cut.gz": b"\x1f\x8b\x08", "x.csv": b"id,body\n1,x\n", "y.parquet": b"PAR1"}
+
+
+def folder(path: Path, files: dict[str, bytes]) -> str:
+    path.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (path / name).write_bytes(data)
+    return str(path)
+
+
+def plan(uri: str, **options: object) -> Archive:
+    return plan_archive([uri], IngestConfig(**options), InputConfig())
+
+
+def names(archive: Archive) -> list[str]:
+    return [file.uri.rsplit("/", 1)[1] for file in archive.files]
+
+
+def test_all_that_cannot_be_read_is_named_before_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        plan(folder(tmp_path, GOOD | BAD))
+    message = str(caught.value)
+    assert "4 files cannot be read" in message and "--allow-unreadable" in message and "Nothing was done" in message
+    assert all(name in message for name in BAD) and not any(name in message for name in GOOD)
+
+
+def test_it_goes_on_without_them_when_told_to(tmp_path: Path) -> None:
+    found = plan(folder(tmp_path, GOOD | BAD), allow_unreadable=True)
+    assert names(found) == sorted(GOOD)
+    assert found.unreadable == tuple(sorted(f"{tmp_path}/{name}" for name in BAD))
+
+
+def test_members_that_cannot_be_read_are_named_and_the_archive_is_kept(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in (GOOD | BAD).items():
+            archive.writestr(f"2019/{name}", data)
+    uri = folder(tmp_path, {"all.zip": out.getvalue()})
+    with pytest.raises(InputError, match=r"all.zip/2019/scan.tif"):
+        plan(uri)
+    found = plan(uri, allow_unreadable=True)
+    assert ([file.format for file in found.files], names(found)) == (["zip"], ["all.zip"])
+    assert sorted(found.unreadable) == sorted(f"{tmp_path}/all.zip/2019/{name}" for name in BAD)
+
+
+def test_nothing_left_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to read"):
+        plan(folder(tmp_path, BAD), allow_unreadable=True)
+
+
+def test_a_fault_of_the_storage_is_never_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(uri: str) -> str:
+        if uri.endswith("c.txt"):
+            raise storage.StorageError("permission denied", file=uri)
+        return hashlib.sha256(Path(uri).read_bytes()).hexdigest()
+
+    monkeypatch.setattr(storage, "digest", refuse)
+    with pytest.raises(storage.StorageError, match=r"c.txt: permission denied"):
+        plan(folder(tmp_path, GOOD), allow_unreadable=True)
+
+
+COPIES = {**GOOD, "copy of a.837": GOOD["a.837"], "z.837": GOOD["a.837"]}
+
+
+def test_copies_are_kept_counted_and_keyed_apart(tmp_path: Path) -> None:
+    found = plan(folder(tmp_path, COPIES))
+    assert (names(found), found.duplicates, found.left_out) == (sorted(COPIES), 2, 0)
+    assert len({file.key for file in found.files}) == len(COPIES)
+
+
+def test_the_first_of_copies_alone(tmp_path: Path) -> None:
+    found = plan(folder(tmp_path, COPIES), duplicates="first")
+    assert (names(found), found.duplicates, found.left_out) == (sorted(GOOD), 2, 2)
+
+
+def test_copies_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        plan(folder(tmp_path, COPIES), duplicates="refuse")
+    assert caught.value.exit_code == 2
+    assert "2 files have the content of another" in str(caught.value)
+    assert f"{tmp_path}/copy of a.837 is {tmp_path}/a.837" in str(caught.value) and "z.837" in str(caught.value)
+    assert plan(folder(tmp_path / "none", GOOD), duplicates="refuse").duplicates == 0
+
+
+def test_columns_that_the_configuration_names_must_be_there(tmp_path: Path) -> None:
+    uri = folder(tmp_path, {"n.csv": b"NOTE_ID,body,MRN\n1,Seen.,p1\n"})
+    columns = {"text_column": "body", "id_column": "NOTE_ID"}
+    assert plan_archive([uri], IngestConfig(), InputConfig(**columns, patient_id_column="MRN")).files
+    with pytest.raises(InputError, match="field ENC"):
+        plan_archive([uri], IngestConfig(), InputConfig(**columns, encounter_id_column="ENC"))
