@@ -385,7 +385,6 @@ def read_part(part: Part) -> pa.Table:
         InputError: the part is missing, truncated or changed.
     """
     # without Arrow's threads: a part is small, and a process that ends while one of them starts is aborted
-    # without Arrow's threads: a part is small, and a process that ends while one of them starts is aborted
     return pq.read_table(pa.BufferReader(part_bytes(part)), page_checksum_verification=True, use_threads=False, pre_buffer=False)
 
 
