@@ -11,6 +11,17 @@ from nosology import readers
 ROWS: dict[str, tuple[str, bytes, dict[str, int]]] = {
     "837P": ("x12", samples.x12(), {"RawClaim": 1, "RawDocument": 1}),
     "837I": ("x12", samples.x12(samples.HEAD + samples.INSTITUTIONAL, "005010X223A2"), {"RawClaim": 1}),
+    "837D": (
+        "x12",
+        samples.x12(samples.HEAD + samples.CLAIM.replace("SV1*HC:", "SV3*AD:"), "005010X224A2"),
+        {"RawClaim": 1, "RawDocument": 1},
+    ),
+    "837P 4010, other separators": (
+        "x12",
+        samples.isa("|", ">", "\n", "00401").encode()
+        + samples.x12(version="004010X098A1")[106:].replace(b"\n", b"").translate(bytes.maketrans(b"*:~", b"|>\n")),
+        {"RawClaim": 1, "RawDocument": 1},
+    ),
     "835": ("x12", samples.x12(samples.REMITTANCE, "005010X221A1", kind="835"), {"RawRemittance": 1}),
     "another transaction": ("x12", samples.x12("AK1*HC*1~", kind="999"), {"Skipped": 1}),
     "FHIR lines": (

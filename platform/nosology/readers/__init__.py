@@ -33,6 +33,9 @@ files, by plain counting, is `records + skipped`. What cannot be told apart any 
 envelope) is one dead letter for the rest of the file; what was read before it stands. A member of a zip archive that cannot be read is one
 dead letter; the members after it are read, and rows are numbered on.
 
+With `ingest.keep_originals` X12 and FHIR files also give `Original`s, which take no number: the pieces of the file, from which
+`readers.write` makes the file again, with records that changed in their places.
+
 `source_row` numbers what comes out of a file (rows, dead letters, skipped records) from 0: unique in the file.
 
 Reasons of dead letters (`REASONS`): a slug; `field` and `rule` name the format's own element and what was expected, never a value.

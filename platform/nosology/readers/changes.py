@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from nosology.errors import InputError
-from nosology.records import RawRecord
+from nosology.records import RawClaim, RawDocument, RawRecord, RawRemittance
+
+# Fields that follow from others: they may stay as they were read where those change.
+_DERIVED: dict[type[RawRecord], frozenset[str]] = {
+    RawClaim: frozenset(("patient_id", "service_from", "service_to")),
+    RawDocument: frozenset(("document_id", "patient_id", "claim_id", "date", "sex", "age")),
+    RawRemittance: frozenset(("service_from",)),
+}
+# Fields that tell how a text was read, not what it is.
+_ABOUT = frozenset(("media_type", "file", "file_digest", "origin"))
 
 
 class Rows:
@@ -16,6 +25,11 @@ class Rows:
     def __init__(self, records: Iterable[RawRecord]) -> None:
         self._records = iter(records)
         self._next = next(self._records, None)
+
+    def peek(self, row: int, end: int | None = None) -> RawRecord | None:
+        """The next record, when it is of this row or of one before `end`."""
+        found = self._next
+        return found if found is not None and row <= found.source_row < (row + 1 if end is None else end) else None
 
     def take(self, row: int, given: Sequence[RawRecord]) -> list[RawRecord]:
         """What is to stand for these records, of which the first has this row: those that were handed in, else they themselves.
@@ -47,16 +61,21 @@ class Rows:
 
 def changed(old: Any, new: Any) -> list[str]:
     """Names of the fields in which two records of a class differ."""
-    return [item.name for item in dataclasses.fields(old) if getattr(old, item.name) != getattr(new, item.name)]
+    return [item.name for item in dataclasses.fields(old) if item.name not in _ABOUT and getattr(old, item.name) != getattr(new, item.name)]
 
 
-def check(wanted: RawRecord, found: RawRecord | None) -> None:
+def check(given: RawRecord, wanted: RawRecord, found: RawRecord | None) -> None:
     """That what was written reads back as what was wanted.
+
+    Args:
+        given: what was read before.
 
     Raises:
         InputError: it does not; names the fields, never a value.
     """
     names = changed(wanted, found) if found is not None and type(found) is type(wanted) else ["the record"]
+    follow = _DERIVED.get(type(wanted), frozenset())
+    names = [name for name in names if name not in follow or getattr(given, name) != getattr(wanted, name)]
     if names:
         raise InputError(
             f"row {wanted.source_row}: a change that has a place in the file, and that the records which share it agree on",

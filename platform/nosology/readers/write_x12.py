@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from nosology.errors import Reason
+from nosology.errors import Reason, RecordError
 from nosology.readers import write_claims, write_remittances
-from nosology.readers.changes import Rows, check
+from nosology.readers.changes import Rows, changed, check
 from nosology.readers.edits import Editor
 from nosology.readers.segments import BETWEEN, ISA_BYTES, repetition_mark, segments
 from nosology.readers.source import Unit
@@ -62,25 +62,33 @@ _PLACES: dict[type[RawRecord], Callable[[Editor, Claim, Any, Any], None]] = {
 
 def _settle(editor: Editor, current: Transaction | None, rows: Rows, digest: str) -> Iterator[bytes]:
     """What was held, changed as the records say."""
-    wanted: list[tuple[Claim, list[RawRecord]]] = []
+    wanted: list[tuple[Claim, list[RawRecord], list[RawRecord]]] = []
     dirty = False
     for claim, unit, row in editor.claims:
         if isinstance(unit, Reason) or row is None or current is None:
             continue
         given = _records(unit, row, digest)
         asked = rows.take(row, given)
-        wanted.append((claim, asked))
+        wanted.append((claim, given, asked))
         for old, new in zip(given, asked, strict=True):
-            if old != new:
+            if changed(old, new):
                 _PLACES[type(old)](editor, claim, old, new)
                 dirty = True
     if dirty and current is not None:  # all of them: they share loops
-        for claim, asked in wanted:
-            found = _records(current.build(claim), asked[0].source_row, digest)
-            for number, one in enumerate(asked):
-                check(one, found[number] if number < len(found) else None)
+        for claim, given, asked in wanted:
+            found = [*_built(current, claim, asked[0].source_row, digest), None, None]
+            for old, new, one in zip(given, asked, found, strict=False):
+                check(old, new, one)
     yield b"".join([editor.bytes_of(segment, raw) for segment, raw in editor.items])
     editor.items, editor.claims, editor.touched = [], [], set()
+
+
+def _built(current: Transaction, claim: Claim, row: int, digest: str) -> list[RawRecord]:
+    """What a changed claim reads as; nothing when it is broken now."""
+    try:
+        return _records(current.build(claim), row, digest)
+    except RecordError:
+        return []
 
 
 def _records(unit: Any, row: int, digest: str) -> list[RawRecord]:
