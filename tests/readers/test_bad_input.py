@@ -134,6 +134,8 @@ CASES: dict[str, Case] = {
     "HL7 v2 batch cut in half": Case(BATCH[: -len(b"BTS|2\r")], kept=10),
     "HL7 v2 message cut in half, without a batch around it": Case(samples.ORU[: samples.ORU.index(b"OBX|3")], kept=5),
     "HL7 v2 message with a damaged header": Case(samples.ORU.replace(b"MSH|^~\\&|", b"MSH|^~|") + samples.ORU, kept=5),
+    "HL7 v2 message of a patient without a PID": Case(samples.ORU.replace(b"PID|", b"PKD|") + samples.ORU, kept=5),
+    "Table cut in its header": Case(samples.BENEFICIARY[:60]),
     "CSV cut in half": Case(ROWS[: ROWS.index(b"9,") + 1], kept=9),
     "CSV row with a cell too many": Case(b"id,text\n1,a,b\n2,Seen.\n", kept=1),
     "CSV quotation mark that never closes": Case(b'id,text\n1,Seen.\n2,"Seen\n3,Seen.\n4,Seen.\n', kept=1),

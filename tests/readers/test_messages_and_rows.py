@@ -190,6 +190,7 @@ def test_bad_bytes_of_a_message_are_named_by_offset(read: Any) -> None:
         ((b"MRN-7^^^H~SSN-1^^^S", b""), ("missing_field", "PID-3")),
         ((b"First line", b"First \xff line"), ("invalid_utf8", None)),
         ((b"DG1|2|", b"D G|2|"), ("broken_segment", None)),
+        ((b"PID|", b"PKD|"), ("missing_field", "PID")),
         ((b"MSH|^~\\&|", b"MSH|^~|"), ("broken_envelope", "MSH")),
         ((b"OBX|2|TX|11502-2^Report^LN||First line \\T\\ more", b"OBX|2|ED|1^R||^TEXT^^Base64^?"), ("bad_base64", "OBX-5")),
         ((b"First line", b"x" * 3000), ("note_too_large", "text")),

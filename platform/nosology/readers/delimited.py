@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from nosology.errors import Reason, RecordError
-from nosology.readers.source import BOM, invalid_bytes
+from nosology.readers.source import BOM, CUT_HEADER, invalid_bytes
 
 DELIMITERS = ",\t;|"
 _STRICT_NAME = re.compile(r"[A-Za-z_][\w.]{0,63}", re.ASCII)
@@ -79,11 +79,14 @@ def rows(stream: io.BufferedReader, delimiter: str, limit: int) -> Iterator[list
     csv.field_size_limit(max(limit, csv.field_size_limit()))
     source = _Rows(stream, limit)
     reader = csv.reader(source, delimiter=delimiter)
+    first = whole = True  # whether nothing came yet; whether the last line had an end
     while True:
         source.begin()
         try:
             row = next(reader)
         except StopIteration:
+            if not whole:
+                yield CUT_HEADER
             return
         except csv.Error:
             yield BAD_QUOTES
@@ -93,6 +96,7 @@ def rows(stream: io.BufferedReader, delimiter: str, limit: int) -> Iterator[list
             return
         if not row:
             continue
+        first, whole = False, not first or source.taken[-1].endswith((b"\n", b"\r"))
         joined = "".join(row)
         if not joined.isascii():
             try:

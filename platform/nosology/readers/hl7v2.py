@@ -39,6 +39,7 @@ _SEQUENCE = (
     r"([FSRETPHN]|X(?:[0-9A-Fa-f]{2})+|C[0-9A-Fa-f]{4}|M[0-9A-Fa-f]{4,6}|Z[^\s\\]{0,20}|\.(?:br|sp|in|ti|fi|nf|ce|sk)\s*[+-]?\d{0,4})"
 )
 _ESCAPE = re.compile(rf"\\{_SEQUENCE}\\", re.IGNORECASE)
+_OF_A_PATIENT = ("ADT", "BAR", "DFT", "MDM", "ORU")
 _TEXT, _MDM_TEXT = ("TX", "FT"), ("TX", "FT", "ST", "CE", "CWE")
 _CHARSETS = {
     "ASCII": "utf-8", "UNICODE": "utf-8", "UNICODE UTF-8": "utf-8", "8859/1": "cp1252", **{f"8859/{n}": f"iso8859-{n}" for n in range(2, 16)},
@@ -47,6 +48,7 @@ _CHARSETS = {
 BROKEN_HEADER = Reason("broken_envelope", "MSH", "MSH, a field separator, and MSH-2 with four or five encoding characters")
 BROKEN_SEGMENT = Reason("broken_segment", None, "a segment that begins with an id of three characters and the field separator")
 NO_TRAILER = Reason("truncated_record", "BTS", "a batch that ends with BTS, a file of batches with FTS")
+NO_PATIENT = Reason("missing_field", "PID", "a PID in each ADT, BAR, DFT, MDM and ORU")
 NO_MESSAGE = Reason("broken_loop", "MSH", "segments of a message below its MSH")
 
 Lines = list[tuple[int, bytes]]  # segments of a message with their offsets
@@ -166,7 +168,7 @@ def messages(stream: io.BufferedReader, limit: int) -> Iterator[Lines | Reason]:
 
 
 class Hl7v2:
-    """Reader of HL7 v2 messages; one without a PID (an acknowledgement, a schedule) is skipped."""
+    """Reader of HL7 v2 messages; one of nobody (an acknowledgement, a master file) is skipped."""
 
     name = "hl7v2"
 
@@ -194,6 +196,8 @@ class Hl7v2:
         kind = header.part(9)
         places = [at for at, segment in enumerate(segments) if segment.name == "PID"]
         if not places:
+            if kind in _OF_A_PATIENT and header.part(9, 2) != "A20":  # the status of a bed
+                return NO_PATIENT
             return Skipped(kind if re.fullmatch(r"[A-Z]{3}", kind, re.ASCII) else "unknown")
         drafts: list[Draft] = []
         for at, stop in zip(places, [*places[1:], len(segments)], strict=True):

@@ -12,7 +12,7 @@ from functools import partial
 
 from nosology.errors import Reason, RecordError
 from nosology.readers import values
-from nosology.readers.source import BOM, TOO_LONG, Draft, Job, Lines, Skipped, Unit, invalid_bytes, record_bytes
+from nosology.readers.source import BOM, CUT_HEADER, TOO_LONG, Draft, Job, Lines, Skipped, Unit, invalid_bytes, record_bytes
 from nosology.readers.values import HCPCS, ICD9CM, ICD10CM, ICD10PCS, NDC, REVENUE
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawPatient
 
@@ -44,7 +44,9 @@ class Rif:
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         source = Lines(stream, record_bytes(job.ingest))
         names = columns(next(source, None) or b"")
-        if len(names) == 1:
+        if not source.ended:
+            yield CUT_HEADER
+        elif len(names) == 1:
             yield from (Skipped("export_summary") for _ in source)
         elif "CLM_ID" in names:
             yield from self._claims(names, source)

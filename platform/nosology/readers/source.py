@@ -227,11 +227,12 @@ def record_bytes(config: IngestConfig) -> int:
 class Lines:
     """Lines without their ends, blank ones and a byte order mark left out; None for one above `limit` bytes.
 
-    `start` is the offset of the line that came last: its first byte's place in the content.
+    `start` is the offset of the line that came last: its first byte's place in the content. `ended` is whether it had an end.
     """
 
     def __init__(self, stream: io.BufferedReader, limit: int) -> None:
         self.start = 0
+        self.ended = False
         self._lines = self._read(stream, limit)
 
     def __iter__(self) -> Iterator[bytes | None]:
@@ -251,10 +252,13 @@ class Lines:
                     line = stream.readline(limit)
                     place += len(line)
                 yield None
-            elif (line := line.strip(b"\r\n")) and not line.isspace():
-                yield line
+            else:
+                self.ended = line.endswith(b"\n")
+                if (line := line.strip(b"\r\n")) and not line.isspace():
+                    yield line
 
 
+CUT_HEADER = Reason("truncated_record", "header", "a header that ends, or rows below it")
 TOO_LONG = Reason("record_too_long", "line", "a record within eight times ingest.max_document_bytes")
 
 
