@@ -12,7 +12,18 @@ from nosology.deid.secret import Secret
 from nosology.deid.stage import Deidentify
 from nosology.deid.structured import MAX_LABEL_CHARACTERS, clean, coded, listed, to_search
 from nosology.errors import RecordError
-from nosology.records import CLEAN_TABLES, TABLES, RawClaim, RawCondition, RawDocument, RawEncounter, RawPatient, to_dict
+from nosology.records import (
+    CLEAN_TABLES,
+    TABLES,
+    Coding,
+    RawClaim,
+    RawCondition,
+    RawDocument,
+    RawEncounter,
+    RawPatient,
+    RawProcedure,
+    to_dict,
+)
 
 KEY = {"source_digest": "d" * 64, "source_row": 3, "source_format": "test"}
 CANARY = "Zebulon Quackenbush"
@@ -190,3 +201,22 @@ def test_labels_follow_the_mode_of_rewriting(stage, mode):
     config, row = DeidConfig(rewrite=mode), to_dict(claim(payer="Doe, Jane", service_from=datetime.date(2021, 6, 9)))
     new = relabelled("Doe, Jane", [Span(start=5, end=9, label="NAME")], "claims", row, config, stage._secret)
     assert "Jane" not in new and "Doe" not in new and (mode != "mask" or new == "*" * 9)
+
+
+def test_a_procedure_goes_the_way_of_an_encounter(stage):
+    code = Coding(system="HCPCS", code="99213", display=CANARY)
+    done = RawProcedure(
+        procedure_id="MRN-1", patient_id="pat-1", encounter_id="e1", codings=(code,), reasons=(code,), status="not-done",
+        start_date=datetime.date(2021, 6, 9), performers=(CANARY,), **KEY,
+    )  # fmt: skip
+    found = one(stage, "procedures", done)
+    visit = one(stage, "encounters", RawEncounter(encounter_id="e1", patient_id="pat-1", **KEY))
+    assert (found["patient_id"], found["encounter_id"]) == (visit["patient_id"], visit["encounter_id"]) != ("pat-1", "e1")
+    assert (found["start_date"], found["status"], found["codings"][0]["code"]) == (datetime.date(2021, 1, 1), "not-done", "99213")
+    assert not any(value in str(found) for value in ("MRN-1", "pat-1", "2021, 6", CANARY))
+    assert one(stage, "procedures", RawProcedure(procedure_id="x", status=CANARY, **KEY))["status"] is None
+
+
+def test_where_a_note_lay_is_told_of_no_clean_document(stage):
+    note = RawDocument(document_id="d", text="Seen.", file=f"{CANARY}.rtf", file_digest="f" * 64, media_type="text/rtf", **KEY)
+    assert not {"file", "file_digest", "media_type", "origin"} & one(stage, "documents", note).keys()

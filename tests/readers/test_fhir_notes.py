@@ -164,6 +164,25 @@ def test_nothing_outside_the_folder_is_read(url: str, tmp_path: Path) -> None:
     assert letter.reason in ("note_elsewhere", "empty_note", "bad_json") and "XYZZY" not in repr(letter) and "secret" not in repr(letter)
 
 
+def test_no_way_up_even_if_it_comes_back(folder: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "a.txt").write_text("Seen.")
+    (letter,) = folder(referring("notes/../a.txt"))
+    assert letter.reason == "note_elsewhere"
+
+
+@pytest.mark.parametrize(
+    "url", [url for url in OUTSIDE if url not in ("link.txt", "linked/secret.txt", "notes", "pipe", "missing.txt", "~/x")]
+)
+def test_an_object_store_is_not_even_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`::`, for instance, would chain another file system."""
+    asked: list[str] = []
+    monkeypatch.setattr(storage, "open_input", asked.append)
+    data = json.dumps(referring(url)).encode() + b"\n"
+    (letter,) = readers.read_file(readers.SourceFile("memory://bucket/in/notes.ndjson", "notes.ndjson", "d", len(data)), io.BytesIO(data))
+    assert isinstance(letter, readers.DeadLetter) and asked == []
+
+
 def test_a_link_within_the_folder_is_followed(folder: Any, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Seen.")
     (tmp_path / "b.txt").symlink_to("a.txt")
@@ -177,10 +196,13 @@ def test_faults_of_a_file_beside(folder: Any, tmp_path: Path) -> None:
     (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.7")
     (tmp_path / "bad.txt").write_bytes(b"na\xefve")
     (tmp_path / "b3").write_bytes(b'{"resourceType": "Binary", oops')
-    names = ["big.txt", "bomb.txt.gz", "cut.txt.gz", "scan.pdf", "bad.txt", "b3"]
+    (tmp_path / "random.gz").write_bytes(gzip.compress(os.urandom(17 << 20), 1))
+    names = ["big.txt", "bomb.txt.gz", "random.gz", "cut.txt.gz", "scan.pdf", "bad.txt", "b3"]
     found = folder(*[referring(name, "application/pdf" if name == "scan.pdf" else None) for name in names], max_document_bytes=1000)
-    assert [letter.reason for letter in found] == [
-        "note_too_large", "note_too_large", "truncated_file", "unsupported_content", "invalid_utf8", "bad_json",
+    place = "content.attachment."
+    assert [(letter.reason, letter.field) for letter in found] == [
+        *[("note_too_large", place + "url")] * 3, ("truncated_file", place + "url"), ("unsupported_content", place + "contentType"),
+        ("invalid_utf8", place + "contentType"), ("bad_json", place + "url"),
     ]  # fmt: skip
 
 

@@ -40,6 +40,7 @@ _PAGE_CHARSET = re.compile(rb"""<meta\b[^>]*?\bcharset\s*=\s*["']?\s*([\w.:-]{1,
 _NAMED_CHARSET = re.compile(r"charset\s*=\s*\"?([^\s\";]{1,40})", re.IGNORECASE)
 _RTF_TYPES = ("text/rtf", "application/rtf", "text/richtext", "application/x-rtf")
 _PAGE_TYPES = ("text/html", "application/xhtml+xml")
+_FIRST = (b"{", b"<", b"\xff", b"\xfe", b"")  # of RTF, of markup, of markup in UTF-16; nothing but white space yet
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\v\x1b"))
 
 
@@ -64,11 +65,12 @@ def kind_of(data: bytes, media_type: str | None) -> str | None:
 
 
 def _by_content(data: bytes) -> str | None:
+    first = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if first not in _FIRST:  # nearly every note
+        return None
     if is_rtf(data[:64]):
         return RTF
     head = _opening(data)
-    if "<" not in head[:_HEAD_BYTES]:
-        return None
     return CDA if _CDA.match(head) else HTML if _PAGE.match(head) else None
 
 

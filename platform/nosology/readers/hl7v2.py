@@ -4,9 +4,9 @@ OBX as documents.
 Separators come from MSH-1 and MSH-2. Segments end with CR, LF or both; batch headers (FHS, BHS) and MLLP framing bytes are passed over;
 ADD goes on with the field before it. A message with several PIDs (a swap, results of several patients) is read patient by patient.
 
-A document is made of TX and FT observations (in MDM messages of ST, CE and CWE too) and of ED ones that carry text in Base64 or plain,
-in the order of the message: each OBX and each repetition in it a line, a blank line where another observation (OBX-3) begins; its
-sub-id (OBX-4) only numbers them. An ORU has a document for each of its reports (OBR), other messages one.
+A document is made of TX and FT observations (in MDM messages of ST, CE and CWE too) and of ED ones that carry plain text, RTF,
+HTML or C-CDA, in Base64 or as it is, in the order of the message: each OBX and each repetition in it a line, a blank line where another
+observation (OBX-3) begins; its sub-id (OBX-4) only numbers them. An ORU has a document for each of its reports (OBR), other messages one.
 
 The charges of a DFT (FT1) are a claim of form `unknown` under the message's own id (MSH-10): what was billed, before a claim form is made
 of it. Only where each FT1 is a charge (FT1-6 is CG or empty): credits and payments say nothing of what was done.
@@ -27,6 +27,7 @@ from functools import partial
 
 from nosology.errors import Reason, RecordError
 from nosology.readers import values
+from nosology.readers.document import CDA, HTML, RTF, kind_of, to_text
 from nosology.readers.source import BOM, TOO_LONG, Draft, InvalidBytes, Job, Skipped, Unit, record_bytes
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawCondition, RawDocument, RawEncounter, RawPatient, RawProcedure
 
@@ -52,6 +53,9 @@ NO_PATIENT = Reason("missing_field", "PID", "a PID in each ADT, BAR, DFT, MDM an
 NO_MESSAGE = Reason("broken_loop", "MSH", "segments of a message below its MSH")
 
 Lines = list[tuple[int, bytes]]  # segments of a message with their offsets
+
+
+_SUBTYPES = {"rtf": RTF, "html": HTML, "xhtml": HTML, "xml": CDA, "x-hl7-cda-level-one": CDA, "cda": CDA}
 
 
 @dataclass(frozen=True)
@@ -444,12 +448,21 @@ def _text(segment: _Segment, wanted: tuple[str, ...]) -> str:
         return "\n".join(marks.unescape(one) for one in segment.raw(5).split(marks.repetition)).strip("\n")
     if kind == "ED":  # source, type of data, subtype, encoding, data
         parts = segment.raw(5).split(marks.component)
-        if len(parts) < 5 or parts[1].strip().lower() not in ("text", "tx", "ft"):
-            return ""
-        if parts[3].strip().lower() != "base64":
-            return marks.unescape(parts[4])
-        try:
-            return base64.b64decode(parts[4], validate=True).decode()
-        except (binascii.Error, ValueError):
-            raise RecordError("bad_base64", "OBX-5", "text in UTF-8 behind Base64") from None
+        return (
+            _enclosed(parts[1].strip().lower(), parts[2].strip().lower(), parts[3].strip().lower(), parts[4], marks)
+            if len(parts) > 4
+            else ""
+        )
     return ""
+
+
+def _enclosed(kind: str, subtype: str, encoding: str, data: str, marks: Separators) -> str:
+    """The text of a document in an ED: plain, RTF, HTML or C-CDA (HL7 tables 0191 and 0291); empty of pictures and the like."""
+    said = _SUBTYPES.get(subtype)
+    if said is None and kind not in ("text", "tx", "ft"):
+        return ""
+    try:
+        content = base64.b64decode(data, validate=True) if encoding == "base64" else marks.unescape(data).encode()
+    except (binascii.Error, ValueError):
+        raise RecordError("bad_base64", "OBX-5", "text behind Base64") from None
+    return to_text(content, said or "text/plain", field="OBX-5").text if kind_of(content, said or "text/plain") else ""

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from nosology.errors import RecordError
 from nosology.records import Origin
@@ -217,6 +218,7 @@ def decoded(data: bytes, charset: str | None, field: str) -> tuple[str, str]:
         raise RecordError("invalid_utf8", field, rule) from None
 
 
+@lru_cache(maxsize=64)
 def _known(charset: str | None, field: str) -> str:
     if not charset:
         return "utf-8"

@@ -50,6 +50,8 @@ def note(attachments: list[Resource], scope: Scope, name: str) -> Note:
     """
     if not attachments:
         raise RecordError("empty_note", name, "an attachment")
+    if len(attachments) == 1:
+        return _note(attachments[0], scope, name)
     fault: RecordError | None = None
     for attachment in sorted(attachments, key=_rank):
         try:
