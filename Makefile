@@ -7,7 +7,7 @@ MODELS := $(VENV)/share/nosology
 # Ray keeps the first token that a process has seen, so tests that join clusters with tokens of their own have a process of their own.
 OWN_PROCESS := tests/serving tests/submit tests/training/test_cluster.py tests/test_canary.py
 
-.PHONY: all models demo test lint clean
+.PHONY: all models demo test bench-deps lint clean
 
 all: $(VENV)/.ready models
 
@@ -42,6 +42,11 @@ test: all
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(OWN_PROCESS))
 	set -e; for part in $(OWN_PROCESS); do $(BIN)/python -m pytest $$part; done
+
+# What the benches compare with; `make` alone installs none of it.
+bench-deps: all
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r bench/requirements.lock
+	$(BIN)/python -m pip check
 
 lint: all
 	$(BIN)/python -m ruff check --fix .
