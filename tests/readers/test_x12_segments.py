@@ -116,6 +116,20 @@ def test_any_bytes_give_segments_or_known_reasons(data: bytes, sizes: list[int])
         assert (start + data).startswith(b"".join(kept))
 
 
+def test_blank_lines_without_end_take_no_longer_than_others() -> None:
+    """Terminators that are line breaks, and millions of them: what looks at each must not look at all behind it."""
+    head = samples.isa(terminator="\n").encode()
+    data = head + b"\n" * (1 << 21) + b"GS*1\n" + b" " * (1 << 20) + b"\n" + head
+    found = [segment[0] for segment in segments(opened(data)) if not isinstance(segment, Reason)]
+    assert found == ["ISA", "GS", "ISA"]
+
+
+def test_a_name_that_ends_like_an_envelope_begins() -> None:
+    data = samples.isa().encode() + b"NM1*IL*1*ELOISA*ISA~ISA9*1~N3*ISA~"
+    found = [segment for segment in segments(opened(data))]
+    assert found[1] == ["NM1", "IL", "1", "ELOISA", "ISA"] and found[-1] == BROKEN_ENVELOPE
+
+
 def test_the_place_of_bytes_that_are_not_utf8() -> None:
     head = b"\xef\xbb\xbf \n" + samples.isa().encode()
     data = head + b"GS*HC~\nNTE*ADD*caf\xe9~SE*1~" + b"\n \n" + samples.isa().encode() + b"NTE*\xff~"

@@ -59,6 +59,19 @@ def _texts(front: bytes, terminator: str, start: int) -> list[str | InvalidBytes
         return texts
 
 
+def _next_isa(buffer: bytes, mark: bytes, blank: bytes) -> int | None:
+    """Where the next interchange begins: an ISA behind a terminator, or at the beginning, with nothing but blanks between."""
+    at = buffer.find(b"ISA")
+    while at >= 0:
+        before = at
+        while before and buffer[before - 1] in blank:
+            before -= 1
+        if not before or buffer[before - 1 : before] == mark:
+            return at
+        at = buffer.find(b"ISA", at + 3)
+    return None
+
+
 def segments(stream: io.BufferedReader, limit: int = 16 << 20, kept: list[bytes] | None = None) -> Iterator[Segment | Reason]:
     """The segments of all interchanges, each as its elements, [0] the id. Element 16 of an ISA is the component separator.
 
@@ -94,11 +107,11 @@ def segments(stream: io.BufferedReader, limit: int = 16 << 20, kept: list[bytes]
             kept.append(buffer[:cut])
         yield begin[: ISA_BYTES - 1].decode("ascii").split(element)
         mark = terminator.encode()
-        next_isa = re.compile(rb"(?:\A|" + re.escape(mark) + rb")[" + re.escape(BETWEEN) + rb"]*ISA")
+        blank = BETWEEN.replace(mark, b"")
         buffer = begin[ISA_BYTES:]
         while True:
-            following = next_isa.search(buffer)  # it brings its own separators
-            cut = following.end() - 3 if following else buffer.rfind(mark) + 1
+            following = _next_isa(buffer, mark, blank)  # it brings its own separators
+            cut = buffer.rfind(mark) + 1 if following is None else following
             front, buffer = buffer[:cut], buffer[cut:]
             raw = front.split(mark) if kept is not None else None
             texts = _texts(front, terminator, place)
@@ -118,7 +131,7 @@ def segments(stream: io.BufferedReader, limit: int = 16 << 20, kept: list[bytes]
                         yield found
                     else:
                         yield BROKEN_SEGMENT
-            if following:
+            if following is not None:
                 if raw is not None and kept is not None:
                     kept.append(raw[-1])
                 break
