@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -95,3 +97,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if terminal and (COUNTS.points or COUNTS.faults):
         line = {"crash_points": len(COUNTS.points), "faults": COUNTS.faults, "lost": COUNTS.lost, "duplicated": COUNTS.duplicated}
         terminal.write_line(json.dumps(line))
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder for Ray, whose sockets need a short path."""
+    folder = Path(tempfile.mkdtemp(prefix="f", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
