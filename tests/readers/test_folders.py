@@ -36,7 +36,7 @@ def content(item: Any) -> Any:
     """The item without what depends on the file's digest."""
     import dataclasses
 
-    if not dataclasses.is_dataclass(item) or isinstance(item, type) or isinstance(item, readers.Skipped):
+    if not dataclasses.is_dataclass(item) or isinstance(item, (type, readers.Skipped)):
         return item
     return dataclasses.replace(item, source_digest="", source_row=0)
 

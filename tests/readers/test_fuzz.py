@@ -1,0 +1,211 @@
+"""Damaged files for every reader: real samples and made ones with bits flipped, parts cut out, doubled, exchanged and put in.
+
+No exception but the package's own and at most one for a file; every record counted once; no value of a record in a message or in what is
+printed; an end after a bounded number of reads and rows. `NOSOLOGY_FUZZ=N` gives each reader N inputs (120 without). The last line
+printed (`pytest -s`) is JSON with the number of inputs.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reader_samples as samples
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nosology import readers
+from nosology.config import IngestConfig, InputConfig
+from nosology.errors import InputError
+from nosology.readers import tabular
+from test_charsets import ENGLISH
+from test_members import zipped
+
+ROOT = Path(__file__).parents[2]
+REAL = (ROOT.parent / "shared" / "data" / "claims", ROOT / "tests" / "data", ROOT / "examples" / "archive")
+INPUTS = int(os.environ.get("NOSOLOGY_FUZZ", "120"))
+CONFIG, COLUMNS = IngestConfig(max_document_bytes=1 << 20), InputConfig()
+MOST_BYTES = 24_000
+RTF = rb"{\rtf1\ansi\ansicpg1252 Ada Quimby \b seen\b0\par 50 \'25 better {\*\generator x}}"
+HTML = (
+    b"<!doctype html><html><head><meta charset=utf-8></head><body><p>Ada Quimby &amp; 50 % better</p><table><tr><td>x</table></body></html>"
+)
+CDA = (
+    b'<?xml version="1.0" encoding="UTF-8"?><ClinicalDocument xmlns="urn:hl7-org:v3"><title>Visit</title><component><structuredBody><component>'
+    b"<section><title>Plan</title><text><paragraph>Ada Quimby</paragraph></text></section></component></structuredBody></component></ClinicalDocument>"
+)
+MADE: dict[str, list[bytes]] = {
+    "x12": [samples.x12(), samples.x12(samples.REMITTANCE, kind="835"), samples.x12(samples.HEAD + samples.INSTITUTIONAL)],
+    "fhir": [
+        samples.lines(samples.PATIENT, samples.ENCOUNTER, samples.CONDITION, samples.document(), samples.FHIR_CLAIM, samples.BENEFIT),
+        json.dumps(samples.bundle(samples.PATIENT, samples.document()), indent=1).encode(),
+    ],
+    "rif": [samples.carrier("-1|1|30-May-2015", "-1|2|30-May-2015", "-2|1|30-May-2015"), samples.BENEFICIARY, samples.PDE],
+    "synpuf": [
+        samples.synpuf(samples.SYNPUF_INPATIENT_HEADER, samples.SYNPUF_STAY, {**samples.SYNPUF_STAY, "SEGMENT": "2"}),
+        samples.SYNPUF_BENEFICIARY, samples.SYNPUF_DRUG,
+    ],
+    "synthea": [samples.PATIENTS_CSV], "hl7v2": [samples.ORU], "jsonl": [samples.JSONL * 3], "csv": [samples.CSV], "rtf": [RTF],
+    "html": [HTML], "ccda": [CDA], "parquet": [samples.parquet([{"id": str(n), "text": "Ada Quimby"} for n in range(40)], row_group_size=16)],
+    "text": [ENGLISH.encode() * 3, ENGLISH.encode("cp1252") * 3, ENGLISH.encode("utf-16")],
+    "packed": [
+        pack(samples.JSONL * 40) for pack in (gzip.compress, bz2.compress, zstandard.compress)
+    ] + [zipped({"a.837": samples.x12(), "b.hl7": samples.ORU, "c.jsonl.gz": gzip.compress(samples.JSONL)})],
+}  # fmt: skip
+# Values of the samples that no name of a format holds.
+VALUES = (
+    "quimby",
+    "elm st",
+    "springfield",
+    "w0001",
+    "mrn-7",
+    "ssn-1",
+    "555-0100",
+    "example.org",
+    "mu\u00f1oz",
+    "metformin",
+    "99213",
+    "e1165",
+    "00a1",
+    "1730",
+)
+
+
+def real(name: str) -> list[bytes]:
+    """The smallest real files of a format, and the beginnings of larger ones."""
+    found: list[bytes] = []
+    for folder in REAL:
+        for path in sorted((one for one in folder.rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)[:400]:
+            data = path.read_bytes()[:MOST_BYTES]
+            with contextlib.suppress(InputError):
+                if readers.recognise(data[:8192], path.name).name == name:
+                    found.append(data)
+    return found[:4] + found[-3:]
+
+
+CORPUS = {name: made + real(name) for name, made in MADE.items()}
+WORDS = [b"", b"\0", b"\xff", b"\xef\xbb\xbf", b"|", b"~", b"*", b"^", b"\\", b'"', b"\n", b"\r\n", b"{", b"}", b"[", b"]", b"ISA", b"ST*837", b"CLM*",
+         b"MSH|^~\\&|", b"PID|", b"OBX|1|TX|", b"<", b"</", b"<!--", b"&#x110000;", b"\\u", b"\\'", b"\\bin9999 ", b"9" * 400, b"-1", b"NaN", b"1e999",
+         b'{"resourceType":', b'"entry":', b"PK\x03\x04", b"PAR1", b"\x1f\x8b\x08", b"BZh9", b"\x28\xb5\x2f\xfd", b"0000-99-99", b"\xd8\x00"]  # fmt: skip
+
+
+@st.composite
+def damaged(draw: st.DrawFn, name: str) -> bytes:
+    """A sample with some changes."""
+    data = bytearray(draw(st.sampled_from(CORPUS[name])))
+    for _ in range(draw(st.integers(0, 6))):
+        kind = draw(st.sampled_from(["flip", "cut", "end", "double", "insert", "splice", "exchange", "zeros"]))
+        at, size = draw(st.integers(0, max(len(data) - 1, 0))), draw(st.integers(1, 300))
+        if kind == "flip" and data:
+            data[at] ^= 1 << draw(st.integers(0, 7))
+        elif kind == "cut":
+            del data[at : at + size]
+        elif kind == "end":
+            del data[at:]
+        elif kind == "double":
+            data[at:at] = data[at : at + size] * draw(st.integers(1, 5))
+        elif kind == "insert":
+            data[at:at] = draw(st.sampled_from(WORDS) | st.binary(max_size=20))
+        elif kind == "splice":  # a part of a file of any format
+            other = draw(st.sampled_from([one for group in CORPUS.values() for one in group]))
+            start = draw(st.integers(0, max(len(other) - 1, 0)))
+            data[at : at + draw(st.integers(0, 300))] = other[start : start + size]
+        elif kind == "exchange":
+            data[at : at + size] = data[at : at + size][::-1]
+        elif kind == "zeros":
+            data[at : at + size] = bytes(size)
+    return bytes(data)
+
+
+class Counted(io.BytesIO):
+    """A stream that says when it was asked absurdly often."""
+
+    steps = 0
+
+    def _step(self) -> None:
+        self.steps += 1
+        assert self.steps < 200_000, "the reader does not end"
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._step()
+        return super().read(size)
+
+    def readinto(self, target: Any) -> int:
+        self._step()
+        return super().readinto(target)
+
+
+def told(text: str, name: str, case: bytes) -> None:
+    lower = text.lower()
+    for value in VALUES:
+        assert value not in lower, f"a value of a record is told by the reader of {name}"
+
+
+@contextlib.contextmanager
+def quiet(name: str, data: bytes) -> Iterator[None]:
+    """What is printed meanwhile must hold no value."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        yield
+    told(out.getvalue(), name, data)
+
+
+COUNTS: Counter[str] = Counter()
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_damage_of_every_kind(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+
+    @given(damaged(name), st.sampled_from([None, "cp1252"]), st.booleans())
+    @settings(
+        deadline=None, max_examples=INPUTS, derandomize=True, database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    )  # fmt: skip
+    def one(data: bytes, encoding: str | None, keep: bool) -> None:
+        config = CONFIG.model_copy(update={"encoding": encoding, "keep_originals": keep})
+        source = readers.SourceFile("/x/file", "file", hashlib.sha256(data).hexdigest(), len(data))
+        COUNTS[name] += 1
+        with quiet(name, data):
+            found, faults = readers.probe(source, Counted(data), config, COLUMNS)
+            assert found is not None or faults
+            told(" ".join(map(str, faults)), name, data)
+            reading = readers.read_file(source, Counted(data), config, COLUMNS)
+            items: list[Any] = []
+            for item in reading:
+                items.append(item)
+                assert len(items) <= 4 * len(data) + 10, "more rows than bytes"
+        letters = [item for item in items if type(item).__name__ == "DeadLetter"]
+        told(repr([(letter.reason, letter.field, letter.rule) for letter in letters]), name, data)
+        assert {letter.reason for letter in letters} <= readers.REASONS.keys() and len(letters) == reading.counts.dead
+        assert reading.counts.records == sum(reading.formats.values()) >= len(letters)
+        rows = [item.source_row for item in items if type(item).__name__ not in ("Skipped", "Original")]
+        assert len(set(rows)) == len(rows)
+        if found is not None and not faults:
+            COUNTS["readable"] += 1
+        if name in ("jsonl", "csv", "parquet", "packed"):  # the same file as a table of a stage
+            path.write_bytes(data)
+            try:
+                with quiet(name, data):
+                    tabular.describe(str(path))
+                    numbers = [number for number, _ in tabular.read_rows(str(path), 0, 1 << 30)]
+                    assert numbers == list(range(tabular.count_rows(str(path))))
+            except InputError as error:
+                told(str(error), name, data)
+
+    one()
+
+
+def test_the_number_of_inputs() -> None:
+    assert all(COUNTS[name] >= min(INPUTS, 50) for name in CORPUS) and COUNTS["readable"] > 0
+    print(json.dumps({"fuzz_inputs": sum(COUNTS[name] for name in CORPUS), "readers": len(CORPUS), "readable": COUNTS["readable"]}))
