@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import types
 import typing
 from typing import TYPE_CHECKING, Any
@@ -43,29 +44,50 @@ def arrow_schema(record: type[Any]) -> pa.Schema:
     return pa.schema(columns)
 
 
+# What a class says of itself, kept: an archive asks for every value.
+
+
+@functools.cache
+def _names(kind: type[Any]) -> tuple[str, ...] | None:
+    """Fields of a record class, in order; None for any other class."""
+    return tuple(item.name for item in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+
+
+@functools.cache
+def _hints(record: type[Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(record)
+    return {item.name: hints[item.name] for item in dataclasses.fields(record)}
+
+
 def to_dict(record: Any) -> dict[str, Any]:
     """The record as nested dicts and lists, in the order of its fields."""
-    return {item.name: _plain(getattr(record, item.name)) for item in dataclasses.fields(record)}
+    return {name: _plain(getattr(record, name)) for name in _names(type(record)) or ()}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
+    kind = type(value)
+    if value is None or kind is str:
+        return value
+    if kind is tuple:
         return [_plain(v) for v in value]
-    return to_dict(value) if dataclasses.is_dataclass(value) else value
+    names = _names(kind)
+    return value if names is None else {name: _plain(getattr(value, name)) for name in names}
 
 
 def to_table(record: type[Any], rows: typing.Sequence[Any]) -> pa.Table:
     """Records of one class as an Arrow table of that class's schema."""
     import pyarrow as pa
 
-    return pa.Table.from_pylist([to_dict(row) for row in rows], schema=arrow_schema(record))
+    schema = arrow_schema(record)
+    return pa.table(
+        [pa.array([_plain(getattr(row, name)) for row in rows], schema.field(name).type) for name in schema.names], schema=schema
+    )
 
 
 def from_dict(record: type[Any], row: typing.Mapping[str, Any]) -> Any:
     """The record of a row of its table; keys that the class lacks are ignored."""
-    hints = typing.get_type_hints(record)
-    names = {item.name for item in dataclasses.fields(record)}
-    return record(**{k: _typed(hints[k], v) for k, v in row.items() if k in names})
+    hints = _hints(record)
+    return record(**{k: _typed(hints[k], v) for k, v in row.items() if k in hints})
 
 
 def _typed(hint: Any, value: Any) -> Any:
