@@ -48,24 +48,25 @@ def arrow_schema(record: type[Any]) -> pa.Schema:
 
 
 @functools.cache
-def _names(kind: type[Any]) -> tuple[str, ...] | None:
+def _names(kind: Any) -> tuple[str, ...] | None:
     """Fields of a record class, in order; None for any other class."""
     return tuple(item.name for item in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 @functools.cache
-def _hints(record: type[Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(record)
-    return {item.name: hints[item.name] for item in dataclasses.fields(record)}
+def _hints(kind: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
 
 
 def to_dict(record: Any) -> dict[str, Any]:
     """The record as nested dicts and lists, in the order of its fields."""
-    return {name: _plain(getattr(record, name)) for name in _names(type(record)) or ()}
+    kind: Any = type(record)
+    return {name: _plain(getattr(record, name)) for name in _names(kind) or ()}
 
 
 def _plain(value: Any) -> Any:
-    kind = type(value)
+    kind: Any = type(value)
     if value is None or kind is str:
         return value
     if kind is tuple:
@@ -86,7 +87,8 @@ def to_table(record: type[Any], rows: typing.Sequence[Any]) -> pa.Table:
 
 def from_dict(record: type[Any], row: typing.Mapping[str, Any]) -> Any:
     """The record of a row of its table; keys that the class lacks are ignored."""
-    hints = _hints(record)
+    kind: Any = record
+    hints = _hints(kind)
     return record(**{k: _typed(hints[k], v) for k, v in row.items() if k in hints})
 
 
