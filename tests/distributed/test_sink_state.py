@@ -70,8 +70,7 @@ class Ledgers(RuleBasedStateMachine):
 
     def _fresh(self) -> sink.Ledger:
         ledger = open_job(self.out, self.plan, BATCH_ROWS)
-        while not ledger.finished and ledger.epoch != self.epoch:  # one that lost the race by a crash of nobody
-            ledger = open_job(self.out, self.plan, BATCH_ROWS)
+        assert ledger.epoch == self.epoch
         return ledger
 
     def _work(self, ledger: sink.Ledger, interval: Interval) -> Commit | None:

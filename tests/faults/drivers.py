@@ -131,7 +131,7 @@ def main() -> None:
             try:
                 os.environ.update(order["environment"])
                 crash_points.install(storage)
-                {"toy": toy, "verb": verb}[order["call"]](**order["arguments"])
+                {"toy": toy, "verb": verb, "publish": upkeep.publish}[order["call"]](**order["arguments"])
                 status = 0
             except BaseException:
                 traceback.print_exc()

@@ -209,14 +209,14 @@ class Store:
             return response.status, dict(response.headers), await response.read()
 
     def _as_it_was(self, answer: bytes, path: str) -> bytes:
-        """A listing without what was created a moment ago."""
+        """A listing without what a run created a moment ago."""
         since = time.monotonic() - self.stale_seconds
 
         def keep(found: re.Match[bytes]) -> bytes:
             key = re.search(rb"<Key>(.*?)</Key>", found[0])
             assert key
             name = f"{path.rstrip('/')}/{urllib.parse.unquote(key[1].decode())}"
-            if self._created.get(name, 0.0) < since:
+            if "/out/" not in name or self._created.get(name, 0.0) < since:
                 return found[0]
             self.injected["stale"] += 1
             return b""

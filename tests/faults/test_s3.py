@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,12 +11,14 @@ from collections import Counter
 from pathlib import Path
 
 import drivers
+import pyarrow.parquet as pq
 import pytest
 from conftest import WHOLE, Counts
+from drivers import Nursery
 from nosology import storage
 from nosology.distributed import upkeep
 from nosology.errors import InputError
-from s3_server import BUCKET, ENVIRONMENT, KINDS, Chaos, Fault, Store
+from s3_server import BUCKET, KINDS, Chaos, Fault, Store
 from test_crash_points import check, expected, keys_of
 
 RUN = ("run", "publish", "gc")
@@ -31,8 +34,8 @@ SCRIPTS = {
     "answers to job and probe lost": [Fault("lost_answer", "PUT", r"/(job\.json|probe-)", 3)],
     "answers to removals lost": [Fault("lost_answer", "DELETE", "/", 2), Fault("lost_answer", "POST", "/", 2)],
     "connections reset": [Fault("reset", method, "/out/", 3) for method in ("GET", "PUT", "HEAD")],
-    "bodies cut": [Fault("cut_body", "GET", r"/out/.*\.(parquet|json)", 6), Fault("cut_body", "GET", r"/in/.*jsonl", 2)],
-    "bodies short": [Fault("short_body", "GET", r"/out/.*\.(parquet|json)", 6), Fault("short_body", "GET", r"/in/.*jsonl", 2)],
+    "bodies cut": [Fault("cut_body", "GET", r"/out/.*\.(parquet|json)", 3), Fault("cut_body", "GET", r"/in/.*jsonl", 2)],
+    "bodies short": [Fault("short_body", "GET", r"/out/.*\.(parquet|json)", 3), Fault("short_body", "GET", r"/in/.*jsonl", 2)],
     "answers late": [Fault("late_answer", "PUT", r"/manifests/|/epoch-2", 2)],
 }
 
@@ -124,21 +127,28 @@ def test_a_server_without_conditional_puts_is_refused(folders: tuple[str, str, s
     assert not [uri for uri in storage.list_files(folders[1]) if "probe-" in uri]
 
 
-def test_published_to_delta_in_the_store(folders: tuple[str, str, str], store: Store, counts: Counts) -> None:
-    deltalake = pytest.importorskip("deltalake")
+def test_published_to_delta_in_the_store(folders: tuple[str, str, str], store: Store, nursery: Nursery, counts: Counts) -> None:
+    """In a process of its own, for deltalake holds the interpreter's lock while it waits for the proxy."""
+    pytest.importorskip("deltalake")
     source, out, to = folders
     drivers.toy(*folders, ("run",))
     store.chaos = Chaos(5, 0.1, kinds=("slow_down", "internal", "reset"))
     before = store.injected.copy()
-    assert upkeep.publish(out, f"delta://{to}")["added"] == 12 + expected(source).total() - 12
+    clients = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    assert nursery.run("publish", clients, out=out, to=f"delta://{to}") == 0
     store.behave()
-    assert upkeep.publish(out, f"delta://{to}")["added"] == 0
+    assert nursery.run("publish", clients, out=out, to=f"delta://{to}") == 0  # and adds nothing
     counts.faults += (store.injected - before).total()
     found: Counter[tuple[object, ...]] = Counter()
-    options = {**ENVIRONMENT, "AWS_ENDPOINT_URL": store.url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
     for table in ("doubles", "odds", "dead"):
-        rows = deltalake.DeltaTable(storage.join(to, table), storage_options=options).to_pyarrow_table()
-        found.update((table, *key) for key in zip(rows["source_digest"].to_pylist(), rows["source_row"].to_pylist(), strict=True))
+        for uri in storage.list_files(storage.join(to, table, "_delta_log")):
+            if uri.endswith(".json"):
+                for added in filter(None, (json.loads(line).get("add") for line in storage.read_bytes(uri).splitlines())):
+                    data = storage.read_bytes(storage.join(to, table, added["path"]))
+                    rows = pq.read_table(io.BytesIO(data))
+                    found.update(
+                        (table, *key) for key in zip(rows["source_digest"].to_pylist(), rows["source_row"].to_pylist(), strict=True)
+                    )
     counts.compare(expected(source), found)
 
 

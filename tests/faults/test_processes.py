@@ -1,0 +1,282 @@
+"""Processes that are killed or stopped by their id, two drivers, a full disk, inputs and outputs that change: over Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import drivers
+import psutil
+import pytest
+from conftest import WHOLE, Counts
+from nosology import storage
+from nosology.distributed import sink, upkeep
+from nosology.distributed.stages import job_status, read_output
+from nosology.errors import InputError
+from test_crash_points import expected, keys_of
+
+LONGEST_SECONDS = 300.0  # a hang is a failure, not a wait
+ROWS = 60
+whole_form = pytest.mark.skipif(not WHOLE, reason="part of the whole form (make faults)")
+
+
+class Command:
+    """`toy.py IN OUT` as a user runs it, with a Ray cluster of its own; with crash points, if any are named."""
+
+    def __init__(self, folder: Path, ray: Path, crash: str = "", seconds: float = 0.0) -> None:
+        marks = folder / f"marks-{time.time_ns()}"
+        marks.mkdir()
+        self.marks = marks
+        package = Path(storage.__file__).parents[1]
+        tests = drivers.HERE.parent / "distributed"
+        environment = {
+            **os.environ,
+            "RAY_TMPDIR": str(ray),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": f"{drivers.HERE / 'inject'}:{package}:{tests}",
+        }
+        environment |= {"NOSOLOGY_CRASH": crash, "NOSOLOGY_CRASH_FOLDER": str(marks)}
+        arguments = [str(tests / "toy.py"), str(folder / "in"), str(folder / "out"), "batch_rows=4", f"seconds={seconds}"]
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+
+    def reached(self, point: str, hit: int = 1) -> int:
+        """Waits until a process is at a point; its id."""
+        mark = self.marks / f"{point}.{hit}"
+        limit = time.monotonic() + LONGEST_SECONDS
+        while not (mark.exists() and mark.read_text()):
+            assert self.process.poll() is None, f"the command ended before {point}: {self.process.communicate()}"
+            assert time.monotonic() < limit, f"{point} was not reached"
+            time.sleep(0.05)
+        return int(mark.read_text())
+
+    def committed(self, units: int) -> None:
+        """Waits until the command says that it has so many units."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if json.loads(line).get("done", 0) >= units:
+                return
+        raise AssertionError("the command ended too early")
+
+    def ends(self, code: int | None = 0) -> dict[str, Any]:
+        """What it says at its end."""
+        out, err = self.process.communicate(timeout=LONGEST_SECONDS)
+        assert code is None or self.process.returncode == code, out[-2000:] + err[-2000:]
+        last: dict[str, Any] = json.loads(out.splitlines()[-1]) if out.strip() else {}
+        return last
+
+    def child(self, name: str) -> psutil.Process:
+        """A process of its cluster, by the name of the program."""
+        limit = time.monotonic() + LONGEST_SECONDS
+        while time.monotonic() < limit:
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if process.name() == name:
+                        return process
+            time.sleep(0.05)
+        raise AssertionError(f"{name} was not found")
+
+    def tidy(self) -> None:
+        """Ends what is left of it."""
+        with contextlib.suppress(psutil.Error):
+            left = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    drivers.write_rows(str(tmp_path / "in"), ROWS)
+    return tmp_path
+
+
+@pytest.fixture
+def begin(folder: Path, short: Path) -> Iterator[Any]:
+    """Starts commands; ends what is left of them."""
+    commands: list[Command] = []
+
+    def start(crash: str = "", seconds: float = 0.0) -> Command:
+        commands.append(Command(folder, short, crash, seconds))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.tidy()
+
+
+def check(counts: Counts, folder: Path, num_faults: int = 1) -> None:
+    counts.faults += num_faults
+    out = str(folder / "out")
+    counts.compare(expected(str(folder / "in")), keys_of(out))
+    proof = upkeep.verify(out)
+    assert proof.faults == [] and proof.finished
+
+
+@whole_form
+def test_the_driver_is_killed(folder: Path, begin: Any, counts: Counts) -> None:
+    for units in (8, 24):
+        command = begin(seconds=0.1)
+        command.committed(units)
+        command.process.kill()
+        command.process.wait()
+        assert not job_status(str(folder / "out"))["finished"]
+    assert begin().ends()["records_in"] == ROWS
+    check(counts, folder, 2)
+
+
+@whole_form
+def test_workers_are_killed_by_id(folder: Path, begin: Any, counts: Counts) -> None:
+    """Each is stopped at a place and killed there; the same command goes on and ends well."""
+    points = [("part.linked", 2), ("dead.before_create", 3), ("manifest.linked", 5)]
+    command = begin(",".join(f"{point}:{hit}:STOP" for point, hit in points))
+    for point, hit in points:
+        worker = command.reached(point, hit)
+        assert worker != command.process.pid
+        os.kill(worker, signal.SIGKILL)
+    assert command.ends()["records_in"] == ROWS
+    check(counts, folder, len(points))
+
+
+def test_the_raylet_is_killed(folder: Path, begin: Any, counts: Counts) -> None:
+    command = begin(seconds=0.1)
+    command.committed(8)
+    command.child("raylet").kill()
+    command.ends(None)  # it may fail
+    counts.faults += 1
+    assert begin().ends()["records_in"] == ROWS
+    check(counts, folder, 0)
+
+
+def test_a_stopped_worker_wakes_after_takeover(folder: Path, begin: Any, counts: Counts) -> None:
+    """It had looked at the epochs and was about to create its manifest: that of a zombie, which counts for nothing."""
+    first = begin("manifest.before_create:3:STOP")
+    worker = first.reached("manifest.before_create", 3)
+    assert begin().ends()["records_in"] == ROWS
+    before = {uri: storage.version(uri) for uri in storage.list_files(str(folder / "out"))}
+    os.kill(worker, signal.SIGCONT)
+    assert "another run of this job took over" in first.ends(2)["error"]
+    after = {uri: storage.version(uri) for uri in storage.list_files(str(folder / "out"))}
+    assert {uri: after[uri] for uri in before} == before
+    check(counts, folder)
+
+
+@whole_form
+@pytest.mark.parametrize("point", ["epoch.created", "manifest.created:4", "finish.before_create", "finish.temporary_written"])
+def test_a_stopped_driver_wakes_after_takeover(folder: Path, begin: Any, counts: Counts, point: str) -> None:
+    name, _, hit = point.partition(":")
+    first = begin(f"{name}:{hit or 1}:STOP")
+    stopped = first.reached(name, int(hit or 1))
+    if name.startswith("manifest"):  # the worker waits there; it is the driver that is to be stopped
+        os.kill(first.process.pid, signal.SIGSTOP)
+        os.kill(stopped, signal.SIGCONT)
+    assert begin().ends()["records_in"] == ROWS
+    first.process.send_signal(signal.SIGCONT)
+    assert "another run of this job took over" in first.ends(2)["error"]
+    check(counts, folder)
+
+
+@whole_form
+def test_two_drivers_at_once(folder: Path, begin: Any, counts: Counts) -> None:
+    """One ends the job; the other says why it did not, or finds the job done."""
+    both = [begin(seconds=0.02), begin(seconds=0.02)]
+    said = [command.ends(None) for command in both]
+    won = [report for report in said if report.get("records_in") == ROWS]
+    lost = [report["error"] for report in said if "error" in report]
+    assert won and len(won) + len(lost) == 2
+    assert all("took over" in error or "at the same moment" in error for error in lost)
+    check(counts, folder)
+
+
+@whole_form
+def test_the_input_changes_during_the_run(folder: Path, begin: Any, counts: Counts) -> None:
+    file = folder / "in" / "1.jsonl"
+    held = file.read_bytes()
+    command = begin("manifest.created:2:STOP")
+    worker = command.reached("manifest.created", 2)
+    file.write_bytes(held.replace(b"row", b"now"))
+    os.kill(worker, signal.SIGCONT)
+    error = command.ends(2)["error"]
+    assert "changed during the run" in error and "1.jsonl" in error
+    assert upkeep.verify(str(folder / "out")).faults == []
+    file.write_bytes(held)
+    assert begin().ends()["records_in"] == ROWS
+    check(counts, folder)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("pages", [0, 1, 3, 8, 20, 33, 47] if WHOLE else [1, 20])
+def test_the_disk_is_full(small_disk: Path, tmp_path: Path, pages: int, counts: Counts) -> None:
+    """With so many pages of 4,096 bytes left at the start; then room is made."""
+    source, out, to = (str(place) for place in (tmp_path / "in", small_disk / "out", small_disk / "lake"))
+    drivers.write_rows(source, 30)
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as stream:
+        with contextlib.suppress(OSError):
+            while True:
+                stream.write(bytes(4096))
+        stream.truncate(max(0, stream.tell() // 4096 - pages) * 4096)
+    with pytest.raises(storage.StorageError, match="disk is full.*run the same command again") as caught:
+        drivers.toy(source, out, to, ("run",))
+    assert caught.value.exit_code == 1
+    counts.faults += 1
+    filler.unlink()
+    drivers.toy(source, out, to, ("run", "publish", "gc"))
+    counts.compare(expected(source), keys_of(out))
+    assert upkeep.verify(out).faults == []
+    assert not [uri for uri in storage.list_files(out, hidden=True) if "/." in uri]
+
+
+def _cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("harm", [_cut, _flipped, lambda _: b""], ids=["cut", "flipped", "emptied"])
+@pytest.mark.parametrize("thing", ["part", "dead part", "manifest", "last epoch", "job"])
+def test_what_is_damaged_afterwards_is_named_and_refused(tmp_path: Path, thing: str, harm: Any, counts: Counts) -> None:
+    source, out, to = (str(tmp_path / name) for name in ("in", "out", "lake"))
+    drivers.write_rows(source, 30)
+    drivers.toy(source, out, to, ("run",))
+    seen = sink.snapshot(out)
+    uri = {
+        "part": seen.table("doubles")[1].uri, "dead part": seen.table("dead")[0].uri, "job": f"{out}/job.json",
+        "manifest": storage.list_files(f"{out}/manifests")[2], "last epoch": f"{out}/epoch-{seen.epoch}.json",
+    }[thing]  # fmt: skip
+    file = Path(uri)
+    file.write_bytes(harm(file.read_bytes()))
+    counts.faults += 1
+    with pytest.raises(InputError, match=file.name):
+        for table in ("doubles", "dead"):
+            read_output(out, table)
+    with pytest.raises(InputError, match=file.name):
+        upkeep.publish(out, to)
+    if thing == "job":
+        with pytest.raises(InputError, match="job.json"):
+            upkeep.verify(out)
+    else:
+        assert [fault for fault in upkeep.verify(out).faults if file.name in fault]
