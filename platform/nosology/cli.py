@@ -93,7 +93,7 @@ def ingest(
     overrides: Overrides = NONE,
     as_json: Json = False,
 ) -> None:
-    """Read archives (X12, FHIR, Medicare RIF, DE-SynPUF, Synthea, HL7 v2, Parquet, JSONL, CSV, text; zip too) into tables."""
+    """Read archives (X12, FHIR, Medicare RIF, DE-SynPUF, Synthea, HL7 v2, C-CDA, RTF, HTML, Parquet, JSONL, CSV, text; zip too) into tables."""
     from nosology import verbs
 
     more = ["ingest.allow_unreadable=true"] if allow_unreadable else []

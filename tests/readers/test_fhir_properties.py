@@ -90,3 +90,18 @@ def test_binaries_in_any_order(kinds: list[str], bundled: bool, read: Any) -> No
          "broken": "DeadLetter"}[kind] for kind in kinds
     ]  # fmt: skip
     assert [type(item).__name__ for item in found.items] == ([] if bundled else ["RawEncounter"]) + expected
+
+
+def nested(key: str | None, depth: int) -> Any:
+    found: Any = "x"
+    for _ in range(depth):
+        found = [found] if key is None else {key: found}
+    return found
+
+
+@pytest.mark.parametrize("name", RESOURCES)
+@pytest.mark.parametrize("key", [None, "concept", "reference", "section", "resource", "coding"])
+def test_values_as_deep_as_json_may_be(name: str, key: str | None, read: Any) -> None:
+    deep = nested(key, 900)
+    found = read(samples.lines(*[put(RESOURCES[name], path, deep) for path in places(RESOURCES[name]) if path]))
+    assert found.counts.records + found.counts.skipped >= sum(1 for path in places(RESOURCES[name]) if path)

@@ -170,6 +170,19 @@ def test_a_refuted_condition_says_so(read: Any) -> None:
     assert read(samples.lines({**STU3["Condition"], "verificationStatus": "refuted"})).one("RawCondition").status == "refuted"
 
 
+def test_null_in_an_array_is_nothing(read: Any) -> None:
+    assert read(samples.lines({**samples.PATIENT, "name": [None, *samples.PATIENT["name"]]})).one("RawPatient").names == ("Ada B Quimby",)
+
+
+def test_a_note_is_linked_to_the_claim_among_what_it_relates_to(read: Any) -> None:
+    context = {
+        "related": [{"reference": "Encounter/e7"}, {"reference": "Claim/k7"}],
+        "encounter": [{"display": "x"}, {"reference": "Encounter/e8"}],
+    }
+    note = read(samples.lines(samples.document(context=context))).one("RawDocument")
+    assert (note.claim_id, note.encounter_id) == ("k7", "e8")
+
+
 # ------------------------------------------------------------------------------------------------- Bundles and arrays
 
 RESOURCES = [samples.PATIENT, samples.CONDITION, samples.FHIR_CLAIM, samples.document()]

@@ -28,8 +28,6 @@ from nosology.readers.prose import Prose
 from nosology.readers.source import Draft, Skipped
 from nosology.records import RawDocument
 
-_DEPTH = 32  # sections within sections that are followed
-
 
 def _kind(resource: Resource, element: str) -> str | None:
     """The document's type: its first code, else the words for it."""
@@ -94,7 +92,7 @@ def report(resource: Resource, scope: Scope) -> list[Draft] | Skipped:
 def composition(resource: Resource, scope: Scope) -> list[Draft]:
     """Composition: the narratives of its sections, each below its title, in order; without sections, that of the resource itself."""
     parts = [title] if (title := string(resource.get("title"), "title")) else []
-    told = list(_sections(resource, 0))
+    told = _sections(resource)
     if not told and (own := _narrative(resource)):
         told = [own]
     if not any(text for text in told):
@@ -105,13 +103,12 @@ def composition(resource: Resource, scope: Scope) -> list[Draft]:
     ]
 
 
-def _sections(resource: Resource, depth: int) -> list[str]:
+def _sections(resource: Resource) -> list[str]:
+    """The sections in a resource or a section, and in those. (JSON that orjson reads is 1,024 values deep at most.)"""
     found: list[str] = []
-    if depth > _DEPTH:
-        return found
     for section in objects(resource.get("section"), "section"):
         text = _narrative(section)
-        below = _sections(section, depth + 1)
+        below = _sections(section)
         title = string(section.get("title"), "section.title")
         if text or below:
             found.append("\n".join(part for part in (title, text) if part))

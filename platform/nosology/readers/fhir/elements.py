@@ -91,10 +91,11 @@ def reference(value: Any, name: str) -> str | None:
     """The id of what a Reference points at; of several (a list), of the first that has one."""
     if value is None:
         return None
-    if type(value) is list:
-        return next((found for one in value if (found := reference(one, name))), None)
-    text = string(one_object(value, name).get("reference"), name)
-    return None if text is None else target(text)
+    for one in value if type(value) is list else (value,):
+        text = string(one_object(one, name).get("reference"), name)
+        if text is not None and (found := target(text)):
+            return found
+    return None
 
 
 @lru_cache(maxsize=1 << 12)  # a patient's resources all name the patient
@@ -130,8 +131,10 @@ def codings(concept: Any, name: str) -> list[Coding]:
     if type(concept) is not dict:
         raise wrong(name, "a JSON object")
     held = concept.get("coding")
+    if held is None and "concept" in concept:
+        held = one_object(concept["concept"], name).get("coding")
     if held is None:
-        return codings(concept["concept"], name) if "concept" in concept else []
+        return []
     found = []
     for one in held if type(held) is list else array(held, name):
         if type(one) is not dict:
