@@ -6,8 +6,8 @@ The same job for each: `--rows` rows with an id, in files of 50, each row a shor
 the rows was worked on, run again, killed again when another third was, and run until it ends; the moments are told by a file to which
 every row adds a byte, so they are the same for all. Then the ids in the output are counted against those of the input.
 
-Ray Data reads the same ids in tasks of 50 (`ray.data.range`), and runs with `CheckpointConfig(id_column="id")` and its Parquet, Delta and Iceberg sinks, Iceberg with a catalog in SQLite; each
-driver starts a Ray of its own, which the kernel ends with it. `again` counts rows that were worked on more than once, `exit` is the
+Ray Data reads the same ids in tasks of 50 (`ray.data.range`) and runs with `CheckpointConfig(id_column="id")` and its Parquet, Delta and
+Iceberg sinks, Iceberg with a catalog in SQLite; each driver starts a Ray of its own, which the kernel ends with it. `again` counts rows that were worked on more than once, `exit` is the
 status of the last run, `says` the first line of an error or of Ray Data's warning. Exits 1 when a row of ours is lost or doubled.
 """
 
@@ -140,6 +140,12 @@ def _ids(sink: str, work: Path) -> list[int]:
     return list(found.column("id").to_pylist())
 
 
+def _sentence(line: str) -> str:
+    """A warning or an error without the place it came from."""
+    found = line.split("Warning: ", 1)[-1].strip()
+    return found if len(found) <= 200 else found[:200] + " …"
+
+
 def _drive(sink: str, work: Path, seconds: float, kill_at: int | None) -> tuple[int | None, str]:
     """Runs the driver until it ends, or until so many rows more were worked on; its status (None: killed) and what it said."""
     import psutil
@@ -161,7 +167,7 @@ def _drive(sink: str, work: Path, seconds: float, kill_at: int | None) -> tuple[
             time.sleep(0.01)
     lines = (work / "stderr").read_text(errors="replace").splitlines()
     told = [line for line in lines if "non-file datasink" in line or "Error" in line or "support checkpointing" in line]
-    return driver.returncode, told[-1 if driver.returncode else 0].strip()[:300] if told else ""
+    return driver.returncode, _sentence(told[-1 if driver.returncode else 0]) if told else ""
 
 
 def compare(sink: str, work: Path, rows: int, seconds: float) -> dict[str, Any]:
