@@ -7,6 +7,7 @@ no import. The modules are loaded once, before the first fork.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import pickle
@@ -89,10 +90,12 @@ def run_toy(source: str, out: str) -> StageReport:
 def verb(name: str, config: dict[str, Any], **arguments: Any) -> None:
     """A verb of the product, without Ray: for crash points that a driver reaches by itself."""
     from nosology import verbs
-    from nosology.distributed import serving
+    from nosology.distributed import serving, session
 
-    serving.served = lambda _: contextlib.nullcontext()  # type: ignore[assignment]
-    tree = {"config": Config.model_validate(config)} if name not in ("deadletter_retry", "publish") else {}
+    serving.served = session.session = lambda _: contextlib.nullcontext()  # type: ignore[assignment]
+    if "phrases" in arguments:
+        arguments["phrases"] = Path(arguments["phrases"])
+    tree = {} if name in ("deadletter_retry", "publish") else {"config": Config.model_validate(config)}
     with without_ray():
         getattr(verbs, name)(**tree, **arguments)
 
@@ -123,6 +126,9 @@ class Nursery:
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    if os.environ.get("NOSOLOGY_FAULTS") == "all":  # what the verbs load, before the first fork
+        for name in ("nosology.verbs", "nosology.distributed.serving", "presidio_analyzer", "s3fs", "transformers"):
+            importlib.import_module(name)
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()
