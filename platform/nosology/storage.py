@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from nosology.errors import InputError
+from nosology.retries import ShortRead, answer_code, patiently
 
 _CHUNK_BYTES = 1 << 20
 _ATTEMPTS = 5
@@ -112,48 +113,14 @@ def named_errors(uri: str) -> Iterator[None]:
 def _of_system(uri: str, error: Exception, number: int | None) -> StorageError:
     rule, remedy = _REMEDIES.get(number or 0, (f"storage failed ({type(error).__name__}, errno {number})", None))
     if not is_local(uri):  # its client words what the server says as the system's errors, mostly without a number
-        if code := _code(error):
+        if code := answer_code(error):
             rule, remedy = f"the storage answers {code}", _REMOTE_REMEDY
         rule, remedy = _REMOTE_RULES.get(type(error).__name__, (rule, remedy or _REMOTE_REMEDY))
     return StorageError(rule, file=uri, remedy=remedy)
 
 
-# What S3 answers when the same request can well succeed a moment later (its list of error responses), and what a client finds of a body.
-_PASSING = {"SlowDown", "ServiceUnavailable", "InternalError", "ConditionalRequestConflict", "OperationAborted", "RequestTimeout",
-            "500", "502", "503", "504"}  # fmt: skip
-_CUT = {"FlexibleChecksumError", "IncompleteReadError", "IncompleteRead", "ClientPayloadError", "ShortRead"}
-
-
-class ShortRead(Exception):
-    """Fewer bytes came than the object has."""
-
-
-def _code(error: BaseException) -> str | None:
-    """The code of S3's answer behind an error of its client."""
-    answer = getattr(error.__cause__ or error, "response", None)
-    return str(answer["Error"].get("Code")) if isinstance(answer, dict) and "Error" in answer else None
-
-
-def _passes(error: BaseException) -> bool:
-    """Whether an error of a remote storage says nothing but: once more."""
-    return _code(error) in _PASSING or type(error).__name__ in _CUT
-
-
 def _patiently(call: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
-    """A call of a remote storage, made again while its errors are of those that pass: five times, random pauses up to 10 seconds.
-
-    The client repeats lost connections, and a few 5xx answers, by itself; not a conflict of conditional puts (409), not a body that is
-    shorter than its checksum says, and not for as long as a bucket that is being split asks for less.
-    """
-    import tenacity
-
-    again = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_passes),
-        wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
-        stop=tenacity.stop_after_attempt(1 if _client_config.get() else _ATTEMPTS),
-        reraise=True,
-    )
-    return again(call, *arguments, **options)
+    return patiently(1 if _client_config.get() else _ATTEMPTS, call, *arguments, **options)
 
 
 @contextlib.contextmanager

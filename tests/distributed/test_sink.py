@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledger_sample import SCHEMA, SCHEMAS, assert_exact, complete, fill, keys, open_job, work
 from nosology import storage
-from nosology.distributed import sink
+from nosology.distributed import seal, sink
 from nosology.distributed.stages import job_status, read_output
 from nosology.errors import FingerprintError, InputError
 
@@ -226,7 +226,7 @@ def test_forged_manifest_is_found(finished):
         value = json.loads(data)
         value.pop("sha256")
         value["ok"] += 1
-        return sink._sealed(value)
+        return seal.sealed(value)
 
     change(some_manifest(finished), forge)
     with pytest.raises(InputError, match="not those that were accepted"):

@@ -117,7 +117,12 @@ class Tally:
     @staticmethod
     def of(counts: Mapping[str, Any]) -> Tally:
         """From the JSON of a manifest or an epoch."""
-        return Tally(counts["records"], counts["ok"], counts["skipped"], *(Counter(counts.get(n, {})) for n in ("dead", "formats", "rows", "encodings")))
+        return Tally(
+            counts["records"],
+            counts["ok"],
+            counts["skipped"],
+            *(Counter(counts.get(n, {})) for n in ("dead", "formats", "rows", "encodings")),
+        )
 
 
 @dataclass(frozen=True, slots=True)

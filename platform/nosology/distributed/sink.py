@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 
 from nosology import storage
 from nosology.distributed.coverage import MODULUS, Commit, Coverage, Group, Interval, Job, Part, PlannedFile, Snapshot, Tally
+from nosology.distributed.seal import sealed, sum_of, unseal, unsealed
 from nosology.errors import FingerprintError, InputError
 from nosology.records import DeadLetter, arrow_schema
 
@@ -109,14 +110,14 @@ class Attempt:
             tally.rows[part["table"]] += part["rows"]
         body = {"epoch": writer.epoch, "file": writer.keys[self.interval.file], "start": self.interval.start, "stop": self.interval.stop,
                 "parts": self._parts, **tally.to_json()}  # fmt: skip
-        data = _sealed(body)
+        data = sealed(body)
         uri = manifest_uri(writer.out, writer.epoch, writer.keys[self.interval.file], self.interval)
         if writer.superseded():
             self.abandon()
             return None
         sent, self._parts = self._parts, []  # an error from here on leaves open whether the manifest is there: its parts must stay
         if storage.create_if_absent(uri, data):
-            return Commit(self.interval, _sum(data), tally)
+            return Commit(self.interval, sum_of(data), tally)
         self._parts = sent
         self.abandon()
         return read_manifest(uri, self.interval)[0]
@@ -280,7 +281,7 @@ def create_epoch(out: str, epoch: int, groups: Mapping[int, Group], *, finished:
     value = {
         "epoch": epoch, "finished": finished, "nonce": uuid.uuid4().hex, "accepted": {n: group.to_json() for n, group in groups.items()}
     }  # fmt: skip
-    return storage.create_if_absent(epoch_uri(out, epoch), _sealed(value))
+    return storage.create_if_absent(epoch_uri(out, epoch), sealed(value))
 
 
 def _newest(out: str) -> tuple[int, dict[int, Group], bool]:
@@ -290,7 +291,7 @@ def _newest(out: str) -> tuple[int, dict[int, Group], bool]:
         epoch += 1
     if not epoch:
         return 0, {}, False
-    value = _unsealed(epoch_uri(out, epoch))
+    value = unsealed(epoch_uri(out, epoch))
     return epoch, {int(number): Group.of(group) for number, group in value["accepted"].items()}, bool(value["finished"])
 
 
@@ -430,7 +431,7 @@ def read_job(out: str) -> Job:
     """
     if not is_run(out):
         raise InputError("not a run folder (it holds no job.json)", file=out, remedy="Give the --out folder of an earlier run")
-    value = _unsealed(_job_uri(out))
+    value = unsealed(_job_uri(out))
     files = tuple(PlannedFile(**file) for file in value["files"])
     return Job(value["verb"], value["fingerprint"], value["input"], value["batch_rows"], files, value["schemas"])
 
@@ -453,7 +454,7 @@ def _manifests(places: Iterable[tuple[str, Interval]]) -> Iterator[tuple[Commit,
 
 
 def _manifest(uri: str, sealed: Any, interval: Interval) -> tuple[Commit, list[dict[str, Any]]]:
-    value = _unseal(sealed, uri)
+    value = unseal(sealed, uri)
     if (value["start"], value["stop"]) != (interval.start, interval.stop):
         raise InputError("the manifest is of another interval", file=uri, remedy="The folder was changed after the run")
     return Commit(interval, int(value["sha256"], 16), Tally.of(value)), value["parts"]
@@ -472,30 +473,4 @@ def _job_uri(out: str) -> str:
 
 
 def _job_bytes(job: Job) -> bytes:
-    return _sealed({**asdict(job), "nonce": uuid.uuid4().hex})
-
-
-def _sealed(value: Mapping[str, Any]) -> bytes:
-    """JSON with the SHA-256 of its own canonical form in the field `sha256`."""
-    plain = json.loads(json.dumps(value))
-    return json.dumps({**plain, "sha256": _seal(plain)}, indent=1).encode() + b"\n"
-
-
-def _seal(plain: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _sum(data: bytes) -> int:
-    return int(json.loads(data)["sha256"], 16)
-
-
-def _unsealed(uri: str) -> dict[str, Any]:
-    return _unseal(storage.read_json(uri), uri)
-
-
-def _unseal(value: Any, uri: str) -> dict[str, Any]:
-    body = {name: item for name, item in value.items() if name != "sha256"} if isinstance(value, dict) else {}
-    if not body or value.get("sha256") != _seal(body):
-        remedy = "The file was changed or truncated after it was written; restore it, or run again into a new folder"
-        raise InputError("damaged: its checksum does not match its content", file=uri, remedy=remedy)
-    return dict(value)
+    return sealed({**asdict(job), "nonce": uuid.uuid4().hex})
