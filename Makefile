@@ -7,7 +7,7 @@ MODELS := $(VENV)/share/nosology
 # Ray keeps the first token that a process has seen, so tests that join clusters with tokens of their own have a process of their own.
 OWN_PROCESS := tests/serving tests/submit tests/training/test_cluster.py tests/test_canary.py
 
-.PHONY: all models demo test bench-deps lint clean
+.PHONY: all models demo test faults bench-deps lint clean
 
 all: $(VENV)/.ready models
 
@@ -47,6 +47,11 @@ test: all
 bench-deps: all
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r bench/requirements.lock
 	$(BIN)/python -m pip check
+
+# Every crash point of the commit protocol for every verb, on local disk and S3, and every other fault; `make test` has the short form.
+# The last line on stdout is JSON.
+faults: all
+	@NOSOLOGY_FAULTS=all $(BIN)/python -m pytest tests/faults
 
 lint: all
 	$(BIN)/python -m ruff check --fix .

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,35 +15,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [path for path in (str(HERE), str(HERE / "inject"), str(HERE.parent / "distributed")) if path not in sys.path]
 
 from drivers import Nursery  # noqa: E402
+from oracle import COUNTS, Counts  # noqa: E402
 from s3_server import BUCKET, ENVIRONMENT, Store  # noqa: E402
-
-WHOLE = os.environ.get("NOSOLOGY_FAULTS") == "all"
-
-
-@dataclass
-class Counts:
-    """What the last line says.
-
-    Attributes:
-        points: (backend, stage, crash point) at which a process was killed. faults: others that were injected.
-        lost, duplicated: keys that an output had too few or too many of.
-    """
-
-    points: set[tuple[str, str, str]] = field(default_factory=set)
-    faults: int = 0
-    lost: int = 0
-    duplicated: int = 0
-
-    def compare(self, wanted: Counter[tuple[object, ...]], found: Counter[tuple[object, ...]]) -> None:
-        """The oracle: the multiset of keys."""
-        lost, more = wanted - found, found - wanted
-        self.lost += lost.total()
-        self.duplicated += more.total()
-        assert not lost, f"{lost.total()} keys are lost, the first {next(iter(lost))}"
-        assert not more, f"{more.total()} keys are too many, the first {next(iter(more))}"
-
-
-COUNTS = Counts()
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,11 @@ from typing import Any
 import drivers
 import psutil
 import pytest
-from conftest import WHOLE, Counts
 from nosology import storage
 from nosology.distributed import sink, upkeep
 from nosology.distributed.stages import job_status, read_output
 from nosology.errors import InputError
+from oracle import WHOLE, Counts
 from test_crash_points import expected, keys_of
 
 LONGEST_SECONDS = 300.0  # a hang is a failure, not a wait

@@ -21,12 +21,12 @@ from typing import Any
 import drivers
 import pyarrow.parquet as pq
 import pytest
-from conftest import WHOLE, Counts
 from crash_points import LOCAL_MOMENTS, REMOTE_MOMENTS, REMOTE_OTHERS
 from drivers import Nursery
 from nosology import storage
 from nosology.distributed import sink, upkeep
 from nosology.distributed.stages import read_output
+from oracle import WHOLE, Counts
 from s3_server import BUCKET
 
 pytestmark = pytest.mark.skipif(not WHOLE, reason="part of the whole form (make faults)")
