@@ -87,3 +87,10 @@ def test_its_codes_are_never_taken_for_icd_10(read: Any) -> None:
     assert [(one.code, one.kind) for one in prediction.discrepancies] == [(one.code, "other_system") for one in claim.diagnoses]
     assert prediction.codes == ()
     assert {one.kind for one in compare(claim.diagnoses, [], claim.service_from, codes)} == {"other_system"}
+
+
+def test_a_row_that_cannot_be_read_stands_alone(read: Any) -> None:
+    data = inpatient(STAY, {**STAY, "CLM_ID": "543"}, {**STAY, "CLM_ID": "544"}).split(b"\n")
+    data[2] = data[2].replace(b"543", b"\xff")
+    found = read(b"\n".join(data))
+    assert (found.reasons, [claim.claim_id for claim in found.of("RawClaim")]) == ([("invalid_utf8", None)], ["542", "544"])

@@ -94,6 +94,22 @@ def test_damaged_row_group_costs_its_own_rows(tmp_path: Path) -> None:
     assert found == [*ROWS[:10], *["unreadable_rows"] * 10, *ROWS[20:]]
 
 
+def test_rows_that_only_the_footer_counts_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged page can end early without an error; then Arrow gives fewer rows than the footer counts."""
+    import pyarrow.parquet as pq
+
+    path = files(tmp_path)["rows.parquet"]
+    whole = pq.ParquetFile.iter_batches
+
+    def fewer(self: Any, *args: Any, row_groups: list[int], **options: Any) -> Any:
+        for batch in whole(self, *args, row_groups=row_groups, **options):
+            yield batch.slice(0, 4) if row_groups == [1] else batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", fewer)
+    found = [row if isinstance(row, dict) else row.code for _, row in tabular.read_rows(str(path), 0, 25)]
+    assert found == [*ROWS[:14], *["unreadable_rows"] * 6, *ROWS[20:]]
+
+
 @pytest.mark.parametrize("data", [b"\x1f\x8bxx", b"PAR1xxxxxxxxxxxxPAR1"])
 def test_unreadable(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x"
@@ -175,7 +191,14 @@ def test_columns_by_configuration(read: Any, form: str) -> None:
         "csv": (",".join(row) + "\n" + ",".join(row.values()) + "\n").encode(),
     }[form]  # fmt: skip
     note = read(data, **columns).one("RawDocument")
-    assert (note.document_id, note.text, note.patient_id, note.encounter_id, note.claim_id, note.kind) == ("n1", "Seen.", "p1", "e1", "c1", "Progress")
+    assert (note.document_id, note.text, note.patient_id, note.encounter_id, note.claim_id, note.kind) == (
+        "n1",
+        "Seen.",
+        "p1",
+        "e1",
+        "c1",
+        "Progress",
+    )
     assert (note.date, note.sex, note.age) == (datetime.date(2024, 2, 29), "female", 44.0)
     bad = read(samples.lines({**row, "YEARS": "old"}), **columns)
     assert bad.reasons == [("bad_number", "YEARS")]

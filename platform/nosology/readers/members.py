@@ -7,6 +7,7 @@ Members come in the order of the archive's directory, and are unpacked as they a
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,11 +22,13 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others zipfile u
 _PIECE_BYTES = 1 << 12  # what comes before damage is lost by a piece at most
 _ENCRYPTED = 0x1  # bit of the general purpose flags, PKWARE APPNOTE 4.4.4
 
-_UNOPENED: tuple[type[Exception], ...] = (*DAMAGED, NotImplementedError, RuntimeError)
+# what zipfile raises for a directory or a member that is not as it should be
+_UNOPENED: tuple[type[Exception], ...] = (*DAMAGED, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error)
 
 NESTED = Reason("nested_archive", None, "an archive of files, not of archives: unpack the inner one")
 ENCRYPTED = Reason("encrypted_file", None, "a file without a password: decrypt it")
 PACKED_STRANGELY = Reason("unreadable_file", None, "a zip member that is stored or deflated: pack it anew")
+UNOPENED = Reason("unreadable_file", None, "a zip member that can be opened")
 EXPANDED = Reason("expands_too_far", None, "content within ingest.max_expanded_bytes and ingest.max_expansion times its packed size")
 
 
@@ -98,13 +101,15 @@ def members(source: SourceFile, stream: BinaryIO, config: IngestConfig) -> Itera
             fault = ENCRYPTED
         elif info.compress_type not in _METHODS:
             fault = PACKED_STRANGELY
+        elif info.header_offset < 0:  # where a file cannot be read is for its system to say, in words of its own
+            fault = UNOPENED
         else:
             try:
                 unpacked = cast("BinaryIO", _Unpacked(cast("zipfile.ZipExtFile", archive.open(info))))
                 fault = NESTED if is_archive(unpacked) else None
                 content = open_source(unpacked, budget) if fault is None else None
             except _UNOPENED:
-                fault = Reason("unreadable_file", None, "a zip member that can be opened")
+                fault = UNOPENED
         yield Member(own, number, content, fault)
 
 
@@ -112,7 +117,7 @@ def _opened(source: SourceFile, stream: BinaryIO) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(stream)
         names = archive.namelist()
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, OverflowError):
+    except _UNOPENED:
         raise InputError("a whole zip archive", file=source.name, remedy="Copy or export it again") from None
     if names and names[0] in _OFFICE:
         raise InputError("a file of records; this is an office document", file=source.name, remedy="Export it as CSV, or take it out")

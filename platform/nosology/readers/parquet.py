@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"PAR1"
 _FOOTER_LIMIT_BYTES = 256 << 20
+_MOST_ROWS_A_BYTE = 10_000  # ten times what run lengths make of a constant column; a footer that counts more is damaged
 _EXTENSION, _SCHEMA_KEY = b"ARROW:extension:name", b"ARROW:schema"
 UNREADABLE = Reason("unreadable_rows", None, "a row group that Arrow can read")
 INVALID_UTF8 = Reason("invalid_utf8", None, "UTF-8 in every string column")
@@ -94,6 +95,8 @@ def open_file(stream: BinaryIO, file: str) -> pq.ParquetFile:
         raise damaged from None
     if not plain:
         raise refused
+    if not 0 <= table.metadata.num_rows <= _MOST_ROWS_A_BYTE * length:
+        raise damaged
     return table
 
 
@@ -138,7 +141,9 @@ def read(stream: BinaryIO, file: str, start: int, stop: int | None) -> Iterator[
                         done += 1
                 at += batch.num_rows
         except (pa.ArrowException, OSError):
-            yield from ((number, UNREADABLE) for number in range(done, high))
+            pass
+        # what Arrow could not read, or did not have although the footer counts it
+        yield from ((number, UNREADABLE) for number in range(done, high))
 
 
 def _dicts(batch: Any) -> list[dict[str, Any] | Reason]:
