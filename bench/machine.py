@@ -77,6 +77,18 @@ def hardware() -> str:
     return f"{model}, {os.cpu_count()} cores, {gibibytes:.0f} GiB, Python {platform.python_version()}, {datetime.date.today()}"
 
 
+def processor_seconds() -> float:
+    """Processor time of this process and all below it up to now, also of those that ended and were waited for."""
+    import psutil
+
+    own, total = psutil.Process(), 0.0
+    for process in [own, *own.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            used = process.cpu_times()
+            total += used.user + used.system + used.children_user + used.children_system
+    return total
+
+
 @contextlib.contextmanager
 def folder(keep: str | None = None) -> Iterator[Path]:
     """A folder for the data of a bench, removed at the end; `keep` names one that stays."""
