@@ -81,7 +81,7 @@ def test_fhir_of_the_archive_is_valid(archive):
 def test_ingest():
     pytest.importorskip("pyx12")
     pytest.importorskip("fhir.resources")
-    found = bench("ingest", "--claims", "160", "--rounds", "1", "--ledger-claims", "200", "--claims-per-file", "50")
+    found = bench("ingest", "--claims", "160", "--rounds", "1", "--ledger-rounds", "1", "--ledger-claims", "200", "--claims-per-file", "50")
     assert {"x12_ratio", "fhir_ratio", "ledger_overhead"} <= found.keys()
     assert found["x12_per_second"].keys() == {"nosology", "pyx12", "segment_split"}
     assert found["fhir_per_second"].keys() == {"nosology", "fhir.resources", "orjson"}
