@@ -84,6 +84,7 @@ def test_few_signs_are_not_enough() -> None:
     for text in ("José was here.", "She’s better, José too."):
         assert decoded(text.encode("cp1252"))[1] == UTF8
     assert decoded("“She’s better”, said José.".encode("cp1252"))[1] == WINDOWS
+    assert decoded("José Muñoz: she’s “better” – ok.".encode("cp1252"))[1] == WINDOWS  # of which the last signs tell
 
 
 def test_utf_8_stays_what_it_is_in_a_file_of_both(read: Any) -> None:

@@ -68,7 +68,7 @@ MADE: dict[str, list[bytes]] = {
 VOCABULARY = {word.lower() for path in (ROOT / "platform/nosology").rglob("*.py") if path.parent.name in ("readers", "fhir", "nosology")
               for word in re.findall(r"[A-Za-z]+|\d+", path.read_text())}  # fmt: skip
 PLACES = re.compile(
-    r"\b[A-Z][A-Z0-9]{1,2}\d\d\b|has offset \d+|\(member \d+ of the archive\)|\d+ columns|byte \d+|among its \d+|/\S*/rows|file/\S*"
+    r"\b[A-Z][A-Z0-9]{1,2}\d{2,3}\b|has offset \d+|\(member \d+ of the archive\)|\d+ columns|byte \d+|among its \d+|/\S*/rows|file/\S*"
 )
 
 

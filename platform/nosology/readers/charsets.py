@@ -181,6 +181,9 @@ class Text(io.RawIOBase):
     def _mended(self, data: bytes) -> bytes:
         """UTF-8 of bytes that are not, or not wholly; what cannot be read stays as it is."""
         if not self._ended:
+            if self._table is None and len(data) < HEAD_BYTES:  # a small file is judged as a whole
+                self._held = data
+                return b""
             cut = max(len(data) - _HELD_BYTES, 0)
             while cut < len(data) and data[cut] >= 0x80:  # between two characters
                 cut += 1
