@@ -74,12 +74,12 @@ class NoteScores:
 
     def figures(self) -> dict[str, float | None]:
         """The headline figures, flat, for report.json; None is what the predictions say nothing of."""
-        flat = {
+        flat: dict[str, float | None] = {
             "notes": self.num_notes, "gold": self.num_gold, "predicted": self.num_predicted,
             "code_precision": self.code.precision.value, "code_recall": self.code.recall.value, "micro_f1": self.code.f1.value,
             "micro_f1_low": self.code.f1.low, "micro_f1_high": self.code.f1.high, "macro_f1": self.macro_f1,
             "category_precision": self.category.precision.value, "category_recall": self.category.recall.value,
-            "category_f1": self.category.f1.value, "auto_share": self.auto_share, "auto_precision": self.auto_precision and self.auto_precision.value,
+            "category_f1": self.category.f1.value, "auto_share": self.auto_share, "auto_precision": self.auto_precision.value if self.auto_precision else None,
             "calibration_error": self.calibration_error,
             **({"hierarchical_f1": self.hierarchical.f1} if self.hierarchical else {}),
         }  # fmt: skip
