@@ -61,7 +61,7 @@ def test_killed_three_times_the_output_is_that_of_an_unkilled_run(tmp_path: Path
     assert part_rows == NUM_NOTES, "parts of killed runs are gone, so that any Parquet reader sees each row once"
 
     other = subprocess.run(command(killed, notes, "coding.candidates=5"), capture_output=True, text=True, timeout=LONGEST_SECONDS)
-    assert other.returncode == 2 and "CodingConfig.candidates" in other.stderr
+    assert other.returncode == 2 and "coding.candidates" in other.stderr
 
 
 def pq_rows(part: Path) -> int:

@@ -32,10 +32,10 @@ VERSION = importlib.metadata.version("nosology")
 
 def fingerprint(verb: str, *sections: Section, **parts: str | None) -> dict[str, str]:
     """What makes two runs the same job, by named field: the verb, the package version, every value of the given config
-    sections (`DeidConfig.threshold`), and digests of models, prompts and code sets."""
+    sections (`deid.threshold`), and digests of models, prompts and code sets."""
     fields = {"verb": verb, "package": VERSION}
     for section in sections:
-        fields |= {f"{type(section).__name__}.{key}": json.dumps(value) for key, value in flatten(section)}
+        fields |= {f"{type(section).__name__.removesuffix('Config').lower()}.{key}": json.dumps(value) for key, value in flatten(section)}
     return fields | {name: value or "none" for name, value in parts.items()}
 
 

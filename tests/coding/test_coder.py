@@ -138,8 +138,11 @@ def test_another_release_is_said_and_never_automatic(coder: Coder) -> None:
 
 
 def test_routes_follow_the_thresholds(make_coder: Callable[..., Coder]) -> None:
-    every = make_coder(None, review_threshold=0.0, precision_target=0.0).code([{"text": NOTE}])[0]
+    sure = make_coder(None, review_threshold=0.0, precision_target=0.0)
+    every = sure.code([{"text": NOTE, "date_of_service": "2026-05-04"}])[0]
     assert every.route in ("auto", "review") and any(code.route == "auto" for code in every.codes)
+    for undated in ({"text": NOTE}, {"text": NOTE, "date_of_service": "1999-05-01"}):
+        assert all(code.route == "review" and "stands in" in code.trail[-1] for code in sure.code([undated])[0].codes)
     none = make_coder(None, review_threshold=1.0).code([{"text": NOTE}])[0]
     assert (none.codes, none.route) == ((), "reject")
     rated = make_coder(None, review_threshold=0.0, precision_target=1.0).code([{"text": NOTE}])[0]

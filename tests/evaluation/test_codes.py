@@ -56,7 +56,7 @@ def test_a_perfect_coder_and_an_empty_one() -> None:
     scores = score_notes(GOLD, perfect)
     assert scores.code.f1.value == scores.category.f1.value == scores.macro_f1 == 1.0 and scores.hierarchical is None
     nothing = score_notes(GOLD, {})
-    assert nothing.code.f1.value == 0.0 and nothing.num_predicted == 0 and nothing.reliability == []
+    assert nothing.code.f1.value == 0.0 and nothing.num_predicted == 0 and nothing.reliability is None and nothing.auto_precision is None
     gain = compare_notes(GOLD, {}, perfect)
     assert (gain.value, gain.low, gain.high) == (1.0, 1.0, 1.0)
     assert compare_notes(GOLD, FOUND, FOUND).value == compare_notes(GOLD, FOUND, FOUND).high == 0.0
@@ -65,6 +65,25 @@ def test_a_perfect_coder_and_an_empty_one() -> None:
 def lines(path: Path, *rows: object) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
+
+
+def test_what_predictions_do_not_say_is_not_made_up() -> None:
+    figures = score_notes(GOLD, {k: [Predicted(c) for c in g.core] for k, g in GOLD.items()}).figures()
+    assert figures["micro_f1"] == 1.0
+    assert figures["auto_share"] is figures["auto_precision"] is figures["calibration_error"] is None
+
+
+def test_a_certainty_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    path = lines(tmp_path / "g.jsonl", {"id": "a", "codes": [{"code": "I10", "certainty": "sure"}]})
+    with pytest.raises(InputError, match="certainty.*line 1: it is none of core, optional"):
+        read_gold(path)
+
+
+def test_codes_that_the_release_lacks_bring_their_category() -> None:
+    from nosology.terminology.codeset import code_set
+
+    above = code_set().ancestors
+    assert above("E11.99999") == ("E11", *above("E11")) and above("ZZZ9") == () == above("250.00")
 
 
 def test_gold_in_both_forms(tmp_path: Path) -> None:
@@ -93,7 +112,7 @@ def test_predictions_from_lines_and_from_the_table(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     path = lines(tmp_path / "p.jsonl", {"id": "a", "codes": [{"code": "I10", "confidence": 0.5, "route": "auto"}, "R05"]})
-    assert read_predictions(path) == {"a": [Predicted("I10", 0.5, "auto"), Predicted("R05", 1.0, "review")]}
+    assert read_predictions(path) == {"a": [Predicted("I10", 0.5, "auto"), Predicted("R05")]}
     with pytest.raises(InputError, match="line 1"):
         read_predictions(lines(tmp_path / "q.jsonl", {"id": "a", "codes": [{"confidence": 1}]}))
     evidence = (Evidence(start=0, end=1, text="x"),)

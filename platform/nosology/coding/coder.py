@@ -76,7 +76,8 @@ class Coder:
         text, date = _text(note), service_date(note)
         found = self.proposals(note)
         release = self.codes.release_on(date)
-        stand_in = [] if release.in_force else [f"release {release.name} stands in for the date of service"]
+        dated = date is not None and release.in_force
+        stand_in = [] if dated else [f"release {release.name} stands in for the date of service"]
         rated = {code: self.calibration.probability(features(proposal, found, text, self.codes)) for code, proposal in found.items()}
         kept = {code: value for code, value in rated.items() if value >= self.config.review_threshold}
         picked = []
@@ -88,7 +89,7 @@ class Coder:
                     code=code,
                     title=self.codes.title(code),
                     confidence=round(kept[code], 4),
-                    route="auto" if kept[code] >= self._auto and release.in_force else "review",
+                    route="auto" if kept[code] >= self._auto and dated else "review",
                     assertion=first.assertion if first else "present",
                     section=first.section if first else "body",
                     trail=(*proposal.trail, *stand_in),

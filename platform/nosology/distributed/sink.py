@@ -248,10 +248,10 @@ def taken_over(out: str) -> InputError:
 
 
 def _differences(held: Job, job: Job) -> list[str]:
+    if held.verb != job.verb:
+        return [f"verb ({held.verb}, not {job.verb})"]
     fields = sorted(set(held.fingerprint) | set(job.fingerprint))
     names = [name for name in fields if held.fingerprint.get(name) != job.fingerprint.get(name)]
-    if held.verb != job.verb:
-        names.insert(0, "verb")
     if held.input != job.input:
         names.append("input (files, their content or their number of rows)")
     if held.schemas != job.schemas:

@@ -19,6 +19,7 @@ from nosology.evaluation.metrics import Bin, Estimate
 
 CATEGORY = 3
 _WHOLE = 99
+_CERTAINTIES = frozenset(("core", "optional"))  # of a gold code
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,11 @@ class Gold:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """A predicted code; without a confidence of its own it counts as certain."""
+    """A predicted code, as far as its system says more than the code."""
 
     code: str
-    confidence: float = 1.0
-    route: str = "review"
+    confidence: float | None = None
+    route: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class NoteScores:
         code, category: full code, and its first three characters.
         macro_f1: mean F1 over codes, optional codes left out where they were not predicted.
         hierarchical: scores over codes and their ancestors, None without a hierarchy.
-        reliability: accuracy by confidence, over all predicted codes that are not rejected.
+        auto_share, auto_precision: of predictions that have a route; None where none has.
+        reliability, calibration_error: accuracy by confidence, over all predicted codes that are not rejected; None where one has none.
     """
 
     num_notes: int
@@ -65,23 +67,23 @@ class NoteScores:
     category: Level
     macro_f1: float
     hierarchical: metrics.Scores | None
-    auto_share: float
-    auto_precision: Estimate
-    reliability: list[Bin]
-    calibration_error: float
+    auto_share: float | None
+    auto_precision: Estimate | None
+    reliability: list[Bin] | None
+    calibration_error: float | None
 
-    def figures(self) -> dict[str, float]:
-        """The headline figures, flat, for report.json."""
-        flat = {
+    def figures(self) -> dict[str, float | None]:
+        """The headline figures, flat, for report.json; None is what the predictions say nothing of."""
+        flat: dict[str, float | None] = {
             "notes": self.num_notes, "gold": self.num_gold, "predicted": self.num_predicted,
             "code_precision": self.code.precision.value, "code_recall": self.code.recall.value, "micro_f1": self.code.f1.value,
             "micro_f1_low": self.code.f1.low, "micro_f1_high": self.code.f1.high, "macro_f1": self.macro_f1,
             "category_precision": self.category.precision.value, "category_recall": self.category.recall.value,
-            "category_f1": self.category.f1.value, "auto_share": self.auto_share, "auto_precision": self.auto_precision.value,
+            "category_f1": self.category.f1.value, "auto_share": self.auto_share, "auto_precision": self.auto_precision.value if self.auto_precision else None,
             "calibration_error": self.calibration_error,
             **({"hierarchical_f1": self.hierarchical.f1} if self.hierarchical else {}),
         }  # fmt: skip
-        return {name: value if isinstance(value, int) else round(value, 4) for name, value in flat.items()}
+        return {name: round(value, 4) if isinstance(value, float) else value for name, value in flat.items()}
 
 
 Ancestors = Callable[[str], Iterable[str]]
@@ -96,7 +98,9 @@ def score_notes(
     every = [p for k in keys for p in predicted.get(k, ())]
     auto = {k: [p for p in counted[k] if p.route == "auto"] for k in keys}
     right = [(p.confidence, p.code in gold[k].core | gold[k].optional) for k in keys for p in counted[k]]
-    bins = metrics.reliability([c for c, _ in right], [r for _, r in right])
+    sure = [(c, r) for c, r in right if c is not None]
+    bins = metrics.reliability([c for c, _ in sure], [r for _, r in sure]) if sure and len(sure) == len(right) else None
+    routed = any(p.route is not None for p in every)
     sets = [{p.code for p in counted[k]} for k in keys]
     wanted = [gold[k].core | (gold[k].optional & found) for k, found in zip(keys, sets, strict=True)]
     return NoteScores(
@@ -107,10 +111,10 @@ def score_notes(
         category=_level(_counts(gold, counted, keys, CATEGORY), seed),
         macro_f1=metrics.macro_f1(wanted, sets),
         hierarchical=metrics.hierarchical_scores(wanted, sets, ancestors) if ancestors else None,
-        auto_share=sum(p.route == "auto" for p in every) / max(1, len(every)),
-        auto_precision=metrics.bootstrap(_counts(gold, auto, keys, _WHOLE), _precision, seed),
+        auto_share=sum(p.route == "auto" for p in every) / len(every) if routed else None,
+        auto_precision=metrics.bootstrap(_counts(gold, auto, keys, _WHOLE), _precision, seed) if any(auto.values()) else None,
         reliability=bins,
-        calibration_error=metrics.calibration_error(bins),
+        calibration_error=metrics.calibration_error(bins) if bins else None,
     )
 
 
@@ -139,6 +143,8 @@ def read_gold(uri: str) -> dict[str, Gold]:
             else:
                 core, optional = set(row["core"]), set(row.get("optional", ()))
             key = str(row["id"])
+            if "codes" in row and not {kind for _, kind in parts} <= _CERTAINTIES:
+                raise InputError(f"line {number}: it is none of {', '.join(sorted(_CERTAINTIES))}", file=uri, field="certainty")
         except (KeyError, TypeError, AttributeError):
             raise InputError(f"line {number} needs `id` and `codes` (objects with `code` and `certainty`)", file=uri) from None
         if key in found:
@@ -194,7 +200,8 @@ def _read_table(uri: str) -> dict[str, list[Predicted]]:
 def _predicted(row: Any) -> Predicted:
     if isinstance(row, str):
         return Predicted(row)
-    return Predicted(row["code"], float(row.get("confidence", 1.0)), row.get("route") or "review")
+    confidence = row.get("confidence")
+    return Predicted(row["code"], None if confidence is None else float(confidence), row.get("route"))
 
 
 def _lines(uri: str) -> Iterable[tuple[int, dict[str, Any]]]:

@@ -247,8 +247,10 @@ def bar(label: str, estimate: Estimate, strong: bool = False) -> Bar:
     return Bar(label=label, value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n, strong=strong)
 
 
-def reliability_part(bins: Sequence[Bin], calibration_error: float) -> Reliability:
-    """The reliability section of bins."""
+def reliability_part(bins: Sequence[Bin] | None, calibration_error: float | None) -> Reliability | None:
+    """The reliability section of bins; None where no confidence was given."""
+    if bins is None or calibration_error is None:
+        return None
     return Reliability(points=[(b.confidence, b.accuracy, b.n) for b in bins], calibration_error=calibration_error)
 
 

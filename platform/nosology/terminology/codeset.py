@@ -119,9 +119,9 @@ class CodeSet:
         return self.entries[code].terms
 
     def ancestors(self, code: str) -> tuple[str, ...]:
-        """Nodes above, nearest first, ending with the chapter."""
+        """Nodes above, nearest first, ending with the chapter. A code that the release lacks has those of its three-character category."""
         above: list[str] = []
-        parent = self.entries[code].parent
+        parent = self.entries[code].parent if code in self.entries else code[:3] if code[:3] in self.entries else None
         while parent is not None:
             above.append(parent)
             parent = self.entries[parent].parent

@@ -44,6 +44,7 @@ def score(config: Config, source: str, gold: Path, base: str | None, out: str) -
         f1 = scores.code.f1
         data = ReportData(
             title="Codes against gold",
+            honesty="",
             headlines=[
                 Headline(
                     label="micro F1, full code", value=f"{f1.value:.3f}", note=f"{f1.low:.3f} to {f1.high:.3f}, {scores.num_notes} notes"
@@ -52,7 +53,7 @@ def score(config: Config, source: str, gold: Path, base: str | None, out: str) -
             tables=[note_table(scores)],
             reliability=reliability_part(scores.reliability, scores.calibration_error),
         )
-        figures: dict[str, Any] = scores.figures()
+        figures: dict[str, Any] = {**scores.figures()}
         if before is not None:
             old, gain = room.score_notes(right, before, seed=config.run.seed), room.compare_notes(right, before, predicted, config.run.seed)
             figures |= {"base_micro_f1": round(old.code.f1.value, 4), "gain": round(gain.value, 4)}

@@ -33,6 +33,8 @@ def status(run: str) -> dict[str, Any]:
         return {"verb": "demo", "steps": done, "finished": finished}
     if finished:
         return {**storage.read_json(storage.join(run, "report.json")), "finished": True}
+    if storage.exists(storage.join(run, "config.yaml")):  # it loads its models, or it ended before it could begin: log.jsonl tells
+        return {"done": 0, "finished": False}
     raise InputError("no run is here", file=run, remedy="Name the folder that was given as --out")
 
 
