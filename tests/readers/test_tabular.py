@@ -202,3 +202,12 @@ def test_columns_by_configuration(read: Any, form: str) -> None:
     assert (note.date, note.sex, note.age) == (datetime.date(2024, 2, 29), "female", 44.0)
     bad = read(samples.lines({**row, "YEARS": "old"}), **columns)
     assert bad.reasons == [("bad_number", "YEARS")]
+
+
+def test_jsonl_whose_first_rows_all_lack_a_column_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "notes.jsonl"
+    file.write_text('{"id": "a", "note": "x"}\n' * 3)
+    with pytest.raises(InputError, match="field text: .*lacks a column.*--text-column"):
+        tabular.describe(str(file), ["text", "id"])
+    file.write_text('{"id": "a"}\n{"id": "b", "text": "x"}\n')  # one row that lacks it is that row's fault
+    assert tabular.describe(str(file), ["text", "id"])[0] == "jsonl"

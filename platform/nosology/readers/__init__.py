@@ -144,7 +144,7 @@ def recognise(head: bytes, file_name: str) -> Reader:
         remedy = "Write a JSON array as one object a line" if an_array else "Convert it, or take it out"
         if is_other_xml(head):
             remedy = "Of XML only C-CDA and XHTML are read: export FHIR as JSON, or take it out"
-        raise InputError(f"one of the formats {known}", file=file_name, remedy=remedy)
+        raise InputError(f"expected one of the formats {known}", file=file_name, remedy=remedy)
     if found.name == "csv" and name.endswith(_TEXT_NAMES):
         return READERS["text"]
     if found.name == "text" and name.endswith(_TABLE_NAMES) and b"\n" in head:
@@ -205,7 +205,7 @@ def probe(
             except Expanded:
                 faults.append(InputError(EXPANDED.rule or "", file=name))
             except DAMAGED:
-                faults.append(InputError("a compressed file that can be opened", file=name, remedy="Copy or export it again"))
+                faults.append(InputError("expected a compressed file that can be opened", file=name, remedy="Copy or export it again"))
             except InputError as error:
                 faults.append(error)
     except StorageError:

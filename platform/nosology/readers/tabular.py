@@ -34,6 +34,7 @@ from nosology.records import TABLES, RawDocument, Sourced
 
 BAD_JSON = Reason("bad_json", "line", "a JSON object")
 TRUNCATED = Reason("truncated_file", None, "a compressed file that is whole")
+_FIRST_ROWS = 100  # of JSONL, in which a column that is needed must be
 _LIMIT_BYTES = record_bytes(IngestConfig.model_validate({}))
 Row = dict[str, Any]
 
@@ -96,7 +97,7 @@ def _opened(uri: str) -> Iterator[tuple[io.BufferedReader, str]]:
                 stream = io.BufferedReader(Text(stream, detect=False), HEAD_BYTES)
                 head = stream.peek(HEAD_BYTES)
         except DAMAGED:
-            raise InputError("a compressed file that can be opened", file=uri, remedy="Copy or export it again") from None
+            raise InputError("expected a compressed file that can be opened", file=uri, remedy="Copy or export it again") from None
         yield stream, _kind(head)
 
 
@@ -109,19 +110,21 @@ def describe(uri: str, needed: typing.Collection[str] = ()) -> tuple[str, str | 
     """What a file is: jsonl, csv or parquet, and the name of the table of `records.TABLES` whose columns it has.
 
     Args:
-        needed: columns that a CSV or Parquet file must have when it is none of those tables; rows of JSONL are looked at one by one.
+        needed: columns that the file must have when it is none of those tables; of JSONL, some of its first rows.
 
     Raises:
         InputError: the file cannot be read, is of no such format, or lacks a column.
     """
     with _opened(uri) as (stream, kind):
         if kind == "jsonl":
-            row = next(_until_damage(_json_rows(stream, _LIMIT_BYTES)), None)
-            names = list(row) if isinstance(row, dict) else []
+            first = [row for row in itertools.islice(_until_damage(_json_rows(stream, _LIMIT_BYTES)), _FIRST_ROWS) if isinstance(row, dict)]
+            names = list(first[0]) if first else []
+            absent = [name for name in needed if first and not any(name in row for row in first)]
         else:
             names = parquet.names(stream, uri) if kind == "parquet" else _csv_rows(stream, _LIMIT_BYTES, uri)[0]
+            absent = [name for name in needed if name not in names]
     record = table_of(names)
-    if record is None and kind != "jsonl" and (absent := [name for name in needed if name not in names]):
+    if record is None and absent:
         # the names it has are not shown: in a file without a header they are a record
         raise InputError(
             f"the table lacks a column that is needed, among its {len(names)}",
@@ -273,7 +276,7 @@ def check_columns(names: list[str], job: Job, file: str) -> None:
     absent = [name for name in dict.fromkeys([job.columns.text_column, job.columns.id_column, *sorted(chosen)]) if name not in names]
     if absent and table_of(names) is None:
         remedy = "Name the columns with input.text_column, input.id_column and so on, or take the file out"
-        raise InputError("a table of notes has this column", file=file, field=", ".join(absent), remedy=remedy)
+        raise InputError("it lacks a column that a table of notes has", file=file, field=", ".join(absent), remedy=remedy)
 
 
 class Jsonl:
