@@ -26,7 +26,7 @@ from nosology.errors import InputError
 BATCH_ROWS = 3
 OPERATIONS = ("create_if_absent", "remove", "read_bytes", "read_many", "list_files", "exists")
 # How many calls pass before the crash, and whether that call still takes effect; or an error of the storage that leaves this open.
-CRASH = st.one_of(st.none(), st.none(), st.tuples(st.integers(0, 25), st.sampled_from(["before", "after", "error"])))
+CRASH = st.one_of(st.none(), st.none(), st.tuples(st.integers(0, 6) | st.integers(0, 25), st.sampled_from(["before", "after", "error"])))
 
 
 class Crash(BaseException):
@@ -253,7 +253,7 @@ def test_the_ledger_is_the_dictionary() -> None:
     try:
         run_state_machine_as_test(
             Ledgers,
-            settings=settings(max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]),
+            settings=settings(max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]),
         )
     finally:
         assert storage.exists.__module__ == "nosology.storage"
