@@ -24,6 +24,7 @@ from nosology.distributed.silence import silenced
 from nosology.distributed.stages import job_status, read_output
 from nosology.distributed.work import StageWork
 from nosology.errors import ModelError, RecordError
+from ray import cloudpickle
 
 TOY = Path(__file__).with_name("toy.py")
 SECRET = "Zyxomma Quillfeather 555-0199"
@@ -310,6 +311,20 @@ def test_only_the_tables_asked_for(tmp_path, make_run):
     assert {file.table for file in source.plan([str(tmp_path / "in")], tables=["numbers"])} == {"numbers"}
     with pytest.raises(stages.InputError, match="nothing to read"):
         source.plan([str(tmp_path / "in")], tables=["claims"])
+
+
+def test_work_on_a_users_table_travels_to_a_child_after_it_was_begun(tmp_path):
+    """A worker that reads a table of the user takes over what another one was lost in."""
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"n": n}) + "\n" for n in range(8)))
+    files = source.plan([str(tmp_path / "in.jsonl")])
+    ledger = sink.open_ledger(str(tmp_path / "out"), "toy", {}, files, 4, Counting().schemas())
+    here = Here(StageWork(Counting(), ledger.writer({}).schemas, ledger.job.files), ledger.writer(Counting().schemas()))
+    here.units.open()
+    first, second = ledger.pending()
+    here.run(first)
+    units = pickle.loads(cloudpickle.dumps(here.units))
+    units.open()
+    assert Here(units, here.writer).run(second).tally.records == 4
 
 
 # ------------------------------------------------------------------------------------- rows that end or hang their process

@@ -161,6 +161,9 @@ class Rows:
         self._unchanged = Unchanged()
         self._place: tuple[int, int, Iterator[tuple[int, dict[str, Any] | Reason]]] = (-1, 0, iter(()))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return Rows, (self._files,)  # a place in a file does not travel
+
     def read(self, interval: Interval) -> Iterable[dict[str, Any] | tuple[int, Reason]]:
         """Rows of an interval with their keys and `_table`; (row number, reason) for one that cannot be decoded.
 
