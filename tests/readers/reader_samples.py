@@ -185,6 +185,7 @@ def parquet(rows: list[dict[str, Any]], **options: Any) -> bytes:
     pq.write_table(pa.Table.from_pylist(rows), out, **options)
     return out.getvalue()
 
+
 CDA_DOCUMENT = """<?xml version="1.0" encoding="UTF-8"?>
 <?xml-stylesheet type="text/xsl" href="CDA.xsl"?>
 <!-- made up -->

@@ -48,7 +48,11 @@ ROWS: dict[str, tuple[str, bytes, dict[str, int]]] = {
     "CSV": ("csv", samples.CSV, {"RawDocument": 1}),
     "Parquet": ("parquet", samples.parquet([{"id": "7", "text": "a note"}]), {"RawDocument": 1}),
     "RTF": ("rtf", rb"{\rtf1\ansi Seen today; na\'efve.\par Better on the next day, and again on the day after that.}", {"RawDocument": 1}),
-    "HTML": ("html", b"<!DOCTYPE html>\n<html><body><p>Seen today.</p><p>Better on the next day, and again.</p></body></html>", {"RawDocument": 1}),
+    "HTML": (
+        "html",
+        b"<!DOCTYPE html>\n<html><body><p>Seen today.</p><p>Better on the next day, and again.</p></body></html>",
+        {"RawDocument": 1},
+    ),
     "C-CDA": ("ccda", samples.CDA_DOCUMENT.encode(), {"RawDocument": 1}),
     "text": ("text", "Seen today; naïve.\n".encode(), {"RawDocument": 1}),
 }
