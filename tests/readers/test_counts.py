@@ -134,7 +134,8 @@ def rows_synthea(path: Path) -> Counter[str]:
 def rows_hl7v2(path: Path) -> Counter[str]:
     text = re.sub(r"\r\n?", "\n", content(path))
     found = Counter(line[:4] for line in text.split("\n"))
-    charged = [re.findall(r"(?m)^FT1(?:\|[^|\n]*){5}\|([^|\n]*)", message) for message in re.split(r"(?m)^(?=MSH\|)", text)[1:]]
+    messages = [message for message in re.split(r"(?m)^(?=MSH\|)", text)[1:] if re.match(r"MSH(\|[^|\n]*){7}\|DFT\b", message)]
+    charged = [re.findall(r"(?m)^FT1(?:\|[^|\n]*){5}\|([^|\n]*)", message) for message in messages]
     claims = sum(bool(kinds) and set(kinds) <= {"CG"} for kinds in charged)
     held = {"patients": "PID|", "encounters": "PV1|", "conditions": "DG1|", "procedures": "PR1|"}
     return Counter(documents=count_hl7v2(path)[1], claims=claims, **{table: found[segment] for table, segment in held.items()})

@@ -116,6 +116,7 @@ TWO = samples.CLAIM + samples.CLAIM.split("~", 5)[5].replace("C-1", "C-2")
     [
         (("D8*20240229", "D8*20230229"), ("impossible_date", "DTP472")),
         (("20240301-20240302", "20240302-20240301"), ("impossible_date", "DTP472")),
+        (("DTP*472*D8*20240229", "DTP*QUIMBY*D8*20230229"), ("impossible_date", "DTP03")),  # what stands in DTP01 may be a value
         (("CLM*C-1*150.5", "CLM**150.5"), ("missing_field", "CLM01")),
         (("CLM*C-1*150.5", "CLM*C-1*abc"), ("bad_number", "CLM02")),
         (("LX*1~", ""), ("broken_loop", "LX")),

@@ -168,6 +168,7 @@ def test_a_line_of_the_answer_finds_its_line_of_the_claim(read: Any) -> None:
         (("*30.25**253", "*abc**253"), ("bad_number", "CAS03")),
         (("SVC*HC:99213*100.5*80", "SVC*HC:99213*x*80"), ("bad_number", "SVC02")),
         (("DTM*472*20240301", "DTM*472*20240231"), ("impossible_date", "DTM472")),
+        (("DTM*472*20240301", "DTM*1502*20240231"), ("impossible_date", "DTM02")),
     ],
 )
 def test_a_broken_payment_is_a_dead_letter(read: Any, change: tuple[str, str], reason: tuple[str, str]) -> None:

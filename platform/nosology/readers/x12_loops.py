@@ -19,6 +19,11 @@ from nosology.readers.source import Draft, Unit
 from nosology.readers.values import HCPCS, NDC, REVENUE
 
 SERVICES = {"HC": HCPCS, "N4": NDC, "HP": "HIPPS", "AD": "CDT", "NU": REVENUE}  # product or service id qualifiers (data element 235)
+# Date qualifiers (data element 374) of the 5010 guides: only these are named in a message, whatever else stands there may be a value.
+DATES = frozenset((
+    "009", "036", "050", "090", "091", "096", "150", "151", "232", "233", "295", "296", "297", "303", "304", "314", "360", "361", "405", "431",
+    "434", "435", "439", "441", "444", "446", "452", "453", "454", "455", "461", "463", "471", "472", "473", "484", "573", "607", "738", "739",
+))  # fmt: skip
 _OTHER_SEPARATOR = re.compile(r"[A-Z0-9]{2,3}>", re.ASCII)
 
 
@@ -187,6 +192,11 @@ class Transaction:
         yield from self.close()
 
 
+def date_field(tag: str, qualifier: str) -> str:
+    """What a message calls a date: the segment and its qualifier, or its place where the qualifier is none."""
+    return tag + (qualifier if qualifier in DATES else {"DTP": "03", "DTM": "02"}[tag])
+
+
 def period(segment: Segment) -> tuple[datetime.date | None, datetime.date | None]:
     """First and last day of a DTP (D8, RD8, DT) segment; nothing for a time of day."""
     return _period(at(segment, 1), at(segment, 2), at(segment, 3))
@@ -194,7 +204,7 @@ def period(segment: Segment) -> tuple[datetime.date | None, datetime.date | None
 
 @functools.lru_cache(maxsize=1 << 12)  # an archive has few days and many dates
 def _period(name: str, form: str, text: str) -> tuple[datetime.date | None, datetime.date | None]:
-    name = f"DTP{name}"
+    name = date_field("DTP", name)
     if form in ("D8", "DT"):
         found = values.day(text, name)
         return found, found

@@ -11,7 +11,7 @@ from nosology.errors import Reason
 from nosology.readers import values
 from nosology.readers.segments import Segment
 from nosology.readers.source import Draft, Unit
-from nosology.readers.x12_loops import SERVICES, Claim, Party, Transaction, at
+from nosology.readers.x12_loops import SERVICES, Claim, Party, Transaction, at, date_field
 from nosology.records import Adjustment, RawRemittance, RemittanceLine
 
 NO_CLAIM = Reason("broken_loop", "CLP", "a payment's segments below its CLP")
@@ -142,6 +142,6 @@ def _days(segments: list[Segment], days: dict[str, list[datetime.date]]) -> dict
     """Adds the days of DTM segments to those known, by qualifier."""
     for segment in segments:
         name = at(segment, 1)
-        if found := values.day(at(segment, 2), f"DTM{name}"):
+        if found := values.day(at(segment, 2), date_field("DTM", name)):
             days.setdefault(name, []).append(found)
     return days
