@@ -59,7 +59,9 @@ class IngestConfig(Section):
         250, description="or where it exceeds so many times its own size, from 64 MiB on: such a file is made to fill a disk"
     )
     duplicates: Literal["keep", "first", "refuse"] = Field(
-        "keep", description="files with the same content: read each, read the first alone, or stop before work"
+        "keep",
+        description="files with the same content, and records that stand in several files: keep each (the report counts them), the first "
+        "alone (the table `duplicates` names the others), or refuse: stop before work for a file, unfinished for a record",
     )
     allow_unreadable: bool = Field(False, description="go on without files that nobody can read; the report names them")
     keep_originals: bool = Field(

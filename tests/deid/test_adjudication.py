@@ -19,7 +19,7 @@ from nosology.records import (
     RawDocument,
     RawRemittance,
     RemittanceLine,
-    ingest_tables,
+    ingest_schemas,
     to_dict,
 )
 
@@ -91,4 +91,4 @@ def test_originals_are_refused(stage):
     with pytest.raises(RecordError, match="unknown_table"):
         stage.process([{**to_dict(original), "_table": "originals"}])
     assert "originals" not in stage.schemas() and "originals" not in CLEAN_TABLES and "originals" not in TABLES
-    assert set(ingest_tables(True)) - set(ingest_tables(False)) == {"originals"}
+    assert set(ingest_schemas(True, False)) - set(ingest_schemas(False, False)) == {"originals"}

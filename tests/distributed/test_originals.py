@@ -13,7 +13,7 @@ from nosology.distributed import sink, source
 from nosology.distributed.coverage import Interval, PlannedFile, Tally
 from nosology.distributed.work import IngestWork
 from nosology.readers.write import write_file
-from nosology.records import TABLES, Original, arrow_schema, from_dict, ingest_tables
+from nosology.records import TABLES, Original, from_dict, ingest_schemas
 
 ARCHIVE = Path(__file__).parents[2] / "examples" / "archive" / "x12"
 
@@ -47,7 +47,7 @@ def test_an_ingest_keeps_them_only_when_asked(sample: Path) -> None:
 
 def test_no_stage_reads_them_unless_it_names_them(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, tally, file = tables(sample, keep=True)
-    schemas = {name: arrow_schema(record) for name, record in ingest_tables(True).items()}
+    schemas = ingest_schemas(True, False)
     out = str(tmp_path / "run")
     ledger = sink.open_ledger(out, "ingest", {"x": "1"}, [file], 1, schemas)
     (interval,) = ledger.pending()

@@ -21,6 +21,7 @@ from ledger_sample import SCHEMAS, assert_exact, complete, fill, open_job
 from nosology import storage
 from nosology.distributed import sink, upkeep
 from nosology.distributed.coverage import Commit, Interval, PlannedFile, Tally
+from nosology.distributed.parts import read_part
 from nosology.errors import InputError
 
 BATCH_ROWS = 3
@@ -245,7 +246,7 @@ class Ledgers(RuleBasedStateMachine):
         assert len(seen.placed) == len(self.accepted)
         assert (seen.epoch, seen.finished) == (self.epoch, self.finished)
         assert upkeep.verify(self.out).faults == []
-        found = sorted((part.interval.file, row) for part in seen.parts for row in sink.read_part(part)["source_row"].to_pylist())
+        found = sorted((part.interval.file, row) for part in seen.parts for row in read_part(part)["source_row"].to_pylist())
         assert found == sorted((file, row) for file, start, stop in self.accepted for row in range(start, stop))
 
 

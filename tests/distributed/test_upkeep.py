@@ -13,6 +13,7 @@ import pytest
 from ledger_sample import SCHEMAS, assert_exact, complete, fill, open_job, work
 from nosology import storage
 from nosology.distributed import sink, upkeep
+from nosology.distributed.parts import read_part
 from nosology.errors import InputError
 
 
@@ -80,7 +81,7 @@ def test_page_checksum_is_read(run):
     rewrite(part.uri, bytes(data))
     harmed = upkeep.Part(part.table, part.uri, upkeep.hashlib.sha256(data).hexdigest(), part.rows, part.size_bytes, part.interval)
     with pytest.raises(OSError, match="(?i)crc|checksum|corrupt"):
-        sink.read_part(harmed)
+        read_part(harmed)
 
 
 def test_a_changed_input_is_found_when_asked(run, tmp_path):

@@ -168,6 +168,7 @@ CASES: dict[str, Case] = {
     "Attachment that is a picture": Case(attachment("image/png", data=base64.b64encode(b"\x89PNG").decode()), kept=1),
     "Note that lies on a server": Case(attachment("text/plain", url="https://example.org/Binary/1"), kept=1),
     "Two files with the same content": Case(samples.lines(GOOD), kept=1),
+    "The same record in several files": Case(samples.lines(GOOD), kept=1),
 }  # fmt: skip
 
 

@@ -23,15 +23,15 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nosology import storage
 from nosology.distributed.coverage import MODULUS, Commit, Coverage, Group, Interval, Job, Part, PlannedFile, Snapshot, Tally
+from nosology.distributed.parts import parquet_bytes
 from nosology.distributed.seal import sealed, sum_of, unseal, unsealed
 from nosology.errors import FingerprintError, InputError
 from nosology.records import DeadLetter, arrow_schema
@@ -176,6 +176,29 @@ class Ledger:
         self.tally.add(commit.tally)
         return True
 
+    def parts(self) -> Iterator[Part]:
+        """The parts of all that is done, a manifest at a time."""
+        for number, group in self._all().items():
+            for commit, parts in _accepted(self.out, self.job, number, group):
+                yield from (_part(self.out, part, commit.interval) for part in parts)
+
+    def reopened(self, files: Collection[int]) -> Ledger:
+        """The job in its next epoch, in which all of these files is to be done again; what they had stays until its end.
+
+        Raises:
+            InputError: another driver took the job over.
+        """
+        groups = self._all()
+        _take_back(self.out, self.job, groups, lambda commit: commit.interval.file in files)
+        if not create_epoch(self.out, self.epoch + 1, groups, finished=False):
+            raise taken_over(self.out)
+        made = Ledger(self.out, self.job, self.epoch + 1, groups, False)
+        made.num_resumed = self.num_resumed
+        return made
+
+    def _all(self) -> dict[int, Group]:
+        return {**self.groups, self.epoch: self.mine} if self.mine.coverage.ranges else dict(self.groups)
+
     def finish(self) -> None:
         """Proves that coverage equals the plan, closes the job, removes parts that no accepted manifest names.
 
@@ -189,8 +212,7 @@ class Ledger:
         if self.done.num_units != self.job.num_units:
             raise RuntimeError("more units are done than the plan has")
         if not self.finished:
-            groups = {**self.groups, self.epoch: self.mine} if self.mine.coverage.ranges else self.groups
-            if not create_epoch(self.out, self.epoch + 1, groups, finished=True):
+            if not create_epoch(self.out, self.epoch + 1, self._all(), finished=True):
                 raise taken_over(self.out)
             self.finished = True
         sweep(self.out)
@@ -343,21 +365,28 @@ def reopen(out: str, reasons: Collection[str] | None) -> int:
     epoch, groups, finished = _newest(out)
     if not finished:
         raise InputError("this run is not finished", file=out, remedy="Resume it first (nosology resume), then retry its dead letters")
-    again = 0
-    for number, group in list(groups.items()):
-        taken = []
-        for commit, _ in _accepted(out, job, number, group):
-            dead = sum(count for reason, count in commit.tally.dead.items() if reasons is None or reason in reasons)
-            if dead:
-                taken.append(commit)
-                again += dead
-        for commit in taken:
-            group.take(commit)
-        if not group.coverage.ranges:
-            del groups[number]
+
+    def count(commit: Commit) -> int:
+        return sum(number for reason, number in commit.tally.dead.items() if reasons is None or reason in reasons)
+
+    again = _take_back(out, job, groups, count)
     if again and not create_epoch(out, epoch + 1, groups, finished=False):
         raise taken_over(out)
     return again
+
+
+def _take_back(out: str, job: Job, groups: dict[int, Group], chosen: Callable[[Commit], int]) -> int:
+    """Takes commits for which `chosen` is not 0 out of their groups; the sum of it."""
+    total = 0
+    for number, group in list(groups.items()):
+        taken = [(commit, chosen(commit)) for commit, _ in _accepted(out, job, number, group)]
+        for commit, weight in taken:
+            if weight:
+                group.take(commit)
+                total += weight
+        if not group.coverage.ranges:
+            del groups[number]
+    return total
 
 
 def _part(out: str, part: Mapping[str, Any], interval: Interval) -> Part:
@@ -379,25 +408,6 @@ def status(out: str) -> tuple[Job, Coverage, Tally, bool, float | None]:
     return job, ledger.done, ledger.tally, finished, pace
 
 
-def read_part(part: Part) -> pa.Table:
-    """The rows of a part, after its digest was checked.
-
-    Raises:
-        InputError: the part is missing, truncated or changed.
-    """
-    # without Arrow's threads: a part is small, and a process that ends while one of them starts is aborted
-    return pq.read_table(pa.BufferReader(part_bytes(part)), page_checksum_verification=True, use_threads=False, pre_buffer=False)
-
-
-def part_bytes(part: Part) -> bytes:
-    """The file of a part, after its digest was checked."""
-    data = storage.read_bytes(part.uri)
-    if len(data) != part.size_bytes or hashlib.sha256(data).hexdigest() != part.digest:
-        raise InputError("the part is not what its manifest says (truncated or changed)", file=part.uri,
-                         remedy="Restore it from a copy, or run again into a new folder")  # fmt: skip
-    return data
-
-
 def sweep(out: str) -> None:
     """Removes parts that no accepted manifest names: those of killed or repeated attempts. Other files stay, and so do parts of the
     snapshot's own epoch or a later one: a driver that came meanwhile can have reopened the job, and its workers be writing them."""
@@ -414,13 +424,6 @@ def sweep(out: str) -> None:
 def is_run(uri: str) -> bool:
     """Whether a folder is the output of a job."""
     return storage.exists(_job_uri(uri))
-
-
-def parquet_bytes(rows: pa.Table) -> bytes:
-    """A Parquet file with a checksum on every page."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
-    return bytes(sink.getvalue())
 
 
 def read_job(out: str) -> Job:

@@ -174,12 +174,12 @@ class Rows:
         return self._part_rows(file, interval) if file.kind == "part" else self._user_rows(file, interval)
 
     def _part_rows(self, file: PlannedFile, interval: Interval) -> Iterator[dict[str, Any]]:
-        from nosology.distributed import sink
         from nosology.distributed.coverage import Part
+        from nosology.distributed.parts import read_part
 
         number, table = self._part
         if number != interval.file:
-            table = sink.read_part(Part(file.table, file.uri, file.digest, file.num_units, file.size_bytes, interval))
+            table = read_part(Part(file.table, file.uri, file.digest, file.num_units, file.size_bytes, interval))
             self._part = (interval.file, table)
         for number, row in enumerate(table.slice(interval.start, interval.stop - interval.start).to_pylist(), interval.start):
             yield {**_key(file, number), **row, "_table": file.table}

@@ -18,14 +18,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from nosology.config import ClusterConfig, IngestConfig, InputConfig
-from nosology.distributed import sink, source, work
+from nosology.distributed import duplicates, sink, source, work
 from nosology.distributed.coverage import Commit, Coverage, Interval, PlannedFile, Tally
 from nosology.distributed.isolation import Child, Watch, Work
+from nosology.distributed.parts import read_part
 from nosology.distributed.session import session
 from nosology.distributed.silence import native_muted, silenced
 from nosology.distributed.work import IngestWork, Stage, StageWork
 from nosology.errors import InputError, NosologyError
-from nosology.records import DeadLetter, arrow_schema, ingest_tables
+from nosology.records import DeadLetter, arrow_schema, ingest_schemas
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +51,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """What a job did, all its runs together. `records_in` = `ok` + `dead`. The last four fields are of an ingest (`source.Archive`)."""
+    """What a job did, all its runs together. `records_in` = `ok` + `dead`. The last five fields are of an ingest: `unreadable`,
+    `duplicates` and `left_out` as in `source.Archive`; `duplicate_records` counts rows, by table, of which an earlier file holds the same.
+    """
 
     verb: str
     files: int
@@ -68,6 +71,7 @@ class StageReport:
     unreadable: tuple[str, ...] = ()
     duplicates: int = 0
     left_out: int = 0
+    duplicate_records: dict[str, int] = field(default_factory=dict)
 
 
 OnProgress = Callable[[Progress], None]
@@ -110,7 +114,10 @@ def run_stage(
     rows = cluster.batch_rows or batch_rows(sum(file.num_units for file in files))
     ledger = sink.open_ledger(out, stage.verb, fingerprint, files, rows, schemas)
     stage_work = StageWork(stage, {**schemas, sink.DEAD: arrow_schema(DeadLetter)}, ledger.job.files)
-    return _run(ledger, stage_work, ledger.writer(schemas), cluster, on_progress, workers, float(getattr(stage, "num_cpus", 1)))
+    started = time.monotonic()
+    _do(ledger, stage_work, ledger.writer(schemas), cluster, on_progress, workers, float(getattr(stage, "num_cpus", 1)))
+    ledger.finish()
+    return _report(ledger, started)
 
 
 def batch_rows(num_units: int) -> int:
@@ -130,14 +137,34 @@ def run_ingest(
     columns: InputConfig | None = None,
     workers: int | None = None,
 ) -> StageReport:
-    """Reads an archive into the tables of `records.ingest_tables`; a unit is a file. Otherwise as `run_stage`."""
-    archive = source.plan_archive(inputs, ingest, columns or InputConfig())
-    files = archive.files
-    schemas = {name: arrow_schema(record) for name, record in ingest_tables(ingest.keep_originals).items()}
-    ledger = sink.open_ledger(out, "ingest", fingerprint, files, 1, schemas)
-    ingest_work = IngestWork(ingest, columns or InputConfig(), ledger.job.files)
-    report = _run(ledger, ingest_work, ledger.writer(schemas), cluster, on_progress, workers, 1.0)
-    return replace(report, unreadable=archive.unreadable, duplicates=archive.duplicates, left_out=archive.left_out)
+    """Reads an archive into the tables of `records.ingest_schemas`; a unit is a file. Otherwise as `run_stage`.
+
+    When all files are read, records that stand in several of them are looked for. With `ingest.duplicates: first` the files that repeat
+    any are done once more, without those; a run that is killed in between finds the same ones again.
+
+    Raises:
+        InputError: as `run_stage`; also where `ingest.duplicates: refuse` and records repeat.
+    """
+    columns = columns or InputConfig()
+    archive = source.plan_archive(inputs, ingest, columns)
+    schemas = ingest_schemas(ingest.keep_originals, ingest.duplicates == "first")
+    ledger = sink.open_ledger(out, "ingest", fingerprint, archive.files, 1, schemas)
+    started = time.monotonic()
+
+    def do(left_out: Mapping[int, duplicates.Found]) -> None:
+        reading = IngestWork(ingest, columns, ledger.job.files, left_out)
+        _do(ledger, reading, ledger.writer(schemas), cluster, on_progress, workers, 1.0)
+
+    do({})
+    if ingest.duplicates == "refuse":
+        duplicates.refuse(duplicates.find(ledger), ledger.job.files)
+    elif ingest.duplicates == "first" and not ledger.finished and (repeated := duplicates.by_file(duplicates.find(ledger))):
+        ledger = ledger.reopened(repeated)
+        do(repeated)
+    ledger.finish()
+    again = duplicates.left_out(out) if ingest.duplicates == "first" else duplicates.by_table(duplicates.find(ledger))
+    return replace(_report(ledger, started), unreadable=archive.unreadable, duplicates=archive.duplicates, left_out=archive.left_out,
+                   duplicate_records=dict(again))  # fmt: skip
 
 
 def read_output(out: str, table: str) -> pa.Table:
@@ -162,7 +189,7 @@ def output_parts(out: str, table: str, columns: Sequence[str] | None = None) -> 
     if table != sink.DEAD and table not in seen.job.schemas:
         raise InputError(f"this run has no table `{table}`", file=out, remedy=f"It has {', '.join([*seen.job.schemas, sink.DEAD])}")
     schema = arrow_schema(DeadLetter) if table == sink.DEAD else seen.job.schema(table)
-    found = (sink.read_part(part).cast(schema) for part in seen.table(table))
+    found = (read_part(part).cast(schema) for part in seen.table(table))
     return schema, found if columns is None else (part.select(columns) for part in found)
 
 
@@ -196,7 +223,7 @@ def answers(out: str, table: str, files: Sequence[PlannedFile]) -> Iterator[Answ
         made: list[dict[str, Any]] = []
         dead: dict[tuple[str, int], str] = {}
         for part in parts.get(interval, []):
-            found = sink.read_part(part).to_pylist()
+            found = read_part(part).to_pylist()
             if part.table == sink.DEAD:
                 dead |= {(row["source_digest"], row["source_row"]): row["reason"] for row in found}
             else:
@@ -228,19 +255,22 @@ def job_status(out: str) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- driver
 
 
-def _run(
+def _do(
     ledger: sink.Ledger, units: Work, writer: sink.Writer, cluster: ClusterConfig, on_progress: OnProgress | None, workers: int | None,
     num_cpus: float,
-) -> StageReport:  # fmt: skip
-    started = time.monotonic()
-    if next(ledger.pending(), None):
-        bar = _bar(ledger.job.verb) if on_progress is None else contextlib.nullcontext(on_progress)
-        with native_muted(), bar as show, session(cluster):
-            show(Progress(ledger.done.num_units, ledger.job.num_units, ledger.tally))
-            for commit in _commits(ledger, units, writer, workers, num_cpus, cluster.stall_seconds):
-                if ledger.accept(commit):
-                    show(Progress(ledger.done.num_units, ledger.job.num_units, ledger.tally))
-    ledger.finish()
+) -> None:  # fmt: skip
+    """Works on all that is pending."""
+    if next(ledger.pending(), None) is None:
+        return
+    bar = _bar(ledger.job.verb) if on_progress is None else contextlib.nullcontext(on_progress)
+    with native_muted(), bar as show, session(cluster):
+        show(Progress(ledger.done.num_units, ledger.job.num_units, ledger.tally))
+        for commit in _commits(ledger, units, writer, workers, num_cpus, cluster.stall_seconds):
+            if ledger.accept(commit):
+                show(Progress(ledger.done.num_units, ledger.job.num_units, ledger.tally))
+
+
+def _report(ledger: sink.Ledger, started: float) -> StageReport:
     tally = ledger.tally
     return StageReport(
         ledger.job.verb, len(ledger.job.files), tally.records, tally.ok, tally.dead.total(), tally.skipped, dict(tally.dead),

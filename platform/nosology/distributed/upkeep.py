@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nosology import storage
 from nosology.distributed import sink
 from nosology.distributed.coverage import Coverage, Part, Snapshot
+from nosology.distributed.parts import parquet_bytes, part_bytes, read_part
 from nosology.errors import ConfigError, InputError
 from nosology.records import DeadLetter, arrow_schema
 
@@ -97,7 +98,7 @@ def _part_faults(seen: Snapshot, proof: Proof) -> Iterator[str]:
     for part in seen.parts:
         schema = arrow_schema(DeadLetter) if part.table == sink.DEAD else seen.job.schema(part.table)
         try:
-            found = sink.read_part(part)
+            found = read_part(part)
         except InputError as error:
             unread += 1
             yield str(error)
@@ -193,7 +194,7 @@ def publish(out: str, to: str) -> dict[str, Any]:
 
 def _rows(seen: Snapshot, table: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     schema = arrow_schema(DeadLetter) if table == sink.DEAD else seen.job.schema(table)
-    return schema, (batch for part in seen.table(table) for batch in sink.read_part(part).cast(schema).to_batches())
+    return schema, (batch for part in seen.table(table) for batch in read_part(part).cast(schema).to_batches())
 
 
 def _to_delta(seen: Snapshot, table: str, place: str, identity: str) -> int:
@@ -269,7 +270,7 @@ def _same(epoch: int, seen: Snapshot, place: str) -> None:
 
 def _copy(part: Part | pa.Schema, place: str, stem: str, number: int) -> str:
     name = f"{stem}-{number:06d}.parquet"
-    data = sink.part_bytes(part) if isinstance(part, Part) else sink.parquet_bytes(part.empty_table())
+    data = part_bytes(part) if isinstance(part, Part) else parquet_bytes(part.empty_table())
     storage.create_if_absent(storage.join(place, name), data)
     return name
 

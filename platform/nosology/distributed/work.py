@@ -17,11 +17,13 @@ from nosology.distributed.coverage import Commit, Interval, PlannedFile, Tally
 from nosology.distributed.silence import silenced
 from nosology.distributed.unchanged import open_checked
 from nosology.errors import NosologyError, Reason, RecordError
-from nosology.records import DeadLetter, arrow_schema, ingest_tables, to_dict, to_table
+from nosology.records import DUPLICATES, ORIGINALS, TABLES, DeadLetter, Duplicate, Original, arrow_schema, digested_table, to_dict, to_table
 from nosology.runs import describe
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from nosology.distributed.duplicates import Found
 
 _RETRY_SECONDS = (1.0, 4.0, 15.0)  # a replica restarts within these; longer, and the job stops and can be resumed
 _PART_ROWS, _PART_CHARACTERS = 2000, 32 << 20  # an ingest writes a part at either
@@ -127,22 +129,31 @@ class StageWork:
 
 
 class IngestWork:
-    """The records of a file; a unit is a file."""
+    """The records of a file; a unit is a file.
+
+    Args:
+        left_out: by number of the file, rows that an earlier file holds: they are named in the table `duplicates` instead.
+    """
 
     isolable = True
 
-    def __init__(self, ingest: IngestConfig, columns: InputConfig, files: Sequence[PlannedFile]) -> None:
-        self._ingest, self._columns, self._files = ingest, columns, files
+    def __init__(
+        self, ingest: IngestConfig, columns: InputConfig, files: Sequence[PlannedFile], left_out: Mapping[int, Found] | None = None
+    ) -> None:
+        self._ingest, self._columns, self._files, self._left_out = ingest, columns, files, left_out or {}
 
     def open(self) -> None:
-        self._tables = ingest_tables(self._ingest.keep_originals)
-        self._names = {record: name for name, record in self._tables.items()}
+        self._names: dict[type[Any], str] = {record: name for name, record in TABLES.items()}
+        if self._ingest.keep_originals:
+            self._names[Original] = ORIGINALS
 
     def produce(self, interval: Interval, tally: Tally, dead: list[DeadLetter], moved: Moved) -> Iterator[tuple[str, pa.Table]]:
         """Tables of the file's records, in pieces of bounded size."""
         from nosology import readers
 
         file = self._files[interval.file]
+        again = self._left_out.get(interval.file)
+        repeated = {} if again is None else dict(zip(again["row"].tolist(), again[["first_file", "first_row"]].tolist(), strict=True))
         held: dict[str, list[Any]] = {}
         characters = 0
         with open_checked(file.uri, file.digest) as stream:
@@ -155,12 +166,15 @@ class IngestWork:
                     dead.append(item)
                 elif type(item) in self._names:
                     name = self._names[type(item)]
-                    held.setdefault(name, []).append(item)
+                    row: Any = item
+                    if name in TABLES and row.source_row in repeated:
+                        row, name = self._duplicate(row, name, *repeated[row.source_row]), DUPLICATES
+                    held.setdefault(name, []).append(row)
                     characters += len(getattr(item, "text", "")) + len(getattr(item, "content", b""))
                     if len(held[name]) >= _PART_ROWS or characters >= _PART_CHARACTERS:
-                        yield from ((table, to_table(self._tables[table], rows)) for table, rows in held.items())
+                        yield from map(_table, held.items())
                         held, characters = {}, 0
-        yield from ((table, to_table(self._tables[table], rows)) for table, rows in held.items())
+        yield from map(_table, held.items())
         counts = reading.counts
         tally.records, tally.skipped = counts.records, counts.skipped
         tally.formats += reading.formats
@@ -173,6 +187,15 @@ class IngestWork:
         letter = DeadLetter(source_digest=file.digest, source_row=0, source_format=file.format, stage="ingest",
                             reason=reason.code, field=reason.field, rule=reason.rule)  # fmt: skip
         return tally, letter
+
+    def _duplicate(self, item: Any, table: str, first_file: int, first_row: int) -> Duplicate:
+        return Duplicate(source_digest=item.source_digest, source_row=item.source_row, source_format=item.source_format, table=table,
+                         first_digest=self._files[first_file].digest, first_row=first_row)  # fmt: skip
+
+
+def _table(named: tuple[str, Sequence[Any]]) -> tuple[str, pa.Table]:
+    name, rows = named
+    return name, (digested_table if name in TABLES else to_table)(type(rows[0]), rows)
 
 
 def run(work: isolation.Work, writer: sink.Writer, interval: Interval, watch: isolation.Watch) -> Commit | None:

@@ -11,14 +11,16 @@ The key of a record is (`source_digest`, `source_row`): SHA-256 of the input fil
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nosology.records.arrow import arrow_schema, from_dict, to_dict, to_table
 from nosology.records.clean import CleanClaim, CleanCondition, CleanDocument, CleanEncounter, CleanPatient, CleanProcedure, CleanRemittance
+from nosology.records.content import DIGEST, digested_schema, digested_table
 from nosology.records.made import DeidAudit, Discrepancy, Evidence, Example, PackedBlock, PredictedCode, Prediction, Span
 from nosology.records.parts import Adjustment, Attachment, ClaimLine, Coding, Diagnosis, Origin, Phi, RemittanceLine, Sourced, column
 from nosology.records.raw import (
     DeadLetter,
+    Duplicate,
     Original,
     RawClaim,
     RawCondition,
@@ -29,6 +31,9 @@ from nosology.records.raw import (
     RawRecord,
     RawRemittance,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = [
     "Adjustment",
@@ -43,10 +48,13 @@ __all__ = [
     "CleanProcedure",
     "CleanRemittance",
     "Coding",
+    "DIGEST",
+    "DUPLICATES",
     "DeadLetter",
     "DeidAudit",
     "Diagnosis",
     "Discrepancy",
+    "Duplicate",
     "Evidence",
     "Example",
     "ORIGINALS",
@@ -70,8 +78,9 @@ __all__ = [
     "TABLES",
     "arrow_schema",
     "column",
+    "digested_table",
     "from_dict",
-    "ingest_tables",
+    "ingest_schemas",
     "to_dict",
     "to_table",
 ]
@@ -81,12 +90,16 @@ TABLES: dict[str, type[Any]] = {
     "documents": RawDocument, "claims": RawClaim, "remittances": RawRemittance,
 }  # fmt: skip
 ORIGINALS = "originals"  # table of `Original`
+DUPLICATES = "duplicates"  # table of `Duplicate`
 CLEAN_TABLES: dict[str, type[Any]] = {
     "patients": CleanPatient, "encounters": CleanEncounter, "conditions": CleanCondition, "procedures": CleanProcedure,
     "documents": CleanDocument, "claims": CleanClaim, "remittances": CleanRemittance,
 }  # fmt: skip
 
 
-def ingest_tables(keep_originals: bool) -> dict[str, type[Any]]:
-    """The tables that an ingest writes; originals only where its configuration asks for them, and never a Clean form of them."""
-    return {**TABLES, ORIGINALS: Original} if keep_originals else TABLES
+def ingest_schemas(originals: bool, duplicates: bool) -> dict[str, pa.Schema]:
+    """Schemas of the tables that an ingest writes. Those of records have the column `record_digest`; `originals` and `duplicates` are
+    there where the configuration asks for them, and have no Clean form."""
+    found = {name: digested_schema(record) for name, record in TABLES.items()}
+    extra: dict[str, type[Any]] = {**({ORIGINALS: Original} if originals else {}), **({DUPLICATES: Duplicate} if duplicates else {})}
+    return found | {name: arrow_schema(record) for name, record in extra.items()}

@@ -156,6 +156,15 @@ RawRecord = RawPatient | RawEncounter | RawCondition | RawProcedure | RawDocumen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate(Sourced):
+    """A record that was left out because an earlier file holds the same (`ingest.duplicates: first`)."""
+
+    table: str = column("table that it would be in")
+    first_digest: str = column("SHA-256 of the file that holds the one which is kept")
+    first_row: int = column("its number in that file: `source_row` there")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter(Sourced):
     """A record that could not be processed. Holds no text of it."""
 

@@ -29,7 +29,7 @@ def ingest(config: Config, inputs: Sequence[str], out: str) -> dict[str, Any]:
         report = run_ingest(inputs, out, config.ingest, config.cluster, marks, columns=config.input)
         counts = {"files": report.files, "records": report.records_in, "notes": report.rows["documents"], "skipped": report.skipped}
         kinds = {"by_format": report.by_format, "by_encoding": report.by_encoding}
-        copies = {"duplicates": {"files": report.duplicates, "left_out": report.left_out}}
+        copies = {"duplicates": {"files": report.duplicates, "files_left_out": report.left_out, "records": report.duplicate_records}}
         unreadable = {"unreadable": {"count": len(report.unreadable), "files": list(report.unreadable)}}
         return finish(run, report, {**counts, "dead": report.dead, **kinds, **copies, **unreadable})
 

@@ -1,0 +1,150 @@
+"""Records that stand in several files: counted, kept once, refused; and kept once whatever is killed in between."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import drivers
+import numpy as np
+import pytest
+from drivers import Nursery
+from hypothesis import given
+from hypothesis import strategies as st
+from nosology.config import ClusterConfig, Config, IngestConfig
+from nosology.distributed import duplicates, sink, stages, upkeep
+from nosology.distributed.stages import StageReport, read_output
+from nosology.errors import InputError
+from oracle import Counts
+
+NAME = "Quimby"
+POINTS = [
+    "part.created:4", "manifest.before_create:3", "epoch.before_create:2", "epoch.created:2", "part.created:9", "manifest.created:7",
+    "finish.before_create", "finish.created", "sweep.removed",
+]  # fmt: skip
+
+
+def note(number: int) -> str:
+    return json.dumps({"id": f"n{number}", "text": f"Seen today by {NAME}, number {number}."}) + "\n"
+
+
+def patient(number: int) -> str:
+    return json.dumps({"resourceType": "Patient", "id": f"p{number}", "gender": "female", "birthDate": "1980-02-29"}) + "\n"
+
+
+# A note twice in its own file; others again in later files; of two kinds.
+FILES = {
+    "a.jsonl": [note(0), note(1), note(1), note(2)], "b.jsonl": [note(3), note(1), note(4)], "c.jsonl": [note(4), note(1), note(0)],
+    "d.ndjson": [patient(0), patient(1)], "e.ndjson": [patient(1), patient(2), "{broken\n", patient(0)], "f.jsonl": [note(9)],
+}  # fmt: skip
+REPEATED = {("b.jsonl", 1): ("a.jsonl", 1), ("c.jsonl", 0): ("b.jsonl", 2), ("c.jsonl", 1): ("a.jsonl", 1), ("c.jsonl", 2): ("a.jsonl", 0),
+            ("e.ndjson", 0): ("d.ndjson", 1), ("e.ndjson", 3): ("d.ndjson", 0)}  # fmt: skip
+BY_TABLE = {"documents": 4, "patients": 2}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for name, lines in FILES.items():
+        (tmp_path / "in" / name).write_text("".join(lines))
+    return tmp_path / "in"
+
+
+def ingest(source: Path, out: Path, policy: str) -> StageReport:
+    config: Any = IngestConfig(duplicates=policy)  # type: ignore[arg-type]
+    with drivers.without_ray():
+        return stages.run_ingest([str(source)], str(out), config, ClusterConfig(), {"policy": policy}, lambda _: None)
+
+
+def keys(source: Path) -> dict[str, str]:
+    return {hashlib.sha256((source / name).read_bytes()).hexdigest(): name for name in FILES}
+
+
+def places(source: Path, out: Path, table: str) -> Counter[tuple[str, int]]:
+    rows, names = read_output(str(out), table), keys(source)
+    return Counter(
+        (names[digest], row) for digest, row in zip(rows["source_digest"].to_pylist(), rows["source_row"].to_pylist(), strict=True)
+    )
+
+
+def everywhere(source: Path, out: Path) -> Counter[tuple[str, int]]:
+    return sum((places(source, out, table) for table in ("documents", "patients", "dead", "duplicates")), Counter())
+
+
+ALL = Counter((name, row) for name, lines in FILES.items() for row in range(len(lines)))
+
+
+def test_all_are_kept_and_counted(source: Path, tmp_path: Path) -> None:
+    report = ingest(source, tmp_path / "out", "keep")
+    assert report.duplicate_records == BY_TABLE and (report.records_in, report.dead) == (17, 1)
+    assert (report.rows["documents"], report.rows["patients"]) == (11, 5) and "duplicates" not in report.rows
+    assert ingest(source, tmp_path / "out", "keep").duplicate_records == BY_TABLE
+
+
+def test_the_first_is_kept(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = ingest(source, out, "first")
+    assert report.duplicate_records == BY_TABLE and (report.records_in, report.ok, report.dead) == (17, 16, 1)
+    assert (report.rows["documents"], report.rows["patients"], report.rows["duplicates"]) == (7, 3, 6)
+    names = keys(source)
+    rows = read_output(str(out), "duplicates").to_pylist()
+    assert {(names[row["source_digest"]], row["source_row"]): (names[row["first_digest"]], row["first_row"]) for row in rows} == REPEATED
+    assert everywhere(source, out) == ALL and upkeep.verify(str(out)).faults == []
+    again = ingest(source, out, "first")
+    assert (again.duplicate_records, again.resumed_share) == (BY_TABLE, 1.0)
+    assert sink.reopen(str(out), None) == 1  # the broken line is tried again: its file's repeated rows are found again
+    assert ingest(source, out, "first").duplicate_records == BY_TABLE and everywhere(source, out) == ALL
+
+
+def test_they_are_refused(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):
+        with pytest.raises(InputError, match="6 records stand in another file already") as caught:
+            ingest(source, out, "refuse")
+        assert "e.ndjson has 2 of" in str(caught.value) and NAME not in str(caught.value)
+        assert not sink.snapshot(str(out)).finished
+    for name in ("b.jsonl", "c.jsonl", "e.ndjson"):
+        (source / name).unlink()
+    assert ingest(source, tmp_path / "other", "refuse").records_in == 7
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at(point: str, source: Path, tmp_path: Path, nursery: Nursery, counts: Counts) -> None:
+    out, marks = tmp_path / "out", tmp_path / "marks"
+    marks.mkdir()
+    config = Config(ingest=IngestConfig(duplicates="first")).model_dump(mode="json")
+
+    def run(crash: str) -> int:
+        environment = {"NOSOLOGY_CRASH": crash, "NOSOLOGY_CRASH_FOLDER": str(marks)}
+        return nursery.run("verb", environment, name="ingest", config=config, inputs=[str(source)], out=str(out))
+
+    assert run(point if ":" in point else f"{point}:1") == -9, f"{point} was not reached"
+    counts.faults += 1
+    assert upkeep.verify(str(out)).faults == []
+    assert run("") in (0, 1)  # of 17 records one is dead, which is above the share that is allowed
+    counts.compare(Counter({(*place,): count for place, count in ALL.items()}), everywhere(source, out))
+    assert places(source, out, "duplicates") == Counter(dict.fromkeys(REPEATED, 1))
+    proof = upkeep.verify(str(out))
+    assert proof.finished and proof.faults == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 3)), max_size=60))
+def test_the_sorted_search_equals_a_plain_one(rows: list[tuple[int, int, int]]) -> None:
+    entries = np.zeros(len(rows), duplicates._ENTRY)
+    wanted, first = {}, dict[tuple[int, int], tuple[int, int]]()
+    for number, (file, high, low) in enumerate(rows):
+        entries[number]["high"], entries[number]["low"], entries[number]["file"], entries[number]["row"] = high, low, file, number
+    for file, number, key in sorted((file, number, (high, low)) for number, (file, high, low) in enumerate(rows)):
+        held = first.setdefault(key, (file, number))
+        if held[0] != file:
+            wanted[file, number] = held
+    found = duplicates._repeated(entries)
+    assert {(int(one["file"]), int(one["row"])): (int(one["first_file"]), int(one["first_row"])) for one in found} == wanted
+
+
+def test_many_buckets(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BUCKET_ROWS", 3)
+    assert ingest(source, tmp_path / "out", "keep").duplicate_records == BY_TABLE
