@@ -160,7 +160,9 @@ def _drive(sink: str, work: Path, seconds: float, kill_at: int | None) -> tuple[
                 cluster = driver.children(recursive=True)
                 driver.send_signal(signal.SIGKILL)
                 driver.wait()
-                _, alive = psutil.wait_procs(cluster, timeout=20)  # the kernel ends them with their driver
+                _, alive = psutil.wait_procs(
+                    cluster, timeout=5
+                )  # the kernel ends them with their driver; Ray's agents stay, and do nothing
                 for process in alive:
                     process.kill()
                 return None, ""
