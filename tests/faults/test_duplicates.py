@@ -93,6 +93,9 @@ def test_the_first_is_kept(source: Path, tmp_path: Path) -> None:
     rows = read_output(str(out), "duplicates").to_pylist()
     assert {(names[row["source_digest"]], row["source_row"]): (names[row["first_digest"]], row["first_row"]) for row in rows} == REPEATED
     assert everywhere(source, out) == ALL and upkeep.verify(str(out)).faults == []
+    seen = sink.snapshot(str(out))
+    done_twice = {seen.job.files[interval.file].uri.rsplit("/", 1)[-1] for epoch, interval in seen.placed if epoch > 1}
+    assert done_twice == {name for name, _ in REPEATED}, "no other file is read again"
     again = ingest(source, out, "first")
     assert (again.duplicate_records, again.resumed_share) == (BY_TABLE, 1.0)
     assert sink.reopen(str(out), None) == 1  # the broken line is tried again: its file's repeated rows are found again
