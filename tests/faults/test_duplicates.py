@@ -18,6 +18,7 @@ from nosology.config import ClusterConfig, Config, IngestConfig
 from nosology.distributed import duplicates, sink, stages, upkeep
 from nosology.distributed.stages import StageReport, read_output
 from nosology.errors import InputError
+from nosology.storage import StorageError
 from oracle import Counts
 
 NAME = "Quimby"
@@ -146,6 +147,14 @@ def test_the_sorted_search_equals_a_plain_one(rows: list[tuple[int, int, int]]) 
             wanted[file, number] = held
     found = duplicates._repeated(entries)
     assert {(int(one["file"]), int(one["row"])): (int(one["first_file"]), int(one["first_row"])) for one in found} == wanted
+
+
+def test_the_local_disk_is_full(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates.tempfile, "TemporaryFile", lambda: open("/dev/full", "w+b", buffering=0))  # noqa: SIM115
+    with pytest.raises(StorageError, match="disk is full"):
+        ingest(source, tmp_path / "out", "first")
+    monkeypatch.undo()
+    assert ingest(source, tmp_path / "out", "first").duplicate_records == BY_TABLE
 
 
 def test_many_buckets(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

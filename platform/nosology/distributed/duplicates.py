@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nosology import storage
 from nosology.distributed import sink
 from nosology.distributed.coverage import Part, PlannedFile
 from nosology.distributed.parts import read_part
@@ -46,10 +47,12 @@ def find(ledger: sink.Ledger) -> Iterator[Found]:
                 number = entries["low"] % num_buckets
                 order = np.argsort(number, kind="stable")
                 starts = np.searchsorted(number[order], range(num_buckets + 1))
-                for bucket, start, stop in zip(buckets, starts[:-1], starts[1:], strict=True):
-                    bucket.write(entries[order[start:stop]].tobytes())
+                with storage.named_errors(tempfile.gettempdir()):
+                    for bucket, start, stop in zip(buckets, starts[:-1], starts[1:], strict=True):
+                        bucket.write(entries[order[start:stop]].tobytes())
         for bucket in buckets:
-            bucket.seek(0)
+            with storage.named_errors(tempfile.gettempdir()):
+                bucket.seek(0)  # what is buffered is written
             yield _repeated(np.frombuffer(bucket.read(), _ENTRY))
 
 
