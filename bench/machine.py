@@ -77,18 +77,6 @@ def hardware() -> str:
     return f"{model}, {os.cpu_count()} cores, {gibibytes:.0f} GiB, Python {platform.python_version()}, {datetime.date.today()}"
 
 
-def processor_seconds() -> float:
-    """Processor time of this process and all below it up to now, also of those that ended and were waited for."""
-    import psutil
-
-    own, total = psutil.Process(), 0.0
-    for process in [own, *own.children(recursive=True)]:
-        with contextlib.suppress(psutil.Error):
-            used = process.cpu_times()
-            total += used.user + used.system + used.children_user + used.children_system
-    return total
-
-
 @contextlib.contextmanager
 def folder(keep: str | None = None) -> Iterator[Path]:
     """A folder for the data of a bench, removed at the end; `keep` names one that stays."""
@@ -140,3 +128,45 @@ class Memory:
                     self.peak_mb[role] = max(self.peak_mb[role], round((found.rss - found.shared) / 2**20, 1))
                 except psutil.Error:
                     del roles[process]
+
+
+class Processor:
+    """Processor time of this process and all below it while the block runs, sampled: of a process that ended, what was last seen of it.
+
+    (A parent's own count of its children's time would not do: Ray's raylet does not wait for its workers.)
+    """
+
+    def __init__(self, seconds: float = 0.2) -> None:
+        self._period = seconds
+        self._before: dict[Any, float] = {}
+        self._last: dict[Any, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Processor:
+        self._look()
+        self._before = dict(self._last)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._look()
+
+    @property
+    def seconds(self) -> float:
+        return sum(last - self._before.get(process, 0.0) for process, last in self._last.items())
+
+    def _look(self) -> None:
+        import psutil
+
+        own = psutil.Process()
+        for process in [own, *own.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                used = process.cpu_times()
+                self._last[process] = used.user + used.system
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._period):
+            self._look()
