@@ -33,7 +33,9 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
     from nosology.distributed.sink import is_run
     from nosology.distributed.source import plan
     from nosology.distributed.stages import job_status, run_stage
+    from nosology.engines import engine_of
     from nosology.engines.encoder import encoder_digest
+    from nosology.quantization.manifest import artefact_digest
     from nosology.tasks.coding import ChooseCode
     from nosology.terminology.codeset import code_set
 
@@ -43,12 +45,13 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
         artefact = config.model.artefact
         models = {
             "encoder": encoder_digest(config.model.encoder),
-            "artefact": storage.digest(storage.join(artefact, "manifest.json")) if artefact else "none",
+            "artefact": artefact_digest(artefact) if artefact else "none",
             "code_set": code_set().digest,
             "prompt": ChooseCode().digest,
             "leave_out": file_digest(config.terminology.leave_out),
         }
-        marks = fingerprint("code", config.coding, config.terminology, config.input, **models)
+        engine = engine_of(config.serve.engine, artefact) if artefact else None  # two compute in other precision, so answers differ
+        marks = fingerprint("code", config.coding, config.terminology, config.input, engine=engine, **models)
         with written(out, _billed(inputs)) as billed:
             stage = Code(
                 CoderClient(timeout_seconds=2 * config.cluster.stall_seconds),

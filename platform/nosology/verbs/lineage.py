@@ -8,24 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from nosology import storage
 from nosology.config import InputConfig
-from nosology.errors import DeadLettersError, FingerprintError
-from nosology.runs import Run, claim
+from nosology.errors import DeadLettersError
+from nosology.runs import Run
 
 if TYPE_CHECKING:
     from nosology.distributed.stages import StageReport
-
-
-def own(out: str, marks: Mapping[str, str]) -> None:
-    """Give a folder to one job of a verb without a ledger, or check that it is that job's.
-
-    Raises:
-        FingerprintError: the folder is another job's, with a ledger or without.
-    """
-    from nosology.distributed.sink import is_run, snapshot
-
-    if is_run(out):
-        raise FingerprintError(f"{out} belongs to a run of {snapshot(out).job.verb}. Choose another folder")
-    claim(out, marks)
 
 
 def finish(run: Run, report: StageReport, extra: Mapping[str, Any]) -> dict[str, Any]:
