@@ -194,8 +194,8 @@ def digest(directory: str | None) -> str:
 
 def _folder(directory: str | None) -> Path:
     folder = Path(directory) if directory else ADAPTER
-    if not folder.is_dir():
-        raise ModelError(f"deid.ner: {folder} is no directory. Give one that holds a token-classification model")
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise ModelError(f"deid.ner: {folder} holds no model. Give the directory of a token-classification model")
     return folder
 
 
