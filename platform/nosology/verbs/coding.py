@@ -12,7 +12,7 @@ from nosology import storage
 from nosology.config import Config
 from nosology.errors import InputError
 from nosology.runs import Run, fingerprint
-from nosology.verbs.lineage import file_digest, finish, input_columns
+from nosology.verbs.lineage import Repeats, file_digest, finish, input_columns
 
 if TYPE_CHECKING:
     from nosology.distributed.coverage import PlannedFile
@@ -72,7 +72,8 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
 
 
 def _summarise(out: str) -> dict[str, Any]:
-    """Figures of a run's predictions. Every code is looked up again in the code set: `invalid_codes` has to be 0."""
+    """Figures of a run's predictions. Every code is looked up again in the code set: `invalid_codes` has to be 0.
+    `duplicate_ids` are notes whose id an earlier one has: each was coded, and nothing but its place tells them apart."""
     from nosology.distributed.stages import output_parts
     from nosology.terminology.codeset import code_set
 
@@ -80,6 +81,7 @@ def _summarise(out: str) -> dict[str, Any]:
     figures = dict.fromkeys(("notes_coded", "codes_assigned", "invalid_codes", "claims_checked", "claims_compared"), 0)
     routes: dict[str, int] = {"auto": 0, "review": 0, "reject": 0}
     discrepancies: dict[str, int] = {}
+    ids = Repeats()
     _, parts = output_parts(out, "predictions", ["document_id", "codes", "discrepancies", "route"])
     for row in (row for part in parts for row in part.to_pylist()):
         noted = row["document_id"] is not None
@@ -88,9 +90,11 @@ def _summarise(out: str) -> dict[str, Any]:
         figures["codes_assigned"] += len(row["codes"])
         figures["invalid_codes"] += sum(not codes.is_billable(code["code"]) for code in row["codes"])
         routes[row["route"]] += noted
+        if noted:
+            ids.add(row["document_id"])
         for found in row["discrepancies"]:
             discrepancies[found["kind"]] = discrepancies.get(found["kind"], 0) + 1
-    return {**figures, "routes": routes, "discrepancies": discrepancies}
+    return {**figures, "duplicate_ids": ids.count(), "routes": routes, "discrepancies": discrepancies}
 
 
 def _billed(inputs: Sequence[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
