@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import subprocess
@@ -12,15 +13,15 @@ from typing import Any
 import pytest
 import yaml
 from nosology import cli, config, doctor
-from nosology.errors import ConfigError, DeadLettersError, FingerprintError
+from nosology.errors import ConfigError, DeadLettersError, FingerprintError, NosologyError
 
 CANARY = "Zebulon Quackenbush"
 
 
-def nosology(*args: object) -> tuple[int, dict[str, Any], str]:
+def nosology(*args: object, cwd: Path | None = None) -> tuple[int, dict[str, Any], str]:
     """(exit status, last JSON line, everything printed)."""
-    done = subprocess.run([sys.executable, "-m", "nosology.cli", *map(str, args)], capture_output=True, text=True)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    done = subprocess.run([sys.executable, "-m", "nosology.cli", *map(str, args)], capture_output=True, text=True, cwd=cwd)
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"')]
     return done.returncode, json.loads(lines[-1]) if lines else {}, done.stdout + done.stderr
 
 
@@ -59,6 +60,9 @@ def test_config_prints_the_tree_and_writes_its_schema(tmp_path: Path) -> None:
     status, last, _ = nosology("config", "train.zero=3", "--schema", schema, "--json")
     assert status == 0 and last["train"]["zero"] == 3
     assert json.loads(schema.read_text())["properties"].keys() == last.keys()
+    for more in (["--json"], []):
+        status, last, text = nosology("config", "--schema", "-", *more, cwd=tmp_path)
+        assert status == 0 and json.loads(text) == json.loads(schema.read_text()) and [*tmp_path.iterdir()] == [schema]
     status, _, text = nosology("config", "train.zero=2")
     assert status == 0 and yaml.safe_load(text)["train"]["zero"] == 2
 
@@ -125,6 +129,113 @@ def test_score_takes_no_folder_of_a_verb_with_a_ledger(tmp_path: Path) -> None:
     status, last, _ = nosology("score", "--in", gold, "--gold", gold, "--out", tmp_path / "out", "--json")
     assert status == 2 and "belongs to a run of ingest" in last["error"]
     assert (tmp_path / "out" / "report.json").read_bytes() == kept
+
+
+def whole(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def called(verb: str, source: Path, out: Path, *sets: str) -> None:
+    """A verb as the command calls it, in this process."""
+    from nosology import verbs
+
+    tree = config.load([], [f"deid.key_file={source.parent / 'key'}", "model.base=nowhere", *sets])
+    others: dict[str, tuple[Any, ...]] = {
+        "ingest": ([str(source)], str(out)), "deidentify": (str(source), str(out), None), "prepare": ([str(source)], None, str(out)),
+        "train": (str(source), str(out)), "quantize": (str(source), str(out)), "code": ([str(source)], str(out), None),
+        "score": (str(source), source, None, str(out)),
+    }  # fmt: skip
+    getattr(verbs, verb)(tree, *others[verb])
+
+
+VERBS = ("ingest", "deidentify", "prepare", "train", "quantize", "code", "score")
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return lines(tmp_path / "in" / "notes.jsonl", {"id": "1", "text": "a cough", "codes": ["R05.9"]})
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_refused_run_leaves_nothing_behind(verb: str, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called("score", notes, tmp_path / "scored")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "config.yaml").write_text("a user's own")
+    before = whole(tmp_path)
+
+    def refused(out: Path, *sets: str, source: Path = notes, match: str | None = None) -> None:
+        with pytest.raises(NosologyError, match=match) as caught:
+            called(verb, source, out, *sets)
+        assert caught.value.exit_code == 2
+        assert whole(tmp_path) == before
+
+    refused(tmp_path / "file", match="a file where a folder was expected")
+    refused(tmp_path / "file" / "below", match="a file where a folder was expected")
+    refused(tmp_path / "own", match="config.yaml: a file of this name is here that no run wrote")
+    refused(tmp_path / "new" / "er", source=tmp_path / "in" / "none")
+    if verb != "score":
+        refused(tmp_path / "scored", match="belongs to a run of score")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", denied)
+        refused(tmp_path / "new", match="permission denied")
+
+
+def denied(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "denied")
+
+
+def test_a_refused_run_leaves_an_ingest_as_it_was(notes: Path, tmp_path: Path) -> None:
+    from nosology.distributed.session import session
+
+    out = tmp_path / "out"
+    with session(config.ClusterConfig(num_cpus=1)):
+        called("ingest", notes, out)
+        before = whole(out)
+        for verb in VERBS[1:]:
+            with pytest.raises(FingerprintError, match="belongs to a run of ingest"):
+                called(verb, notes, out)
+            assert whole(out) == before, verb
+        with pytest.raises(FingerprintError, match="ingest.max_document_bytes differs"):
+            called("ingest", notes, out, "ingest.max_document_bytes=5")
+        assert whole(out) == before
+        called("ingest", notes, out)
+        assert len((out / "log.jsonl").read_text().splitlines()) == 4, "one that goes well is logged"
+
+
+def test_what_a_killed_run_left_is_not_what_resume_takes(notes: Path, tmp_path: Path) -> None:
+    """Killed before the folder was its own: the next command there is another one."""
+    from nosology.runs import Run
+
+    Run(str(tmp_path / "out"), "score", config.load([], ["run.seed=1"]), source="elsewhere").__enter__()
+    with Run(str(tmp_path / "out"), "train", config.load([], ["run.seed=2"]), source=str(notes)):
+        command = json.loads((tmp_path / "out" / "command.json").read_text())
+        assert command == {"verb": "train", "arguments": {"source": str(notes)}}
+        assert yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["run"]["seed"] == 2
+
+
+def test_a_refused_claim_is_given_back_and_one_that_came_to_something_is_kept(tmp_path: Path) -> None:
+    from nosology.runs import Run
+
+    out = tmp_path / "out"
+    for write in (False, True):
+        with pytest.raises(ConfigError), Run(str(out), "train", config.load([])) as run:
+            run.claim({"verb": "train"})
+            if write:
+                (out / "metrics").write_text("")
+            raise ConfigError("too many workers")
+        assert out.exists() == write
+    assert "too many workers" in (out / "log.jsonl").read_text() and (out / "fingerprint.json").exists()
+
+
+def test_wrong_models_are_wrong_use(notes: Path, tmp_path: Path) -> None:
+    for verb, key in (("code", "model.artefact"), ("code", "model.encoder"), ("deidentify", "deid.ner"), ("train", "model.base")):
+        for place in (tmp_path / "none", notes.parent):
+            with pytest.raises(NosologyError) as caught:
+                called(verb, notes, tmp_path / "out", f"{key}={place}")
+            assert caught.value.exit_code == 2 and not (tmp_path / "out").exists(), (verb, key, place)
 
 
 def test_terms_score_has_a_folder_for_each_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,6 +96,19 @@ def test_quantize(disk: Path, generator: str, tmp_path: Path) -> None:
             quantize(QuantizeConfig(), ModelConfig(), generator, str(disk / "out"))
         check(caught, disk)
         assert not (disk / "out" / "artefact").exists()
+
+
+def test_generator(disk: Path, tmp_path: Path) -> None:
+    from nosology.training.generator import make_generator
+
+    make_generator(["a cough", "gout"], tmp_path / "whole", 0, width=64, layers=2)
+    weights = -(-(tmp_path / "whole" / "model.safetensors").stat().st_size // 4096)
+    for leave in (0, weights // 2, weights + 2):  # weights with their config, then the tokenizer
+        fill(disk, leave)
+        with pytest.raises(storage.StorageError) as caught:
+            make_generator(["a cough", "gout"], disk / "out", 0, width=64, layers=2)
+        check(caught, disk)
+        shutil.rmtree(disk / "out", ignore_errors=True)
 
 
 @pytest.fixture

@@ -328,7 +328,9 @@ def _kind(letter: dict[str, Any]) -> str:
 def show_config(
     config: Files = NONE,
     overrides: Overrides = NONE,
-    schema: Annotated[Path | None, typer.Option(help="write the JSON schema of the tree to this file")] = None,
+    schema: Annotated[
+        Path | None, typer.Option(help="write the JSON schema of the tree to this file; - prints it in place of the tree")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print the resolved configuration."""
@@ -337,9 +339,12 @@ def show_config(
         from nosology import storage
         from nosology.config import Config
 
+        tree = _load(config, overrides).model_dump(mode="json")
+        if schema and str(schema) == "-":
+            return Config.model_json_schema()
         if schema:
-            storage.write_bytes(str(schema), (json.dumps(Config.model_json_schema(), indent=1) + "\n").encode())
-        return _load(config, overrides).model_dump(mode="json")
+            storage.write_json(str(schema), Config.model_json_schema())
+        return tree
 
     if as_json:
         _perform("config", True, work)
@@ -347,7 +352,8 @@ def show_config(
     def printed() -> dict[str, Any]:
         import yaml
 
-        print(yaml.safe_dump(work(), sort_keys=False), end="")
+        tree = work()
+        print(json.dumps(tree, indent=1) if str(schema) == "-" else yaml.safe_dump(tree, sort_keys=False).rstrip())
         return {}
 
     _perform("config", False, printed)

@@ -17,8 +17,8 @@ from typing import Any
 from nosology import storage, verbs
 from nosology.config import Config
 from nosology.errors import InputError
-from nosology.runs import VERSION, fingerprint
-from nosology.verbs.lineage import folder_digest, own
+from nosology.runs import VERSION, claim, fingerprint
+from nosology.verbs.lineage import folder_digest
 from nosology.verbs.models import code_set_phrases
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -110,7 +110,7 @@ def _page(out: str) -> Path:
 
 def _claim(config: Config, out: str) -> None:
     """The folder belongs to one configuration: mixing two would make a report of neither."""
-    own(out, fingerprint("demo", config, archive=folder_digest(str(EXAMPLES))))
+    claim(out, fingerprint("demo", config, archive=folder_digest(str(EXAMPLES))))
 
 
 def _walk(config: Config, out: str) -> dict[str, Any]:

@@ -10,8 +10,10 @@ report.json    what the verb printed under --json
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import logging
 import time
@@ -25,9 +27,10 @@ import yaml
 
 from nosology import storage
 from nosology.config import Config, Section, flatten
-from nosology.errors import FingerprintError, NosologyError
+from nosology.errors import FingerprintError, InputError, NosologyError
 
 VERSION = importlib.metadata.version("nosology")
+_CLAIM = "fingerprint.json"  # of verbs without a ledger, whose `job.json` does the same
 
 
 def fingerprint(verb: str, *sections: Section, **parts: str | None) -> dict[str, str]:
@@ -39,19 +42,32 @@ def fingerprint(verb: str, *sections: Section, **parts: str | None) -> dict[str,
     return fields | {name: value or "none" for name, value in parts.items()}
 
 
-def claim(uri: str, marks: Mapping[str, str]) -> None:
-    """Give a folder to one job, or check that it is that job's: for verbs without a ledger, whose `job.json` does the same.
+def claim(uri: str, marks: Mapping[str, str]) -> bool:
+    """Give a folder to one job of a verb without a ledger, or check that it is that job's; whether it is so only now.
 
     Raises:
-        FingerprintError: the folder is another job's; names the fields that differ.
+        FingerprintError: the folder is another job's, with a ledger or without; names the fields that differ.
     """
-    record = storage.join(uri, "fingerprint.json")
+    _check_verb(uri, marks["verb"])
+    record = storage.join(uri, _CLAIM)
     if storage.create_if_absent(record, json.dumps(dict(marks), indent=1).encode()):
-        return
+        return True
     held = storage.read_json(record)
     changed = sorted(key for key in held.keys() | marks.keys() if held.get(key) != marks.get(key))
     if changed:
         raise FingerprintError(f"{uri} belongs to another job; different: {', '.join(changed)}. Choose another folder, or remove this one")
+    return False
+
+
+def _check_verb(uri: str, verb: str) -> bool:
+    """Whether a folder belongs to a job already; FingerprintError where that is one of another verb."""
+    for record in (storage.join(uri, name) for name in ("job.json", _CLAIM)):
+        if storage.exists(record):
+            held = storage.read_json(record)
+            if isinstance(held, dict) and held.get("verb", verb) != verb:  # of a damaged one its reader tells
+                raise FingerprintError(f"{uri} belongs to a run of {held['verb']}. Choose another folder")
+            return True
+    return False
 
 
 def describe(error: BaseException) -> str:
@@ -65,6 +81,14 @@ def describe(error: BaseException) -> str:
     own = [frame for frame in frames if "nosology" in frame.filename] or frames
     place = f" at {'/'.join(own[-1].filename.split('/')[-2:])}:{own[-1].lineno}" if own else ""
     return f"{type(error).__name__}{place}"
+
+
+def _absent(uri: str) -> list[Path]:
+    """A local folder that is not there, and those above it that are not, the lowest first."""
+    if not storage.is_local(uri):
+        return []
+    path = storage.local_path(uri).absolute()
+    return list(itertools.takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
 
 
 def _absolute(place: Any) -> Any:
@@ -100,7 +124,8 @@ class _Memory(logging.Handler):
 
 
 class Run:
-    """A run of one verb into one folder, as a context manager.
+    """A run of one verb into one folder, as a context manager. One that is refused (exit status 2) before it did anything leaves the
+    folder as it was.
 
     Args:
         uri: folder of the run, local or `s3://`; made if absent.
@@ -115,16 +140,27 @@ class Run:
         self._metrics: list[str] = []
         self._lineage: dict[str, Any] = {"inputs": {}, "models": {}, "outputs": {}}
         self._log = _Memory()
+        self._claimed, self._made = False, list[str]()
 
     def __enter__(self) -> Self:
+        self._held = _check_verb(self.uri, self.verb)
+        self._epoch = self._newest_epoch()
+        self._folders = _absent(self.uri)
+        # what a run left that was killed before the folder was its own
+        self._stale = not self._held and storage.exists(storage.join(self.uri, "command.json"))
+        command = {"verb": self.verb, "arguments": {name: _absolute(value) for name, value in self._arguments.items()}}
+        try:
+            self.put("command.json", json.dumps(command, indent=1).encode())
+            self.put("config.yaml", self._tree())
+        except InputError as error:
+            self._leave_nothing()
+            if isinstance(error.__context__, OSError) and error.__context__.errno in storage.UNWRITABLE:  # a wrong --out, not a fault
+                raise InputError(error.rule, file=self.uri, remedy=error.remedy) from None
+            raise
         logger = logging.getLogger("nosology")
         logger.setLevel(logging.INFO)
         logger.propagate = False
         logger.addHandler(self._log)
-        # only if absent: a run that is then refused must not change what the folder says of the run before
-        storage.create_if_absent(storage.join(self.uri, "config.yaml"), self._tree())
-        command = {"verb": self.verb, "arguments": {name: _absolute(value) for name, value in self._arguments.items()}}
-        storage.create_if_absent(storage.join(self.uri, "command.json"), json.dumps(command, indent=1).encode())
         logger.info("run of %s begins, version %s", self.verb, VERSION)
         return self
 
@@ -135,8 +171,49 @@ class Run:
         else:
             logger.info("run of %s ends", self.verb)
         logger.removeHandler(self._log)
+        if isinstance(error, NosologyError) and error.exit_code == 2 and not self._has_begun():
+            self._leave_nothing()
+            return
         self._write("log.jsonl", self._log.lines)
         self._write("metrics.jsonl", self._metrics)
+
+    def claim(self, marks: Mapping[str, str]) -> None:
+        """As `claim`, for the folder of this run."""
+        if claim(self.uri, marks):
+            self._made.append(_CLAIM)
+        self._claimed = True
+
+    def put(self, name: str, data: bytes) -> str:
+        """A file with which the run begins; that of the run before stays, for this one may yet be refused. Returns its URI.
+
+        Raises:
+            InputError: the folder is no run's and holds another file of this name.
+        """
+        uri = storage.join(self.uri, name)
+        if storage.create_if_absent(uri, data):
+            self._made.append(name)
+        elif self._stale:
+            storage.write_bytes(uri, data)
+            self._made.append(name)
+        elif not self._held and storage.read_bytes(uri) != data:
+            raise InputError("a file of this name is here that no run wrote", file=uri, remedy="Choose another folder")
+        return uri
+
+    def _has_begun(self) -> bool:
+        """Whether the folder holds work of this run: the ledger's driver opened an epoch, or something came of the claim."""
+        if _CLAIM in self._made:
+            return any(uri.rsplit("/", 1)[-1] not in self._made for uri in storage.list_files(self.uri))
+        return self._claimed or self._newest_epoch() != self._epoch
+
+    def _newest_epoch(self) -> int:
+        return next(n for n in itertools.count() if not storage.exists(storage.join(self.uri, f"epoch-{n + 1}.json")))
+
+    def _leave_nothing(self) -> None:
+        for name in self._made:
+            storage.remove(storage.join(self.uri, name))
+        for folder in self._folders:
+            with contextlib.suppress(OSError):  # one that holds more stays
+                folder.rmdir()
 
     def metric(self, name: str, value: float, **tags: str | int) -> None:
         """Record one measurement; tags name stages and tables, never values of records."""

@@ -51,6 +51,8 @@ _REMEDIES = {
     errno.EIO: ("the device reports an input/output error", "Check the disk"),
 }
 
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 # What a client of remote storage raises, by the name of its class.
 _REMOTE_RULES = {
@@ -88,7 +90,7 @@ def named_errors(uri: str) -> Iterator[None]:
         raise InputError("no such file or folder", file=uri, remedy="Check the path") from None
     except IsADirectoryError:
         raise InputError("a folder where a file was expected", file=uri) from None
-    except NotADirectoryError:
+    except (NotADirectoryError, FileExistsError):  # the second comes of making a folder, for other writers handle it themselves
         raise InputError("a file where a folder was expected", file=uri) from None
     except OSError as error:
         raise _of_system(uri, error, error.errno) from None

@@ -117,7 +117,7 @@ def test_any_directory_works_with_the_default_threshold(other):
 
 
 def test_directories_that_cannot_be_used(other, tmp_path):
-    with pytest.raises(ModelError, match="no directory"):
+    with pytest.raises(ModelError, match="holds no model"):
         load_tagging(str(tmp_path / "none"), None)
     with pytest.raises(ModelError, match="no token classifier"):
         load_tagging(str(home() / "encoder"), None)

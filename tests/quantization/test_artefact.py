@@ -88,13 +88,14 @@ def test_activations_are_rounded_when_it_runs(made):
 
 
 def test_the_manifest_names_what_it_was_made_from(made, generator, adapter):
-    from nosology.quantization.manifest import file_digest, weights_digest
+    from nosology import storage
+    from nosology.quantization.manifest import weights_digest
     from nosology.terminology.codeset import code_set
 
     manifest = check_directory(made["artefact"])
     assert manifest is not None and check_directory(generator) is None
     assert manifest["base"] == weights_digest(Path(generator)) and manifest["code_set"] == code_set().digest
-    assert manifest["adapter"] == file_digest(Path(adapter) / "adapter_model.safetensors") and manifest["scheme"] == "w8a8"
+    assert manifest["adapter"] == storage.digest(f"{adapter}/adapter_model.safetensors") and manifest["scheme"] == "w8a8"
     assert {"model.safetensors", "tokenizer.json", "config.json"} <= set(manifest["files"])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -78,11 +77,11 @@ def test_served_codes_are_those_of_coder_and_engine(service: tuple[Config, str])
 
 
 def test_chat_comes_from_the_same_artefact(service: tuple[Config, str], artefact: str) -> None:
+    from nosology import storage
     from nosology.engines import open_engine
-    from nosology.quantization.manifest import file_digest
 
     url = service[1]
-    assert httpx.get(f"{url}/v1/models").json()["data"][0]["digest"] == file_digest(Path(artefact) / "manifest.json")
+    assert httpx.get(f"{url}/v1/models").json()["data"][0]["digest"] == storage.digest(f"{artefact}/manifest.json")
     messages = [{"role": "user", "content": "Which?"}]
     body = {"messages": messages, "max_tokens": 5}
     answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from nosology.config import Config, flatten, load
 from nosology.distributed import submit as jobs
-from nosology.errors import ConfigError, InputError
+from nosology.errors import ConfigError, InputError, NosologyError
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +39,17 @@ def test_a_job_that_succeeds(cluster: Any, toy: Path) -> None:
     report = jobs.submit("code", ["--in", "a b.jsonl", "--out=s3://bucket/out", "status=0"], cluster.address, root=toy, log=log)
     assert report["job_status"] == "SUCCEEDED" and report["job"].startswith("raysubmit_")
     assert f"arguments ['--in', '{Path.cwd() / 'a b.jsonl'}', '--out', 's3://bucket/out', 'status=0']" in log.getvalue()
+
+
+def test_a_job_server_that_takes_no_job(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Client:
+        def submit_job(self, **_: Any) -> str:
+            raise RuntimeError("Request failed with status code 500: No available agent for secret.jsonl")
+
+    monkeypatch.setattr(jobs, "connect", lambda _: Client())
+    with pytest.raises(NosologyError, match="takes no job now") as failed:
+        jobs.submit("code", ["--in", "secret.jsonl"], "http://127.0.0.1:1", root=toy, log=io.StringIO())
+    assert failed.value.exit_code == 1 and "secret" not in str(failed.value) and failed.value.__suppress_context__
 
 
 @pytest.mark.parametrize(("wanted", "status"), [("7", 7), ("kill", 137)])

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nosology import storage
 from nosology.config import home
 from nosology.errors import ModelError
 from nosology.records import Span
@@ -186,13 +187,16 @@ def _spans(text: str, offsets: Sequence[tuple[int, int]], inside: Sequence[float
 
 
 def digest(directory: str | None) -> str:
-    """SHA-256 over the files of the tagger's directory (None: the shipped adapter), for the fingerprint of a run."""
+    """SHA-256 over the files of the tagger's directory (None: the shipped adapter), for the fingerprint of a run. Raises ModelError where there is none."""
+    files = sorted(path for path in _folder(directory).glob("*") if path.is_file())
+    return hashlib.sha256("".join(f"{file.name}:{storage.digest(str(file))}\n" for file in files).encode()).hexdigest()
+
+
+def _folder(directory: str | None) -> Path:
     folder = Path(directory) if directory else ADAPTER
-    whole = hashlib.sha256()
-    for file in sorted(path for path in folder.glob("*") if path.is_file()):
-        with file.open("rb") as stream:
-            whole.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return whole.hexdigest()
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise ModelError(f"deid.ner: {folder} holds no model. Give the directory of a token-classification model")
+    return folder
 
 
 def load_tagging(directory: str | None, threshold: float | None) -> Tagging:
@@ -211,9 +215,7 @@ def load_tagging(directory: str | None, threshold: float | None) -> Tagging:
 
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    folder = Path(directory) if directory else ADAPTER
-    if not folder.is_dir():
-        raise ModelError(f"deid.ner: {folder} is no directory. Give one that holds a token-classification model")
+    folder = _folder(directory)
     recommended = DEFAULT_THRESHOLD
     if (folder / "tagger.json").is_file():
         recommended = float(json.loads((folder / "tagger.json").read_text())["threshold"])

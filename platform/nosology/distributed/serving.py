@@ -17,7 +17,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import ray
@@ -44,7 +43,7 @@ from nosology.distributed.replicas import (
     ServiceError,
 )
 from nosology.distributed.session import session
-from nosology.errors import ConfigError, NosologyError, Reason, RecordError
+from nosology.errors import ConfigError, InputError, ModelError, NosologyError, Reason, RecordError
 
 if TYPE_CHECKING:
     from nosology.engines import Engine
@@ -53,6 +52,7 @@ APPLICATION = "nosology"  # with HTTP
 BATCH = "nosology-batch-"  # and the id of the Ray job that it serves, so that batches and the service on one cluster stay apart
 # WARNING, because Serve's INFO lines repeat the client's X-Request-ID; no access log, because paths come from clients.
 _DEATHS, _RESTART_SECONDS = 2, 180.0  # replicas that one request may cost; time for one to load its models
+_WRONG_USE: dict[str, type[NosologyError]] = {kind.__name__: kind for kind in (ConfigError, InputError, ModelError)}
 LOGGING = {"log_level": "WARNING", "enable_access_log": False}
 
 
@@ -77,14 +77,6 @@ def _num_gpus(config: Config) -> int:
     chosen = engine_of(config.serve.engine, cast("str", config.model.artefact))
     untyped: Any = ray
     return int(chosen == "vllm" and ray.is_initialized() and untyped.cluster_resources().get("GPU", 0) >= 1)
-
-
-def artefact_digest(config: Config) -> str:
-    """SHA-256 of the manifest of `model.artefact`, which names every file's; of the weights where it is a plain model directory."""
-    from nosology.quantization.manifest import NAME, file_digest, weights_digest
-
-    directory = Path(cast("str", config.model.artefact))
-    return file_digest(directory / NAME) if (directory / NAME).is_file() else weights_digest(directory)
 
 
 def open_coder(config: Config, engine: Engine | None) -> Codes:
@@ -113,6 +105,8 @@ def application(
         llm: `application` and `model` of an LLM application of Ray Serve that generates in place of an engine of ours.
         digest: gives another digest than that of the artefact.
     """
+    from nosology.quantization.manifest import artefact_digest
+
     rules = config.serve
     options: dict[str, Any] = {
         "num_replicas": rules.replicas,
@@ -134,7 +128,10 @@ def application(
         generator = serve.deployment(name="Generator", **front)(LlmReplica).bind(llm["application"], llm["model"], rules.model_name)
     elif engine:
         generator = serve.deployment(name="Generator", **engine_options)(GeneratorReplica).bind(
-            engine, rules.model_name, digest or functools.partial(artefact_digest, config), config.cluster.stall_seconds
+            engine,
+            rules.model_name,
+            digest or functools.partial(artefact_digest, cast("str", config.model.artefact)),
+            config.cluster.stall_seconds,
         )
     codes = serve.deployment(name="Coder", **options)(CoderReplica).bind(
         coder or functools.partial(open_coder, config), generator, rules.request_timeout_seconds, config.cluster.stall_seconds
@@ -184,9 +181,9 @@ def start(config: Config, app: serve.Application | None = None, *, http: bool = 
     try:
         serve.run(app or application(config), name=name, route_prefix="/" if http else None, logging_config=LOGGING)
     except RuntimeError:
-        message = _failure(name)
+        failure = _failure(name)
         stop(name)
-        raise NosologyError(message) from None
+        raise failure from None
     if not http:
         return ""
     url = f"http://{f'[{rules.host}]' if ':' in rules.host else rules.host}:{rules.port}"
@@ -288,14 +285,17 @@ def _wait_until_ready(url: str, rules: ServeConfig) -> None:
     raise ConfigError(f"serve.port: this cluster serves on another port than {rules.port}; give that one, or stop its service")
 
 
-def _failure(name: str) -> str:
+def _failure(name: str) -> NosologyError:
     """Why the application did not start: the last line of what its replica's constructor said, which names models and rules."""
+    what = "the service did not start"
     found = serve.status().applications.get(name)
     for deployment in (found.deployments if found else {}).values():
         lines = [line for line in deployment.message.splitlines() if line.strip()]
         if deployment.status in ("DEPLOY_FAILED", "UNHEALTHY") and lines:
-            return f"the service did not start: {lines[-1]}"
-    return "the service did not start"
+            kind, _, text = lines[-1].partition(": ")
+            own = _WRONG_USE.get(kind.removeprefix("nosology.errors."))
+            return own(f"{what}: {text}") if own else NosologyError(f"{what}: {lines[-1]}")
+    return NosologyError(what)
 
 
 # ----------------------------------------------------------------------------------------------------------- client

@@ -64,13 +64,20 @@ def submit(verb: str, arguments: Sequence[str], address: str, *, root: Path | No
         ConfigError: unknown verb, a config that does not load, or no `runtime_env.yaml`.
         InputError: no job server at the address, or it refuses the token.
         JobError: the job failed or was stopped; carries its exit status.
+        NosologyError: the job server takes no job.
     """
     if verb not in SCRIPTS:
         raise ConfigError(f"submit: {verb!r} cannot run as a job; these can: {', '.join(SCRIPTS)}")
     root = root or find_root()
     command = ["jobs/" + SCRIPTS[verb] + ".py", *portable(arguments)]
     client = connect(address)
-    job = client.submit_job(entrypoint=_entrypoint(command), runtime_env=runtime_environment(root), metadata={"verb": verb})
+    try:
+        job = client.submit_job(entrypoint=_entrypoint(command), runtime_env=runtime_environment(root), metadata={"verb": verb})
+    except RuntimeError:  # its text can hold the arguments
+        raise NosologyError(
+            "submit: the job server takes no job now. dashboard_agent.log on the head says why; often another Ray has the agent's port "
+            "(ray start --dashboard-agent-listen-port)"
+        ) from None
     _follow(client, job, log or sys.stderr)
     details = client.get_job_info(job)
     report = {"job": job, "job_status": str(details.status.value)}

@@ -5,7 +5,6 @@ Shapes: B texts, T tokens, D width of the vectors (384 for all-MiniLM-L6-v2).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nosology import config
+from nosology import config, storage
 from nosology.errors import ModelError
 
 # all-MiniLM-L6-v2 (Apache-2.0) as sentence-transformers published it.
@@ -91,14 +90,14 @@ def encoder_directory(path: str | Path | None) -> Path:
             raise ModelError(f"encoder {directory}: {name} is missing. {remedy}")
     if path is None:
         for name, expected in DIGESTS.items():
-            if _digest(directory / name) != expected:
+            if storage.digest(str(directory / name)) != expected:
                 raise ModelError(f"encoder {directory}: {name} is not the file of all-MiniLM-L6-v2 (SHA-256 differs). {remedy}")
     return directory
 
 
 def encoder_digest(path: str | Path | None = None) -> str:
     """SHA-256 of the weights of an encoder directory; None is the default one. Raises as `encoder_directory`."""
-    return _digest(encoder_directory(path) / "model.safetensors")
+    return storage.digest(str(encoder_directory(path) / "model.safetensors"))
 
 
 def load_encoder(path: str | Path | None = None) -> Encoder:
@@ -120,9 +119,4 @@ def load_encoder(path: str | Path | None = None) -> Encoder:
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"encoder {directory}: transformers cannot load it ({type(error).__name__}). Give another directory.") from None
     model.eval()
-    return Encoder(directory, _digest(directory / "model.safetensors"), tokenizer, model)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return Encoder(directory, storage.digest(str(directory / "model.safetensors")), tokenizer, model)

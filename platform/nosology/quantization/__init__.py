@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nosology import storage
 from nosology.errors import InputError, ModelError
-from nosology.quantization.manifest import NAME, check_directory, file_digest, weights_digest
+from nosology.quantization.manifest import NAME, artefact_digest, check_directory, weights_digest
 
 if TYPE_CHECKING:
     import torch
@@ -152,7 +152,7 @@ def quantize(config: QuantizeConfig, model: ModelConfig, source: str, out: str) 
         raise
     check_directory(str(target))
     return {
-        "artefact": str(target), "digest": file_digest(target / NAME), "base": manifest["base"], "adapter": manifest["adapter"],
+        "artefact": str(target), "digest": artefact_digest(str(target)), "base": manifest["base"], "adapter": manifest["adapter"],
         "bytes": (target / "model.safetensors").stat().st_size, "bytes_before": before, "layers": len(linear),
         "largest_error": round(worst, 6),
     }  # fmt: skip
@@ -164,11 +164,11 @@ def _manifest(config: QuantizeConfig, target: Path, tokenizer: Any, base: Path, 
     return {
         "scheme": config.scheme,
         "base": weights_digest(base),
-        "adapter": file_digest(adapter / "adapter_model.safetensors") if adapter else None,
+        "adapter": storage.digest(str(adapter / "adapter_model.safetensors")) if adapter else None,
         "template": hashlib.sha256(tokenizer.chat_template.encode()).hexdigest(),
-        "tokenizer": file_digest(target / "tokenizer.json"),
+        "tokenizer": storage.digest(str(target / "tokenizer.json")),
         "code_set": code_set().digest,
-        "files": {path.name: file_digest(path) for path in sorted(target.iterdir())},
+        "files": {path.name: storage.digest(str(path)) for path in sorted(target.iterdir())},
     }
 
 

@@ -7,15 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nosology import storage
 from nosology.errors import ModelError
 
 NAME = "manifest.json"
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def weights_digest(directory: Path) -> str:
@@ -27,7 +22,17 @@ def weights_digest(directory: Path) -> str:
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         raise ModelError(f"model {directory}: no safetensors file; other formats are not read")
-    return hashlib.sha256("".join(f"{path.name} {file_digest(path)}\n" for path in files).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{path.name} {storage.digest(str(path))}\n" for path in files).encode()).hexdigest()
+
+
+def artefact_digest(directory: str) -> str:
+    """SHA-256 of the manifest of an artefact, which names every file's; of the weights where it is a plain model directory.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    manifest = Path(directory) / NAME
+    return storage.digest(str(manifest)) if manifest.is_file() else weights_digest(Path(directory))
 
 
 def check_directory(directory: str) -> dict[str, Any] | None:
@@ -57,6 +62,6 @@ def check_directory(directory: str) -> dict[str, Any] | None:
     if there != set(files):
         raise ModelError(f"artefact {directory}: {len(there ^ set(files))} files are missing or were added since quantize")
     for name, digest in files.items():
-        if file_digest(folder / name) != digest:
+        if storage.digest(str(folder / name)) != digest:
             raise ModelError(f"artefact {directory}: {name} was changed since quantize (SHA-256 differs)")
     return manifest

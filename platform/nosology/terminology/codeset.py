@@ -29,7 +29,7 @@ from nosology.config import TerminologyConfig
 from nosology.errors import ConfigError
 
 FIRST_DAY = datetime.date(2015, 10, 1)
-FORMAT = 1  # of the cached table
+FORMAT = 2  # of the cached table
 Fault = Literal["unknown_code", "not_billable", "not_in_force"]
 Part = Literal["train", "validation", "test"]
 
@@ -57,14 +57,12 @@ class Entry:
     Attributes:
         code: name with its dot; a chapter's number or a block's range for those.
         title: official title, complete.
-        kind: chapter, block, category, subcategory or code (a category without children is a code).
         parent: name of the node above; None for a chapter.
         terms: inclusion terms printed below it.
     """
 
     code: str
     title: str
-    kind: str
     parent: str | None
     terms: tuple[str, ...]
 
@@ -127,10 +125,6 @@ class CodeSet:
             parent = self.entries[parent].parent
         return tuple(above)
 
-    def children(self, code: str) -> tuple[str, ...]:
-        """Nodes directly below."""
-        return tuple(self._children.get(code, ()))
-
     def descendants(self, code: str) -> tuple[str, ...]:
         """Billable codes at or below a node, in order."""
         return tuple(self._walk(code))
@@ -140,18 +134,6 @@ class CodeSet:
             yield code
         for child in self._children.get(code, ()):
             yield from self._walk(child)
-
-    def category(self, code: str) -> str:
-        """The three-character category of a code."""
-        return code[:3]
-
-    def block(self, code: str) -> str | None:
-        """The block that holds a code, for instance I10-I1A; None for a category that stands in its chapter directly."""
-        return next((name for name in self.ancestors(code) if self.entries[name].kind == "block"), None)
-
-    def chapter(self, code: str) -> str:
-        """Number of the chapter that holds a code, 1 to 22."""
-        return (code, *self.ancestors(code))[-1]
 
     def dotted(self, code: str) -> str:
         """The code as the tabular list writes it: upper case, dot after the third character, no blanks."""
@@ -207,8 +189,8 @@ def code_set(options: TerminologyConfig | None = None) -> CodeSet:
     if rows is None:
         rows = _parse()
         _write(cached, rows)
-    entries = {row[0]: Entry(row[0], row[1], row[2], row[3], tuple(row[4])) for row in rows}
-    codes = tuple(row[0] for row in rows if row[2] == "code")
+    entries = {row[0]: Entry(row[0], row[1], row[3], tuple(row[4])) for row in rows}
+    codes = tuple(row[0] for row in rows if row[2])
     return CodeSet(key, _release(source[0].name), entries, codes, {code: i for i, code in enumerate(codes)})
 
 
@@ -264,18 +246,11 @@ def _parse() -> list[list[Any]]:
         import simple_icd_10_cm as tabular
     rows: list[list[Any]] = []
     for name in dict.fromkeys(tabular.get_all_codes(True)):  # the list repeats names
-        if tabular.is_chapter(name):
-            kind = "chapter"
-        elif not tabular.is_category_or_subcategory(name):
-            kind = "block"
-        elif tabular.is_leaf(name):
-            kind = "code"
-        else:
-            kind = "category" if tabular.is_category(name) else "subcategory"
+        billable = tabular.is_category_or_subcategory(name) and tabular.is_leaf(name)  # a category without children is a code
         parent = tabular.get_parent(name) or None
         if parent == name:  # a block of one category has the category's name
             parent = tabular.get_parent(name, prioritize_blocks=True) or None
-        rows.append([name, tabular.get_description(name), kind, parent, tabular.get_inclusion_term(name)])
+        rows.append([name, tabular.get_description(name), billable, parent, tabular.get_inclusion_term(name)])
     return rows
 
 

@@ -10,7 +10,6 @@ before the marker leaves a folder that nobody reads; no file is ever renamed or 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -20,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from nosology.errors import ModelError
-from nosology.storage import StorageError, create_if_absent, named_errors
+from nosology.errors import InputError, ModelError
+from nosology.storage import StorageError, create_if_absent, digest, named_errors
 
 if TYPE_CHECKING:
     import torch
@@ -33,11 +32,6 @@ class Checkpoint:
 
     step: int
     folder: Path
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _files(folder: Path) -> list[Path]:
@@ -117,7 +111,7 @@ def publish(root: Path, step: int, folder: Path, keep: int) -> Checkpoint:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-    marker = {"step": step, "folder": folder.name, "files": {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}}
+    marker = {"step": step, "folder": folder.name, "files": {str(path.relative_to(folder)): digest(str(path)) for path in _files(folder)}}
     with writing(root / f"step-{step:08d}.json", folder):
         created = create_if_absent(str(root / f"step-{step:08d}.json"), json.dumps(marker, indent=1).encode())
     if not created:
@@ -139,9 +133,9 @@ def newest(root: Path) -> Checkpoint | None:
         try:
             marker: dict[str, Any] = json.loads(path.read_bytes())
             folder = root / str(marker["folder"])
-            if marker["files"] and all(_digest(folder / name) == digest for name, digest in marker["files"].items()):
+            if marker["files"] and all(digest(str(folder / name)) == held for name, held in marker["files"].items()):
                 return Checkpoint(int(marker["step"]), folder)
-        except (OSError, ValueError, KeyError):
+        except (InputError, OSError, ValueError, KeyError):
             continue
     return None
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nosology import storage
 from nosology.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def make_generator(
 
     Raises:
         InputError: no texts.
+        StorageError: the disk is full or refuses.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -97,14 +99,15 @@ def make_generator(
     )  # fmt: skip
     model: Any = LlamaForCausalLM(config)
     loss = _warm(model, tokenizer, texts, seed, warm_steps) if warm_steps else None
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
+    with storage.named_errors(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
     made = {
         "path": str(folder), "parameters": sum(p.numel() for p in model.parameters()), "vocabulary": len(tokenizer), "loss": loss,
         "digest": call, "note": "made from the words of the code set; proves the path, not a clinical model",
     }  # fmt: skip
-    record.write_text(json.dumps(made, indent=1))
+    storage.write_json(str(record), made)
     return made
 
 

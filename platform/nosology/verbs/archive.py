@@ -13,7 +13,7 @@ from nosology.config import Config
 from nosology.errors import InputError
 from nosology.records import TABLES
 from nosology.runs import Run, fingerprint
-from nosology.verbs.lineage import finish, input_columns
+from nosology.verbs.lineage import Repeats, finish, input_columns
 
 if TYPE_CHECKING:
     from nosology.distributed.stages import StageReport
@@ -44,27 +44,26 @@ def deidentify(config: Config, source: str, out: str, spans: Path | None) -> dic
     import pyarrow.compute as pc
 
     from nosology.deid.stage import Deidentify
+    from nosology.distributed.source import plan
     from nosology.distributed.stages import output_parts, run_stage
 
     with Run(out, "deidentify", config, source=source, spans=spans) as run:
+        files = plan([source], input_columns(config.input), list(TABLES))  # never the originals
+        if spans and not any(file.table == "rows" for file in files):
+            raise InputError("--spans is for a table with a text column; this input has tables of records", file=source)
         stage = Deidentify(config.deid, config.input, config.ingest.max_document_bytes)
         marks = stage.fingerprint()
-        report = run_stage(
-            stage,
-            [source],
-            out,
-            config.cluster,
-            fingerprint("deidentify", config.deid, config.input, **marks),
-            needed=input_columns(config.input),
-            tables=list(TABLES),  # never the originals
-        )
+        fields = fingerprint("deidentify", config.deid, config.input, **marks)
+        report = run_stage(stage, [source], out, config.cluster, fields, planned=files)
         extra: dict[str, Any] = {"notes_deidentified": report.rows["audit"], "phi_spans": 0}
-        for audit in output_parts(out, "audit", ["spans"])[1]:
+        ids = Repeats()  # of pseudonyms, which are the same where the ids were
+        for audit in output_parts(out, "audit", ["document_id", "spans"])[1]:
             extra["phi_spans"] += pc.sum(pc.list_value_length(audit["spans"])).as_py() or 0
-        if report.rows["spans"]:
+            for pseudonym in audit["document_id"].to_pylist():
+                ids.add(pseudonym)
+        extra["duplicate_ids"] = ids.count()
+        if any(file.table == "rows" for file in files):
             extra |= _spans(config, out, report, spans)
-        elif spans:
-            raise InputError("--spans is for a table with a text column; this input has tables of records", file=source)
         run.lineage("models", {"tagger": marks["deid_tagger"]})
         return finish(run, report, extra)
 

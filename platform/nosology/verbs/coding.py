@@ -12,7 +12,7 @@ from nosology import storage
 from nosology.config import Config
 from nosology.errors import InputError
 from nosology.runs import Run, fingerprint
-from nosology.verbs.lineage import file_digest, finish, input_columns
+from nosology.verbs.lineage import Repeats, file_digest, finish, input_columns
 
 if TYPE_CHECKING:
     from nosology.distributed.coverage import PlannedFile
@@ -33,7 +33,9 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
     from nosology.distributed.sink import is_run
     from nosology.distributed.source import plan
     from nosology.distributed.stages import job_status, run_stage
+    from nosology.engines import engine_of
     from nosology.engines.encoder import encoder_digest
+    from nosology.quantization.manifest import artefact_digest
     from nosology.tasks.coding import ChooseCode
     from nosology.terminology.codeset import code_set
 
@@ -43,12 +45,13 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
         artefact = config.model.artefact
         models = {
             "encoder": encoder_digest(config.model.encoder),
-            "artefact": storage.digest(storage.join(artefact, "manifest.json")) if artefact else "none",
+            "artefact": artefact_digest(artefact) if artefact else "none",
             "code_set": code_set().digest,
             "prompt": ChooseCode().digest,
             "leave_out": file_digest(config.terminology.leave_out),
         }
-        marks = fingerprint("code", config.coding, config.terminology, config.input, **models)
+        engine = engine_of(config.serve.engine, artefact) if artefact else None  # two compute in other precision, so answers differ
+        marks = fingerprint("code", config.coding, config.terminology, config.input, engine=engine, **models)
         with written(out, _billed(inputs)) as billed:
             stage = Code(
                 CoderClient(timeout_seconds=2 * config.cluster.stall_seconds),
@@ -69,7 +72,8 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
 
 
 def _summarise(out: str) -> dict[str, Any]:
-    """Figures of a run's predictions. Every code is looked up again in the code set: `invalid_codes` has to be 0."""
+    """Figures of a run's predictions. Every code is looked up again in the code set: `invalid_codes` has to be 0.
+    `duplicate_ids` are notes whose id an earlier one has: each was coded, and nothing but its place tells them apart."""
     from nosology.distributed.stages import output_parts
     from nosology.terminology.codeset import code_set
 
@@ -77,6 +81,7 @@ def _summarise(out: str) -> dict[str, Any]:
     figures = dict.fromkeys(("notes_coded", "codes_assigned", "invalid_codes", "claims_checked", "claims_compared"), 0)
     routes: dict[str, int] = {"auto": 0, "review": 0, "reject": 0}
     discrepancies: dict[str, int] = {}
+    ids = Repeats()
     _, parts = output_parts(out, "predictions", ["document_id", "codes", "discrepancies", "route"])
     for row in (row for part in parts for row in part.to_pylist()):
         noted = row["document_id"] is not None
@@ -85,9 +90,11 @@ def _summarise(out: str) -> dict[str, Any]:
         figures["codes_assigned"] += len(row["codes"])
         figures["invalid_codes"] += sum(not codes.is_billable(code["code"]) for code in row["codes"])
         routes[row["route"]] += noted
+        if noted:
+            ids.add(row["document_id"])
         for found in row["discrepancies"]:
             discrepancies[found["kind"]] = discrepancies.get(found["kind"], 0) + 1
-    return {**figures, "routes": routes, "discrepancies": discrepancies}
+    return {**figures, "duplicate_ids": ids.count(), "routes": routes, "discrepancies": discrepancies}
 
 
 def _billed(inputs: Sequence[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nosology import storage
 from nosology.config import InputConfig
-from nosology.errors import DeadLettersError, FingerprintError
-from nosology.runs import Run, claim
+from nosology.errors import DeadLettersError
+from nosology.runs import Run
 
 if TYPE_CHECKING:
     from nosology.distributed.stages import StageReport
-
-
-def own(out: str, marks: Mapping[str, str]) -> None:
-    """Give a folder to one job of a verb without a ledger, or check that it is that job's.
-
-    Raises:
-        FingerprintError: the folder is another job's, with a ledger or without.
-    """
-    from nosology.distributed.sink import is_run, snapshot
-
-    if is_run(out):
-        raise FingerprintError(f"{out} belongs to a run of {snapshot(out).job.verb}. Choose another folder")
-    claim(out, marks)
 
 
 def finish(run: Run, report: StageReport, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,6 +50,31 @@ def folder_digest(uri: str) -> str:
     if not storage.is_folder(uri):
         return storage.digest(uri)
     return joined(storage.digest(file) for file in storage.list_files(uri))
+
+
+class Repeats:
+    """Counts texts that were there before, however many there are: digests of 64 bits, in shares that are compared one at a time and
+    lie on disk where they are large. The digests have a key of their own, for an id may name a patient."""
+
+    def __init__(self) -> None:
+        self._key = os.urandom(16)
+        self._shares = [tempfile.SpooledTemporaryFile(max_size=1 << 16) for _ in range(256)]  # noqa: SIM115 - closed by `count`
+
+    def add(self, text: str) -> None:
+        digest = hashlib.blake2b(text.encode(errors="surrogatepass"), key=self._key, digest_size=9).digest()
+        self._shares[digest[0]].write(digest[1:])
+
+    def count(self) -> int:
+        """How many of the texts came a second time or more; nothing can be added afterwards."""
+        import numpy as np
+
+        repeated = 0
+        for share in self._shares:
+            with share:
+                share.seek(0)
+                digests = np.frombuffer(share.read(), np.uint64)
+                repeated += len(digests) - len(np.unique(digests))
+        return repeated
 
 
 def input_columns(config: InputConfig) -> list[str]:

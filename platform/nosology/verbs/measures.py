@@ -11,7 +11,7 @@ from nosology import storage
 from nosology.config import Config
 from nosology.errors import InputError
 from nosology.runs import Run, fingerprint
-from nosology.verbs.lineage import file_digest, folder_digest, joined, own
+from nosology.verbs.lineage import file_digest, folder_digest, joined
 
 PREDICTIONS = "predictions"
 
@@ -38,7 +38,7 @@ def score(config: Config, source: str, gold: Path, base: str | None, out: str) -
         before = _predictions(base) if base else None
         digests = {"gold": storage.digest(str(gold)), "source": _digest(source), "base": _digest(base) if base else "none"}
         # only now: a file that was refused is mended and measured into the same folder
-        own(out, fingerprint("score", seed=str(config.run.seed), code_set=code_set().digest, **digests))
+        run.claim(fingerprint("score", seed=str(config.run.seed), code_set=code_set().digest, **digests))
         scores = room.score_notes(right, predicted, code_set().ancestors, config.run.seed)
         page = storage.join(out, "report.html")
         f1 = scores.code.f1
@@ -89,7 +89,7 @@ def terms_score(config: Config, file: Path, out: str | None) -> dict[str, Any]:
         out = "runs/terms-score-" + hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:12]
     with Run(out, "terms score", config) as run:
         read_phrases(str(file))  # refused before the folder is this file's
-        own(out, marks)
+        run.claim(marks)
         report = score_terms(str(file), None, config.terminology, code_set(), load_encoder(config.model.encoder))
         run.lineage("inputs", {str(file): digests["phrases"]})
         run.lineage("models", {**models, "leave_out": digests["leave_out"]})

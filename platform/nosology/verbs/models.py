@@ -13,7 +13,7 @@ from nosology import storage
 from nosology.config import Config
 from nosology.errors import ConfigError, InputError
 from nosology.runs import Run, fingerprint
-from nosology.verbs.lineage import file_digest, finish, folder_digest, own
+from nosology.verbs.lineage import file_digest, finish, folder_digest
 
 
 def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: str) -> dict[str, Any]:
@@ -40,9 +40,7 @@ def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: st
             for name in ("documents", "conditions", "claims"):
                 if name in job.schemas:
                     room.check_clean(job.schema(name), name, folder)
-        phrase_file = str(phrases) if phrases else storage.join(out, "phrases.jsonl")
-        if not phrases:
-            storage.write_bytes(phrase_file, code_set_phrases(config))
+        phrase_file = str(phrases) if phrases else run.put("phrases.jsonl", code_set_phrases(config))
         linked = [[row for folder in inputs for row in read_output(folder, name).to_pylist()] for name in ("conditions", "claims")]
         held_out = frozenset(leave_out(config.terminology.leave_out).categories)
         lookup = functools.partial(room.CodeSetLookup, config.terminology, config.model)
@@ -76,13 +74,15 @@ def code_set_phrases(config: Config) -> bytes:
 def train(config: Config, source: str, out: str) -> dict[str, Any]:
     """Prepared blocks to a checkpoint, on `train.workers` processes."""
     from nosology.distributed.train import run_training
+    from nosology.quantization.manifest import check_directory
 
     with Run(out, "train", config, source=source) as run:
         base = config.model.base
         if config.train.objective == "generate":
             base = _needed(base, "model.base", "training starts from that model")
+            check_directory(base)
         digests = {"data": folder_digest(source), "base": folder_digest(base) if base else "none"}
-        own(out, fingerprint("train", config.train, **digests))
+        run.claim(fingerprint("train", config.train, **digests))
         report = run_training(config.train, config.model, source, out, config.cluster)
         run.lineage("inputs", {source: digests["data"]})
         run.lineage("models", {"base": digests["base"]})
@@ -105,7 +105,7 @@ def quantize(config: Config, source: str, out: str) -> dict[str, Any]:
         if Path(base).resolve() == (Path(out) / "artefact").resolve():
             raise InputError("the source lies where the artefact would go", file=source, remedy="Choose another --out")
         digests = {"base": folder_digest(str(base)), "adapter": folder_digest(str(adapter)) if adapter else "none"}
-        own(out, fingerprint("quantize", config.quantize, **digests))
+        run.claim(fingerprint("quantize", config.quantize, **digests))
         report = convert(config.quantize, config.model, source, out)
         if config.quantize.phrases:
             report["agreement"] = _agreement(config, str(base), str(adapter) if adapter else None, str(report["artefact"]))
