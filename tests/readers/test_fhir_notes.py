@@ -91,6 +91,19 @@ def test_a_binary_near_in_the_same_file(url: str, behind: bool, read: Any) -> No
                      else ["Skipped", "RawPatient", "RawEncounter", "RawCondition", "RawDocument"])  # fmt: skip
 
 
+@pytest.mark.parametrize("at", range(5))
+@pytest.mark.parametrize("held_at", range(5))
+@pytest.mark.parametrize("blank", [b"", b"\n\n"])
+def test_a_binary_on_any_line(at: int, held_at: int, blank: bytes, read: Any) -> None:
+    """The first lines too, which are held while the file is told from one value over many lines."""
+    rows = [samples.PATIENT, samples.ENCOUNTER, samples.CONDITION]
+    note, held = referring("Binary/b7"), binary("b7", b"Seen today.")
+    for place, one in sorted([(at, note), (held_at, held)], key=lambda pair: pair[0]):
+        rows.insert(place, one)
+    found = read(blank.join(samples.lines(one) for one in rows))
+    assert (found.one("RawDocument").text, found.counts.records, found.counts.skipped) == ("Seen today.", 4, 1)
+
+
 def test_a_binary_far_away_is_told_and_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch, read: Any) -> None:
     from nosology.readers.fhir import stream
 

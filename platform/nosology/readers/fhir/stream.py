@@ -191,6 +191,7 @@ class _Lines:
         self._ahead_bytes = self._passed_bytes = 0
         self._passed: OrderedDict[str, tuple[Resource, int]] = OrderedDict()
         self._coming: dict[str, Resource] = {}
+        self._is_looked_through = False  # whether the Binaries ahead are known: not while only `is_one_value` held lines
         self._source = self._read()
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes | None]]:
@@ -248,13 +249,22 @@ class _Lines:
         """The Binary with an id, passed or ahead."""
         if key in self._passed:
             return self._passed[key][0]
+        if not self._is_looked_through:
+            self._is_looked_through = True
+            for _, line in self._ahead:
+                self._look(line)
         while key not in self._coming and self._ahead_bytes < self._hold_bytes and (found := next(self._source, None)) is not None:
             self._hold(found)
-            if found[1] and b'"Binary"' in found[1]:
-                try:
-                    value = orjson.loads(found[1])
-                except orjson.JSONDecodeError:
-                    continue
-                if type(value) is dict and value.get("resourceType") == "Binary" and type(value.get("id")) is str:
-                    self._coming[value["id"]] = value
+            self._look(found[1])
         return self._coming.get(key)
+
+    def _look(self, line: bytes | None) -> None:
+        """Keeps a Binary that is ahead."""
+        if not line or b'"Binary"' not in line:
+            return
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return
+        if type(value) is dict and value.get("resourceType") == "Binary" and type(value.get("id")) is str:
+            self._coming[value["id"]] = value
