@@ -297,7 +297,7 @@ class Reading(Iterator[Row]):
             return Reason("unreadable_file", None, "a compressed file that can be opened")
         except InputError as error:
             return Reason("unreadable_file", None, error.rule)
-        self._job = replace(self._job, source=member.source, encodings=set())
+        self._job = replace(self._job, source=member.source, encodings=set(), beside=member.beside)
         return opened
 
     def _file(self, opened: _Opened | Reason | None) -> Iterator[Row]:

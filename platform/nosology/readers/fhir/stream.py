@@ -42,7 +42,7 @@ class Fhir:
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         lines = _Lines(stream, record_bytes(job.ingest))
-        scope = Scope(lines.binary, Folder(job.source.uri, record_bytes(job.ingest)).read)
+        scope = Scope(lines.binary, Folder(job.source.uri, record_bytes(job.ingest), job.beside).read)
         keep = job.ingest.keep_originals
         if lines.is_one_value():
             yield from _whole(lines, scope, keep)
