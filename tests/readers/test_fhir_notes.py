@@ -220,13 +220,17 @@ def test_faults_of_a_file_beside(folder: Any, tmp_path: Path) -> None:
 
 
 def test_a_fault_of_the_storage_is_no_dead_letter(folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(uri: str) -> Any:
-        raise storage.StorageError("the device reports an input/output error", file=uri)
+    """And is told by the name of the file that the record lies in: a URL is a value of the record, and may be anything on an object store."""
 
-    (tmp_path / "a.txt").write_text("Seen.")
+    def broken(uri: str) -> Any:
+        raise storage.StorageError("the device reports an input/output error", file=uri, remedy="Check the disk")
+
+    (tmp_path / "quimby.txt").write_text("Seen.")
     monkeypatch.setattr(storage, "open_input", broken)
-    with pytest.raises(storage.StorageError):
-        folder(referring("a.txt"))
+    with pytest.raises(storage.StorageError) as caught:
+        folder(referring("quimby.txt"))
+    told = f"file {tmp_path}/notes.ndjson, field content.attachment.url: the device reports an input/output error. Check the disk"
+    assert str(caught.value) == told and caught.value.__suppress_context__
 
 
 def test_files_beside_on_an_object_store() -> None:

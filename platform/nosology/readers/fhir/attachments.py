@@ -148,6 +148,8 @@ class Folder:
             stored = self._stored(parts) if self._member is None else self._member("/".join(parts), self._limit)
         except Expanded:
             raise
+        except storage.StorageError as error:  # it names what the record names: told is where the record lies
+            raise storage.StorageError(error.rule, file=self._uri, field=name, remedy=error.remedy) from None
         except DAMAGED:
             raise RecordError("truncated_file", name, CUT) from None
         if stored is None:
