@@ -104,6 +104,14 @@ def test_a_binary_on_any_line(at: int, held_at: int, blank: bytes, read: Any) ->
     assert (found.one("RawDocument").text, found.counts.records, found.counts.skipped) == ("Seen today.", 4, 1)
 
 
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_binary_of_a_file_whose_second_line_is_damaged(behind: bool, read: Any) -> None:
+    """Such a file is first taken for one value over many lines."""
+    pair = [samples.lines(referring("Binary/b7")), samples.lines(binary("b7", b"Seen today."))]
+    found = read((pair[0] if behind else pair[1]) + b"garbage\n" + samples.lines(samples.PATIENT) + (pair[1] if behind else pair[0]))
+    assert found.one("RawDocument").text == "Seen today." and found.reasons == [("bad_json", None)] and found.counts.records == 3
+
+
 def test_a_binary_far_away_is_told_and_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch, read: Any) -> None:
     from nosology.readers.fhir import stream
 
