@@ -51,11 +51,16 @@ CDA = (
     b'<?xml version="1.0" encoding="UTF-8"?><ClinicalDocument xmlns="urn:hl7-org:v3"><title>Visit</title><component><structuredBody><component>'
     b"<section><title>Plan</title><text><paragraph>Ada Quimby</paragraph></text></section></component></structuredBody></component></ClinicalDocument>"
 )
+SUPPORT = [
+    {"sequence": 1, "valueString": "Ada Quimby seen", "timingDate": "2024-02-29"},
+    {"sequence": 2, "category": {"coding": [{"code": "info"}]}, "valueAttachment": {"contentType": "text/plain", "data": "QWRhIFF1aW1ieQ=="}},
+]  # fmt: skip
 MADE: dict[str, list[bytes]] = {
     "x12": [samples.x12(), samples.x12(samples.REMITTANCE, kind="835"), samples.x12(samples.HEAD + samples.INSTITUTIONAL)],
     "fhir": [
         samples.lines(samples.PATIENT, samples.ENCOUNTER, samples.CONDITION, samples.document(), samples.FHIR_CLAIM, samples.BENEFIT),
         json.dumps(samples.bundle(samples.PATIENT, samples.document()), indent=1).encode(),
+        samples.lines({**samples.FHIR_CLAIM, "supportingInfo": SUPPORT}, {**samples.BENEFIT, "information": SUPPORT}),
     ],
     "rif": [samples.carrier("-1|1|30-May-2015", "-1|2|30-May-2015", "-2|1|30-May-2015"), samples.BENEFICIARY, samples.PDE],
     "synpuf": [
@@ -67,7 +72,8 @@ MADE: dict[str, list[bytes]] = {
     "text": [ENGLISH.encode() * 3, ENGLISH.encode("cp1252") * 3, ENGLISH.encode("utf-16")],
     "packed": [
         pack(samples.JSONL * 40) for pack in (gzip.compress, bz2.compress, zstandard.compress)
-    ] + [zipped({"a.837": samples.x12(), "b.hl7": samples.ORU, "c.jsonl.gz": gzip.compress(samples.JSONL)})],
+    ] + [zipped({"a.837": samples.x12(), "b.hl7": samples.ORU, "c.jsonl.gz": gzip.compress(samples.JSONL)}),
+         zipped({"d.ndjson": samples.lines(samples.document(content=[{"attachment": {"url": "n/e.txt"}}])), "n/e.txt": b"Ada Quimby seen."})],
 }  # fmt: skip
 # What a message may be made of: the words of the package itself, the name of the file, and numbers where it names a place.
 VOCABULARY = {word.lower() for path in (ROOT / "platform/nosology").rglob("*.py") if path.parent.name in ("readers", "fhir", "nosology")
