@@ -100,7 +100,11 @@ def fields() -> set[str | None]:
     found |= {name + element for name in notes for element in (".data", ".url", ".contentType")}
     found |= {name + element for name in ("period", "billablePeriod", "onsetPeriod", "effectivePeriod", "performedPeriod", "context.period",
               "item.servicedPeriod", "supportingInfo.timingPeriod") for element in (".start", ".end")}  # fmt: skip
-    found |= {tag + qualifier for tag in ("DTP", "DTM") for qualifier in DATES} | {f"CAS{place:02d}" for place in range(2, 100)}
+    found |= (
+        {"DTP03", "DTM02"}
+        | {tag + qualifier for tag in ("DTP", "DTM") for qualifier in DATES}
+        | {f"CAS{place:02d}" for place in range(2, 100)}
+    )
     found |= {f"{tag}{place:02d}" for tag, places in AMOUNTS.items() for place in places} | {
         f"HI {kind}" for kind in DIAGNOSES | PROCEDURES
     }
