@@ -57,6 +57,19 @@ def test_json_digest_remove(folder):
     assert not storage.exists(uri)
 
 
+def test_what_begins_with_a_dot_is_passed_over(folder):
+    """One rule for every storage: a folder with a dot never, a file with one where it is asked for; what is asked for itself always."""
+    names = ["a/b.json", ".x/c.json", "a/.y/z/d.json", ".e.json", "a/.f.json", "g.h/i.json"]
+    root = storage.join(folder, ".root")
+    for name in names:
+        storage.write_bytes(storage.join(root, *name.split("/")), b"1")
+    for uri in (root, root + "/"):
+        listed = [found.rpartition(".root/")[2] for found in storage.list_files(uri)]
+        assert listed == ["a/b.json", "g.h/i.json"]
+        listed = [found.rpartition(".root/")[2] for found in storage.list_files(uri, hidden=True)]
+        assert listed == [".e.json", "a/.f.json", "a/b.json", "g.h/i.json"]
+
+
 def test_probe_accepts_conditional_storage_and_leaves_nothing(folder):
     storage.probe(folder)
     assert not storage.exists(folder) or storage.list_files(folder) == []

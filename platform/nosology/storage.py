@@ -211,10 +211,10 @@ def size(uri: str) -> int:
 
 
 def list_files(uri: str, *, hidden: bool = False) -> list[str]:
-    """URIs of all files below a folder, at any depth, sorted.
+    """URIs of all files below a folder, at any depth, sorted; none in a folder whose name begins with a dot, on any storage.
 
     Args:
-        hidden: those whose name begins with a dot too.
+        hidden: those whose own name begins with a dot too.
 
     Raises:
         InputError: there is no such folder.
@@ -230,8 +230,14 @@ def list_files(uri: str, *, hidden: bool = False) -> list[str]:
                 found += [os.path.join(folder, name) for name in names if hidden or not name.startswith(".")]
             return sorted(found)
         filesystem, path = _remote(uri)
-        paths = (found for found in _patiently(filesystem.find, path) if hidden or not os.path.basename(found).startswith("."))
+        paths = (found for found in _patiently(filesystem.find, path) if _is_listed(found.removeprefix(path).strip("/"), hidden))
         return sorted(str(filesystem.unstrip_protocol(found)) for found in paths)
+
+
+def _is_listed(below: str, hidden: bool) -> bool:
+    """Whether a file is among those of a folder, by its path below it."""
+    *folders, name = below.split("/")
+    return (hidden or not name.startswith(".")) and not any(folder.startswith(".") for folder in folders)
 
 
 def open_input(uri: str) -> BinaryIO:

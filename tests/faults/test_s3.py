@@ -137,6 +137,19 @@ def test_a_server_without_conditional_puts_is_refused(folders: tuple[str, str, s
     assert not [uri for uri in storage.list_files(folders[1]) if "probe-" in uri]
 
 
+def test_the_same_files_are_listed_as_on_a_local_disk(folders: tuple[str, str, str], store: Store, tmp_path: Path) -> None:
+    """Folders and files whose names begin with a dot (`.git`, `.attachments`, a Mac's `.DS_Store`) are no input on either."""
+    names = ["a/b.txt", "c.txt", ".git/d.txt", "a/.git/deep/e.txt", ".DS_Store", "a/.f.txt", "g.h/i.txt"]
+    roots = storage.join(folders[0], "archive"), str(tmp_path / "archive")
+    for root in roots:
+        for name in names:
+            storage.write_bytes(storage.join(root, name), b"Seen.")
+    for hidden in (False, True):
+        remote, local = ([uri.partition("/archive/")[2] if "://" not in root else uri.removeprefix(root + "/") for uri in
+                          storage.list_files(root, hidden=hidden)] for root in roots)  # fmt: skip
+        assert remote == local and "a/b.txt" in local and not any("git" in name for name in local)
+
+
 def test_published_to_delta_in_the_store(folders: tuple[str, str, str], store: Store, nursery: Nursery, counts: Counts) -> None:
     """In a process of its own, for deltalake holds the interpreter's lock while it waits for the proxy."""
     pytest.importorskip("deltalake")

@@ -91,6 +91,27 @@ def test_a_binary_near_in_the_same_file(url: str, behind: bool, read: Any) -> No
                      else ["Skipped", "RawPatient", "RawEncounter", "RawCondition", "RawDocument"])  # fmt: skip
 
 
+@pytest.mark.parametrize("at", range(5))
+@pytest.mark.parametrize("held_at", range(5))
+@pytest.mark.parametrize("blank", [b"", b"\n\n"])
+def test_a_binary_on_any_line(at: int, held_at: int, blank: bytes, read: Any) -> None:
+    """The first lines too, which are held while the file is told from one value over many lines."""
+    rows = [samples.PATIENT, samples.ENCOUNTER, samples.CONDITION]
+    note, held = referring("Binary/b7"), binary("b7", b"Seen today.")
+    for place, one in sorted([(at, note), (held_at, held)], key=lambda pair: pair[0]):
+        rows.insert(place, one)
+    found = read(blank.join(samples.lines(one) for one in rows))
+    assert (found.one("RawDocument").text, found.counts.records, found.counts.skipped) == ("Seen today.", 4, 1)
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_binary_of_a_file_whose_second_line_is_damaged(behind: bool, read: Any) -> None:
+    """Such a file is first taken for one value over many lines."""
+    pair = [samples.lines(referring("Binary/b7")), samples.lines(binary("b7", b"Seen today."))]
+    found = read((pair[0] if behind else pair[1]) + b"garbage\n" + samples.lines(samples.PATIENT) + (pair[1] if behind else pair[0]))
+    assert found.one("RawDocument").text == "Seen today." and found.reasons == [("bad_json", None)] and found.counts.records == 3
+
+
 def test_a_binary_far_away_is_told_and_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch, read: Any) -> None:
     from nosology.readers.fhir import stream
 
@@ -207,13 +228,17 @@ def test_faults_of_a_file_beside(folder: Any, tmp_path: Path) -> None:
 
 
 def test_a_fault_of_the_storage_is_no_dead_letter(folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(uri: str) -> Any:
-        raise storage.StorageError("the device reports an input/output error", file=uri)
+    """And is told by the name of the file that the record lies in: a URL is a value of the record, and may be anything on an object store."""
 
-    (tmp_path / "a.txt").write_text("Seen.")
+    def broken(uri: str) -> Any:
+        raise storage.StorageError("the device reports an input/output error", file=uri, remedy="Check the disk")
+
+    (tmp_path / "quimby.txt").write_text("Seen.")
     monkeypatch.setattr(storage, "open_input", broken)
-    with pytest.raises(storage.StorageError):
-        folder(referring("a.txt"))
+    with pytest.raises(storage.StorageError) as caught:
+        folder(referring("quimby.txt"))
+    told = f"file {tmp_path}/notes.ndjson, field content.attachment.url: the device reports an input/output error. Check the disk"
+    assert str(caught.value) == told and caught.value.__suppress_context__
 
 
 def test_files_beside_on_an_object_store() -> None:

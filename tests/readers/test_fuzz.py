@@ -7,8 +7,10 @@ printed (`pytest -s`) is JSON with the number of inputs.
 
 from __future__ import annotations
 
+import ast
 import bz2
 import contextlib
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -30,6 +32,9 @@ from nosology import readers
 from nosology.config import IngestConfig, InputConfig
 from nosology.errors import InputError
 from nosology.readers import tabular
+from nosology.readers.x12_claims import AMOUNTS, DIAGNOSES, PROCEDURES
+from nosology.readers.x12_loops import DATES
+from nosology.records import TABLES, parts
 from test_charsets import ENGLISH
 from test_members import zipped
 
@@ -46,11 +51,16 @@ CDA = (
     b'<?xml version="1.0" encoding="UTF-8"?><ClinicalDocument xmlns="urn:hl7-org:v3"><title>Visit</title><component><structuredBody><component>'
     b"<section><title>Plan</title><text><paragraph>Ada Quimby</paragraph></text></section></component></structuredBody></component></ClinicalDocument>"
 )
+SUPPORT = [
+    {"sequence": 1, "valueString": "Ada Quimby seen", "timingDate": "2024-02-29"},
+    {"sequence": 2, "category": {"coding": [{"code": "info"}]}, "valueAttachment": {"contentType": "text/plain", "data": "QWRhIFF1aW1ieQ=="}},
+]  # fmt: skip
 MADE: dict[str, list[bytes]] = {
     "x12": [samples.x12(), samples.x12(samples.REMITTANCE, kind="835"), samples.x12(samples.HEAD + samples.INSTITUTIONAL)],
     "fhir": [
         samples.lines(samples.PATIENT, samples.ENCOUNTER, samples.CONDITION, samples.document(), samples.FHIR_CLAIM, samples.BENEFIT),
         json.dumps(samples.bundle(samples.PATIENT, samples.document()), indent=1).encode(),
+        samples.lines({**samples.FHIR_CLAIM, "supportingInfo": SUPPORT}, {**samples.BENEFIT, "information": SUPPORT}),
     ],
     "rif": [samples.carrier("-1|1|30-May-2015", "-1|2|30-May-2015", "-2|1|30-May-2015"), samples.BENEFICIARY, samples.PDE],
     "synpuf": [
@@ -62,7 +72,8 @@ MADE: dict[str, list[bytes]] = {
     "text": [ENGLISH.encode() * 3, ENGLISH.encode("cp1252") * 3, ENGLISH.encode("utf-16")],
     "packed": [
         pack(samples.JSONL * 40) for pack in (gzip.compress, bz2.compress, zstandard.compress)
-    ] + [zipped({"a.837": samples.x12(), "b.hl7": samples.ORU, "c.jsonl.gz": gzip.compress(samples.JSONL)})],
+    ] + [zipped({"a.837": samples.x12(), "b.hl7": samples.ORU, "c.jsonl.gz": gzip.compress(samples.JSONL)}),
+         zipped({"d.ndjson": samples.lines(samples.document(content=[{"attachment": {"url": "n/e.txt"}}])), "n/e.txt": b"Ada Quimby seen."})],
 }  # fmt: skip
 # What a message may be made of: the words of the package itself, the name of the file, and numbers where it names a place.
 VOCABULARY = {word.lower() for path in (ROOT / "platform/nosology").rglob("*.py") if path.parent.name in ("readers", "fhir", "nosology")
@@ -70,6 +81,37 @@ VOCABULARY = {word.lower() for path in (ROOT / "platform/nosology").rglob("*.py"
 PLACES = re.compile(
     r"\b[A-Z][A-Z0-9]{1,2}\d{2,3}\b|has offset \d+|\(member \d+ of the archive\)|\d+ columns|byte \d+|among its \d+|/\S*/rows|file/\S*"
 )
+
+
+def fields() -> set[str | None]:
+    """All that a dead letter may call a field: words of the readers' own code, and what is put together from closed sets of them."""
+    found: set[Any] = {
+        None,
+        *COLUMNS.model_dump().values(),
+        *(item.name for record in TABLES.values() for item in dataclasses.fields(record)),
+    }
+    found |= {item.name for part in (parts.Diagnosis, parts.Coding, parts.ClaimLine, parts.RemittanceLine, parts.Adjustment, parts.Attachment,
+                                     parts.Origin) for item in dataclasses.fields(part)}  # fmt: skip
+    for path in (ROOT / "platform/nosology/readers").rglob("*.py"):
+        found |= {
+            node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+    notes = ("content.attachment", "presentedForm", "supportingInfo.valueAttachment")
+    found |= {name + element for name in notes for element in (".data", ".url", ".contentType")}
+    found |= {name + element for name in ("period", "billablePeriod", "onsetPeriod", "effectivePeriod", "performedPeriod", "context.period",
+              "item.servicedPeriod", "supportingInfo.timingPeriod") for element in (".start", ".end")}  # fmt: skip
+    found |= (
+        {"DTP03", "DTM02"}
+        | {tag + qualifier for tag in ("DTP", "DTM") for qualifier in DATES}
+        | {f"CAS{place:02d}" for place in range(2, 100)}
+    )
+    found |= {f"{tag}{place:02d}" for tag, places in AMOUNTS.items() for place in places} | {
+        f"HI {kind}" for kind in DIAGNOSES | PROCEDURES
+    }
+    return found | {f"{name}.text" for name in ("type", "code")}
+
+
+FIELDS = fields()
 
 
 def real(name: str) -> list[bytes]:
@@ -187,6 +229,7 @@ def test_damage_of_every_kind(name: str, tmp_path: Path) -> None:
                 assert len(items) <= 4 * len(data) + 10, "more rows than bytes"
         letters = [item for item in items if type(item).__name__ == "DeadLetter"]
         told(repr([(letter.reason, letter.field, letter.rule) for letter in letters]), name)
+        assert {letter.field for letter in letters} <= FIELDS
         assert {letter.reason for letter in letters} <= readers.REASONS.keys() and len(letters) == reading.counts.dead
         assert reading.counts.records == sum(reading.formats.values()) >= len(letters)
         rows = [item.source_row for item in items if type(item).__name__ not in ("Skipped", "Original")]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
+import json
 import random
 import tracemalloc
 import zipfile
@@ -171,6 +173,95 @@ def test_members_are_streamed(read: Any) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12 << 20
+
+
+def referring(*urls: str) -> bytes:
+    """Notes that lie in files beside."""
+    return samples.lines(*(samples.document(id=str(n), content=[{"attachment": {"url": url}}]) for n, url in enumerate(urls)))
+
+
+def test_a_member_may_refer_to_another(read: Any) -> None:
+    held = json.dumps({"resourceType": "Binary", "id": "b2", "contentType": "text/html", "data": "PHA+SW4gSlNPTjwvcD4="}).encode()
+    urls = ["notes/a%20b.txt", "./notes/c.txt.gz", "Binary/b2", ".attachments/d.txt", "notes/a b.txt"]
+    files = {
+        "notes/a b.txt": b"Seen today.",
+        "notes/c.txt.gz": gzip.compress(b"Packed."),
+        "Binary/b2.json": held,
+        ".attachments/d.txt": b"Hidden.",
+    }
+    for folder in ("", "export/2024/"):
+        for last in (False, True):  # before what it refers to, or behind
+            members = {folder + name: data for name, data in files.items()}
+            own = {f"{folder}notes.ndjson": referring(*urls)}
+            found = read(zipped({**members, **own} if last else {**own, **members}), "archive.zip")
+            notes = [note for note in found.of("RawDocument") if note.file]
+            assert [note.text for note in notes] == ["Seen today.", "Packed.", "In JSON", "Hidden.", "Seen today."] and not found.reasons
+            assert [note.file for note in notes] == urls
+            assert notes[1].file_digest == hashlib.sha256(files["notes/c.txt.gz"]).hexdigest()
+            others = [note.text for note in found.of("RawDocument") if not note.file]
+            assert others == ["Seen today.", "Packed."], "files of the archive are records of their own; hidden ones are none"
+
+
+def test_a_member_reads_nothing_but_its_archive(tmp_path: Any) -> None:
+    (tmp_path / "secret.txt").write_text("XYZZY")
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "secret.txt").write_text("XYZZY")
+    urls = [
+        "secret.txt",
+        "../secret.txt",
+        "export/secret.txt",
+        "/secret.txt",
+        "export",
+        "notes/",
+        "locked.txt",
+        "strange.txt",
+        "%2e%2e/up.txt",
+    ]
+    for name in ("notes.ndjson", "export/notes.ndjson", "../notes.ndjson", "../../../../../../notes.ndjson"):
+        data = zipped({name: referring(*urls), "up.txt": b"XYZZY", "notes/x.txt": b"Seen."})
+        source = readers.SourceFile(str(tmp_path / "archive.zip"), "archive.zip", "0" * 64, len(data))
+        letters = [item for item in readers.read_file(source, io.BytesIO(data)) if isinstance(item, readers.DeadLetter)]
+        assert [(letter.reason, letter.field) for letter in letters] == [("note_elsewhere", "content.attachment.url")] * len(urls)
+        assert "XYZZY" not in repr(letters) and "secret" not in repr(letters)
+
+
+def test_faults_of_a_member_that_another_refers_to(read: Any) -> None:
+    files = {
+        "big.txt": b"x" * (17 << 20),
+        "bomb.gz": gzip.compress(b"x" * (17 << 20)),
+        "cut.gz": gzip.compress(RANDOM)[:900],
+        "bad.txt": b"Seen again.",
+    }
+    data = zipped({"notes.ndjson": referring(*files, "whole.txt"), **files, "whole.txt": b"Whole."}, zipfile.ZIP_STORED)
+    data = data.replace(b"Seen again.", b"Seen agaim.", 1)
+    found = read(data, "archive.zip", max_document_bytes=1000)
+    letters = [letter for letter in found.of("DeadLetter") if letter.field == "content.attachment.url"]
+    assert [letter.reason for letter in letters] == ["note_too_large", "note_too_large", "truncated_file", "truncated_file"]
+    assert found.of("RawDocument")[0].text == "Whole." and all("(member 1 of the archive)" in letter.rule for letter in letters)
+    locked = flagged(zipped({"notes.ndjson": referring("a.txt"), "a.txt": b"Seen."}), 1)
+    places = [at for at in range(len(locked)) if locked.startswith((b"PK\x03\x04", b"PK\x01\x02"), at)]
+    for at in (places[0] + 6, places[2] + 8):  # only the second member wants a password
+        locked = locked[:at] + bytes([locked[at] & ~1]) + locked[at + 1 :]
+    assert read(locked, "archive.zip").reasons == [("note_elsewhere", "content.attachment.url"), ("encrypted_file", None)]
+
+
+def test_a_member_that_many_refer_to_is_no_bomb(read: Any) -> None:
+    members = {"notes.ndjson": referring(*["a.txt"] * 300), "a.txt": b"x" * 100_000, "b.txt": b"Again."}
+    found = read(zipped(members), "archive.zip", max_expanded_bytes=3_000_000)
+    assert found.reasons == [("expands_too_far", None)] and found.of("RawDocument")[-1].text == "Again."
+    assert 20 < sum(note.file is not None for note in found.of("RawDocument")) < 31
+    assert read(zipped(members), "archive.zip").counts.notes == 302
+
+
+def test_hidden_members_are_no_input(read: Any, probe: Any) -> None:
+    """As on a disk; a Mac's `.DS_Store`, which nobody can read, else stopped the archive."""
+    hidden = {name: bytes(range(256)) * 4 for name in (".DS_Store", "claims/.DS_Store", ".git/index", "a/.b/c")}
+    data = zipped({**hidden, "./x.txt": b"One.", "../y.txt": b"Two.", "a.b/.../z.txt": b"Three.", "claims/a.txt": b"Four."})
+    assert probe(data, "archive.zip") == "zip"
+    found = read(data, "archive.zip")
+    assert [note.text for note in found.of("RawDocument")] == ["One.", "Two.", "Four."] and not found.reasons
+    with pytest.raises(InputError, match="an archive with files in it"):
+        probe(zipped(hidden), "archive.zip")
 
 
 def test_a_zip_is_no_table_for_a_stage(tmp_path: Any) -> None:

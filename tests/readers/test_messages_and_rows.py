@@ -293,3 +293,12 @@ def test_bad_synthea_rows(read: Any) -> None:
     found = read(samples.PATIENTS_CSV + b"".join(bad) + good)
     assert [reason for reason, _ in found.reasons] == ["impossible_date", "column_count", "invalid_utf8", "missing_field"]
     assert len(found.of("RawPatient")) == 2
+
+
+@pytest.mark.parametrize("data", [samples.BENEFICIARY, samples.PDE, samples.carrier("-1|1|30-May-2015")])
+def test_a_header_that_is_not_utf8_drops_no_column_in_silence(data: bytes, read: Any) -> None:
+    for place in range(data.index(b"|"), data.index(b"\n")):
+        changed = data[:place] + bytes([data[place] ^ 0x80]) + data[place + 1 :]
+        found = read(changed)
+        if found.format == "rif":
+            assert found.reasons == [("invalid_utf8", "header")] and found.of("DeadLetter")[0].rule.endswith(f"has offset {place}")

@@ -176,6 +176,24 @@ def test_our_own_tables_come_back_as_they_were(read: Any, name: str, form: str) 
     assert [stored(row) for row in found.items] == [stored(row) for row in rows]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("claim_id", 7), ("claim_id", ["k1"]), ("claim_id", {"id": "k1"}), ("payer", 7), ("payer", True), ("form", 1.5), ("authorizations", "A1"),
+        ("authorizations", {"a": 1}), ("authorizations", [1]), ("lines", "x"), ("lines", ["x"]), ("lines", [[]]), ("diagnoses", [7]),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_in_a_table_of_ours(read: Any, field: str, value: Any) -> None:
+    """It costs its row, and is told by the field's name; it is never turned into a value that the source does not have."""
+    rows = [json.loads(json.dumps(records.to_dict(row), default=str)) for row in read(samples.x12()).of("RawClaim")]
+    assert field in rows[0]
+    found = read(samples.lines({**rows[0], field: value}, rows[0]))
+    assert [(letter.reason, letter.field, letter.rule) for letter in found.of("DeadLetter")] == [
+        ("wrong_type", field, "the type that the table's schema names")
+    ]
+    assert found.counts.records == 2 and len(found.of("RawClaim")) == 1
+
+
 @pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
 def test_columns_by_configuration(read: Any, form: str) -> None:
     row = {

@@ -80,10 +80,14 @@ def plan_archive(inputs: Sequence[str], ingest: IngestConfig, columns: InputConf
             except InputError as error:  # of the storage: never a reason to go on without the file
                 faults.append(error)
                 continue
+            places = [file + (fault.file or "").removeprefix(source.name) for fault in found]  # a member's behind its archive's
             if ingest.allow_unreadable:
-                unreadable += [file + (fault.file or "").removeprefix(source.name) for fault in found]
+                unreadable += places
             else:
-                faults += found
+                faults += [
+                    InputError(fault.rule, file=place, field=fault.field, remedy=fault.remedy)
+                    for fault, place in zip(found, places, strict=True)
+                ]
             if name is not None:
                 planned.append(PlannedFile(source.digest, file, source.digest, 1, "archive", "", name, source.size_bytes))
     return _without_copies(_checked(planned, faults, inputs), ingest, tuple(unreadable))

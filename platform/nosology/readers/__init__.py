@@ -26,7 +26,8 @@ A **source record** is what one of these holds; it becomes rows of the tables, o
 | jsonl, csv, parquet | a row                                              | document, or row of the table whose columns it has  |
 | text    | the file                                                       | document                                            |
 
-An ExplanationOfBenefit becomes a remittance; one that names no Claim stands for it too and becomes a claim beside.
+An ExplanationOfBenefit becomes a remittance; one that names no Claim stands for it too and becomes a claim beside. Texts in the
+`supportingInfo` of either are documents of the claim.
 
 `records` = source records that became rows + `dead`; `skipped` ones are counted apart; `notes` = documents; so a sum over the raw
 files, by plain counting, is `records + skipped`. What cannot be told apart any more (a truncated gzip, an X12 file that loses its
@@ -297,7 +298,7 @@ class Reading(Iterator[Row]):
             return Reason("unreadable_file", None, "a compressed file that can be opened")
         except InputError as error:
             return Reason("unreadable_file", None, error.rule)
-        self._job = replace(self._job, source=member.source, encodings=set())
+        self._job = replace(self._job, source=member.source, encodings=set(), beside=member.beside)
         return opened
 
     def _file(self, opened: _Opened | Reason | None) -> Iterator[Row]:

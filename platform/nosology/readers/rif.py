@@ -43,9 +43,12 @@ class Rif:
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         source = Lines(stream, record_bytes(job.ingest))
-        names = columns(next(source, None) or b"")
+        first = next(source, None) or b""
+        names = columns(first)
         if not source.ended:
             yield CUT_HEADER
+        elif (fault := invalid_bytes(first, source.start, "header")).offset is not None:  # which column it is cannot be told
+            yield fault
         elif len(names) == 1:
             yield from (Skipped("export_summary") for _ in source)
         elif "CLM_ID" in names:

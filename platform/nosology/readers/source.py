@@ -88,6 +88,7 @@ class Job:
     ingest: IngestConfig
     columns: InputConfig
     encodings: set[str] = field(default_factory=set)  # a reader that decodes by itself tells here what it met
+    beside: Callable[[str, int], bytes | None] | None = None  # of a member of an archive: see `members.Member`
 
 
 class Reader(Protocol):

@@ -6,8 +6,10 @@ A note whose text lies elsewhere (in a Binary, in a file beside) keeps it there:
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,14 +25,14 @@ from nosology.records import Original, RawDocument, RawRecord
 
 _BLANK = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
-_MOST_ROWS = 2  # that a resource becomes
 
 
 def write(pieces: Iterator[Original], rows: Rows) -> Iterator[bytes]:
     """The file of these pieces, one at a time; see `write.write_file`."""
-    for piece in pieces:
-        last = max(piece.rows, default=-_MOST_ROWS)
-        yield piece.content if rows.peek(piece.source_row, last + _MOST_ROWS) is None else _changed(piece, rows)
+    for piece, following in itertools.pairwise(itertools.chain(pieces, (None,))):
+        assert piece is not None
+        end = sys.maxsize if following is None else following.source_row
+        yield piece.content if rows.peek(piece.source_row, end) is None else _changed(piece, rows)
 
 
 def _changed(piece: Original, rows: Rows) -> bytes:
@@ -61,8 +63,8 @@ def _changed(piece: Original, rows: Rows) -> bytes:
     after = iter([wanted[0] if wanted else None for _, wanted in asked.values()])
     for number, unit in enumerate(_units(orjson.loads(text), after)):
         given, wanted = asked[number]
-        found = [*_records(unit, piece, number), None, None]
-        for old, new, one in zip(given, wanted, found, strict=False):
+        found = _records(unit, piece, number)[: len(given)]
+        for old, new, one in itertools.zip_longest(given, wanted, found):
             check(old, new, one)
     return bom + text.encode()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from nosology.readers import values
 from nosology.readers.changes import changed
-from nosology.records import ClaimLine, Coding, Diagnosis, RawRecord
+from nosology.records import ClaimLine, Coding, Diagnosis, RawDocument, RawRecord
 
 Path = tuple[str | int, ...]
 Edit = tuple[Path, Any]
@@ -20,7 +20,8 @@ _DAY = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
 def places(resource: Any, old: RawRecord, new: RawRecord) -> Iterator[Edit]:
     """Paths in a resource, each with the value that is to stand there, for what differs between two records of it. What has no place
     that is known is left out."""
-    fields = _FIELDS[type(old).__name__]
+    of_a_claim = isinstance(old, RawDocument) and _get(resource, ("resourceType",)) in ("Claim", "ExplanationOfBenefit")
+    fields = _FIELDS["supportingInfo" if of_a_claim else type(old).__name__]
     for name in changed(old, new):
         if name in fields:
             for path, value in fields[name](resource, getattr(old, name), getattr(new, name)):
@@ -192,11 +193,36 @@ def _note(resource: Any, old: str, new: str) -> Iterator[Edit]:
     """Plain text within the resource."""
     for path in _each(resource, ("content", "*", "attachment")):
         attachment = _get(resource, path)
-        kind = str(attachment.get("contentType") or "text/plain").lower()
-        if isinstance(attachment.get("data"), str) and kind.startswith("text/plain"):
-            charset = re.search(r"charset=\"?([\w.:-]+)", kind)
-            yield (*path, "data"), base64.b64encode(new.encode(charset[1] if charset else "utf-8")).decode()
+        if isinstance(attachment.get("data"), str) and (charset := _plain_charset(attachment)):
+            yield (*path, "data"), base64.b64encode(new.encode(charset)).decode()
             return
+
+
+def _supporting(resource: Any, old: str, new: str) -> Iterator[Edit]:
+    """Plain text that supports a claim: wherever the old one stands, the new one does."""
+    for element in ("supportingInfo", "information"):
+        for path in _each(resource, (element, "*")):
+            entry = _get(resource, path)
+            if isinstance(text := entry.get("valueString"), str) and text.strip() == old:
+                yield (*path, "valueString"), new
+            elif isinstance(attachment := entry.get("valueAttachment"), dict) and isinstance(attachment.get("data"), str):
+                charset = _plain_charset(attachment)
+                if charset and _decoded(attachment["data"], charset) == old:
+                    yield (*path, "valueAttachment", "data"), base64.b64encode(new.encode(charset)).decode()
+
+
+def _plain_charset(attachment: Any) -> str | None:
+    """The encoding of an attachment of plain text; None of another."""
+    kind = str(attachment.get("contentType") or "text/plain").lower()
+    found = re.search(r"charset=\"?([\w.:-]+)", kind)
+    return None if not kind.startswith("text/plain") else found[1] if found else "utf-8"
+
+
+def _decoded(data: str, charset: str) -> str | None:
+    try:
+        return base64.b64decode(data).decode(charset)
+    except (ValueError, LookupError):
+        return None
 
 
 def _diagnoses(resource: Any, old: Sequence[Diagnosis], new: Sequence[Diagnosis]) -> Iterator[Edit]:
@@ -281,6 +307,7 @@ _FIELDS: dict[str, dict[str, Field]] = {
         "claim_id": _reference(("context", "related")), "kind": _first_code(("type",), ("code",)), "text": _note,
         "date": _day(("context", "period", "start"), ("created",), ("date",)), "authors": _texts(("author", "*", "display")),
     },
+    "supportingInfo": {"text": _supporting},
     "RawClaim": {
         "claim_id": _plain(("id",)), "patient_id": _reference(("patient",)), "encounter_id": _reference(("item", 0, "encounter")),
         "status": _plain(("status",)), "service_from": _day(("billablePeriod", "start")), "service_to": _day(("billablePeriod", "end")),

@@ -52,7 +52,7 @@ class ClaimLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """A report that supports a claim and travels apart from it (X12 PWK)."""
+    """A report that supports a claim and travels apart from it (X12 PWK), or with it (FHIR supportingInfo)."""
 
     kind: str | None = column("report type code, for instance OZ, B4, CT", "code", default=None)
     transmission: str | None = column("how it is sent: BM by mail, EL electronically, FX by fax …", "code", default=None)

@@ -83,7 +83,9 @@ class RawDocument(Sourced):
     authors: tuple[str, ...] = column("names of authors", "name", default=())
     media_type: str | None = column("what the original was: text/plain, text/rtf, text/html or application/cda+xml", default=None)
     file: str | None = column("file that holds the original, as the record names it; None: the record itself", "id", default=None)
-    file_digest: str | None = column("SHA-256 of that file; the source_digest of its own rows where it is input too", "id", default=None)
+    file_digest: str | None = column(
+        "SHA-256 of that file; the source_digest of its rows where it is input too, outside an archive", "id", default=None
+    )
     origin: tuple[Origin, ...] = column("where the text stands in the original; empty: plain text, parts put together", default=())
 
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -18,15 +19,16 @@ from nosology.errors import InputError, RecordError
 from nosology.readers.document import CDA, PLAIN, to_text
 from nosology.readers.fhir.elements import Resource, Scope, one_object, string, wrong
 from nosology.readers.prose import Prose
-from nosology.readers.source import DAMAGED, open_source
+from nosology.readers.source import DAMAGED, Expanded, open_source
 
 _BINARY = re.compile(r"(?:^|/)Binary/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]{1,64})?$", re.ASCII)
 _PATH = re.compile(r"[^:\\\0-\x1f\x7f?#]{1,1000}")  # no scheme, no drive, no chain of file systems (`::`), no query
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*", re.ASCII)
 ELSEWHERE = (
     "text in the resource, in a Binary of the same Bundle or within ingest.max_document_bytes times eight of it in the same file, or in a "
-    "file at a relative URL below the folder of this one; put it there and ingest again"
+    "file at a relative URL below the folder of this one (of a zip archive: in the same archive); put it there and ingest again"
 )
+CUT = "a compressed file that is whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,38 +127,52 @@ _BREAKS = {10: None, 13: None}
 
 
 class Folder:
-    """The folder of the input file, and what lies below it."""
+    """The folder of the input file, and what lies below it; of a member of a zip archive, its folder in the archive."""
 
-    def __init__(self, uri: str, limit: int) -> None:
-        self._uri, self._limit = uri, limit
+    def __init__(self, uri: str, limit: int, member: Callable[[str, int], bytes | None] | None = None) -> None:
+        self._uri, self._limit, self._member = uri, limit, member
 
     def read(self, url: str, name: str) -> tuple[bytes, str]:
-        """Content (uncompressed) and SHA-256 (as it lies there) of a file by relative URL.
+        """Content (uncompressed) and SHA-256 (as it lies there; of a member of an archive, as it was packed) of a file by relative URL.
 
         Raises:
             RecordError: `note_elsewhere` for a URL of a server, a path that leaves the folder, a file that is not there;
                 `note_too_large`; `truncated_file` for a compressed file that breaks off.
             StorageError: the storage failed; another try may succeed.
+            Expanded: an archive whose members refer to each other until they hold more than may be.
         """
         parts = [part for part in unquote(url).split("/") if part != "."]
         if not _PATH.fullmatch(url) or not _PATH.fullmatch(unquote(url)) or not parts or any(part in ("", "..") for part in parts):
             raise RecordError("note_elsewhere", name, ELSEWHERE)
+        try:
+            stored = self._stored(parts) if self._member is None else self._member("/".join(parts), self._limit)
+        except Expanded:
+            raise
+        except storage.StorageError as error:  # it names what the record names: told is where the record lies
+            raise storage.StorageError(error.rule, file=self._uri, field=name, remedy=error.remedy) from None
+        except DAMAGED:
+            raise RecordError("truncated_file", name, CUT) from None
+        if stored is None:
+            raise RecordError("note_elsewhere", name, ELSEWHERE)
+        if len(stored) > self._limit:
+            raise RecordError("note_too_large", name, "a file within eight times ingest.max_document_bytes")
+        return self._content(stored, name), hashlib.sha256(stored).hexdigest()
+
+    def _stored(self, parts: list[str]) -> bytes | None:
+        """What lies in the storage, as far as it may be read."""
         folder = self._uri.rpartition("/")[0]
         uri = storage.join(folder, *parts) if folder or self._uri.startswith("/") else "/".join(parts)
         try:
             if storage.is_local(uri):
                 path, root = os.path.realpath(storage.local_path(uri)), os.path.realpath(storage.local_path(folder or "."))
                 if os.path.commonpath((path, root)) != root or not os.path.isfile(path):  # a link out of the folder; a device, a pipe
-                    raise RecordError("note_elsewhere", name, ELSEWHERE)
+                    return None
             with storage.open_input(uri) as stream:
-                stored = stream.read(self._limit + 1)
+                return stream.read(self._limit + 1)
         except storage.StorageError:
             raise
         except (InputError, ValueError, OSError):
-            raise RecordError("note_elsewhere", name, ELSEWHERE) from None
-        if len(stored) > self._limit:
-            raise RecordError("note_too_large", name, "a file within eight times ingest.max_document_bytes")
-        return self._content(stored, name), hashlib.sha256(stored).hexdigest()
+            return None
 
     def _content(self, stored: bytes, name: str) -> bytes:
         held: list[bytes] = []
@@ -169,5 +185,5 @@ class Folder:
                 if size > self._limit:
                     raise RecordError("note_too_large", name, "a file within eight times ingest.max_document_bytes")
         except DAMAGED:
-            raise RecordError("truncated_file", name, "a compressed file that is whole") from None
+            raise RecordError("truncated_file", name, CUT) from None
         return b"".join(held)

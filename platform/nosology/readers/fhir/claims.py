@@ -1,7 +1,7 @@
-"""Claim and ExplanationOfBenefit: what was billed, and what the payer answered.
+"""Claim and ExplanationOfBenefit: what was billed, what the payer answered, and the texts that support it.
 
 STU3 names: `service` for `productOrService`, `diagnosisLinkId` for `diagnosisSequence`, `totalCost` and `totalBenefit` for `total`, one
-`insurance` where R4 has several, `outcome` as a concept. CMS's own STU3 data (Blue Button 1) name amounts by the variables of its files.
+`insurance` where R4 has several, `outcome` as a concept, `information` for `supportingInfo`. CMS's own STU3 data (Blue Button 1) name amounts by the variables of its files.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from nosology.errors import RecordError
 from nosology.readers import values
+from nosology.readers.document import PLAIN
+from nosology.readers.fhir.attachments import note
 from nosology.readers.fhir.elements import (
     Resource,
     Scope,
@@ -30,8 +33,9 @@ from nosology.readers.fhir.elements import (
     string,
     strings,
 )
+from nosology.readers.prose import Prose
 from nosology.readers.source import Draft, Skipped
-from nosology.records import Adjustment, ClaimLine, Coding, Diagnosis, RawClaim, RawRemittance, RemittanceLine
+from nosology.records import Adjustment, Attachment, ClaimLine, Coding, Diagnosis, RawClaim, RawDocument, RawRemittance, RemittanceLine
 
 _FORMS = {
     "professional": "professional", "institutional": "institutional", "oral": "dental", "pharmacy": "pharmacy",
@@ -47,6 +51,7 @@ _AMOUNTS = {  # code of an adjudication's category, or the variable that ends it
     "eligible": "allowed", "line_alowd_chrg_amt": "allowed",
 }  # fmt: skip
 _REASONS, _GROUPS = "claim-adjustment-reason-codes", "claim-adjustment-group-codes"  # ends of X12's systems in FHIR
+_ATTACHED = "supportingInfo.valueAttachment"
 
 Amounts = dict[str, float | None]
 
@@ -55,7 +60,9 @@ def claim(resource: Resource, scope: Scope) -> list[Draft] | Skipped:
     """A claim as billed. A request for a preauthorization, or for an estimate, asks for no money: it is skipped."""
     if resource.get("use") in _NO_CLAIMS:
         return Skipped("Claim that is a request")
-    return [_claim(resource, scope, None)]
+    claim_id = identity(resource)
+    notes, attachments = supporting(resource, scope, claim_id)
+    return [_claim(resource, scope, None, attachments), *notes]
 
 
 def benefit(resource: Resource, scope: Scope) -> list[Draft] | Skipped:
@@ -79,10 +86,49 @@ def benefit(resource: Resource, scope: Scope) -> list[Draft] | Skipped:
         patient_responsibility=amounts.get("patientresponsibility") or amounts.get("memberliability"),
         lines=tuple(line for _, line in answers), service_from=period(resource.get("billablePeriod"), "billablePeriod")[0],
     )  # fmt: skip
-    return [answer] if claim_id else [_claim(resource, scope, [held for held, _ in answers]), answer]
+    notes, attachments = supporting(resource, scope, claim_id or identity(resource))
+    return [answer, *notes] if claim_id else [_claim(resource, scope, [held for held, _ in answers], attachments), answer, *notes]
 
 
-def _claim(resource: Resource, scope: Scope, answers: list[Amounts] | None) -> Draft:
+def supporting(resource: Resource, scope: Scope, claim_id: str) -> tuple[list[Draft], tuple[Attachment, ...]]:
+    """The texts in `supportingInfo` as notes of the claim, and its attachments, each with the id of its note.
+
+    A `valueString` of one word is a number or a code of the payer's and no note. An attachment that is no text, or that a URL stands for,
+    has none: the claim stands. Any other fault of one is the resource's.
+    """
+    notes: list[Draft] = []
+    attachments: list[Attachment] = []
+    for at, entry in enumerate(objects(resource.get("supportingInfo", resource.get("information")), "supportingInfo"), start=1):
+        if not ("valueAttachment" in entry or "valueString" in entry):
+            continue
+        attached = one_object(entry.get("valueAttachment"), _ATTACHED)
+        told = string(entry.get("valueString"), "supportingInfo.valueString") or ""
+        prose = Prose(told, PLAIN) if len(told.split()) > 1 else None
+        if "data" in attached:
+            try:
+                prose = note([attached], scope, _ATTACHED).prose
+            except RecordError as error:
+                if error.reason.code != "unsupported_content":
+                    raise
+        kind = next((code.code for code in codings(entry.get("category"), "supportingInfo.category")), None)
+        own = f"{identity(resource)}/supportingInfo-{values.count(entry.get('sequence'), 'supportingInfo.sequence') or at}"
+        has_text = prose is not None and bool(prose.text.strip())
+        if attached:
+            attachments.append(Attachment(kind=kind, control_number=own if has_text else None))
+        if prose is not None and has_text:
+            timed = day(entry.get("timingDate"), "supportingInfo.timingDate")
+            timed = timed or period(entry.get("timingPeriod"), "supportingInfo.timingPeriod")[0]
+            notes.append(
+                partial(
+                    RawDocument, document_id=own, patient_id=reference(resource.get("patient"), "patient"), claim_id=claim_id,
+                    kind=kind or "supportingInfo", text=prose.text, media_type=prose.media_type, origin=prose.origin,
+                    date=timed or period(resource.get("billablePeriod"), "billablePeriod")[0],
+                )
+            )  # fmt: skip
+    return notes, tuple(attachments)
+
+
+def _claim(resource: Resource, scope: Scope, answers: list[Amounts] | None, attachments: tuple[Attachment, ...]) -> Draft:
     """The claim in a Claim, or in an ExplanationOfBenefit, whose lines have the amounts that its adjudications tell."""
     start, end = period(resource.get("billablePeriod"), "billablePeriod")
     kinds = [code.code.lower() for code in codings(resource.get("type"), "type")]
@@ -108,6 +154,7 @@ def _claim(resource: Resource, scope: Scope, answers: list[Amounts] | None) -> D
         authorizations=tuple(number for one in insurances for number in strings(one.get("preAuthRef"), "insurance.preAuthRef")),
         payer=insurer or next(iter(payers), None), provider_name=string(provider.get("display"), "provider"),
         provider_npi=string(npi.get("value"), "provider.identifier") if "npi" in str(npi.get("system")) else None,
+        attachments=attachments,
     )  # fmt: skip
 
 

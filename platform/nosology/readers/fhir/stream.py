@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -42,10 +42,9 @@ class Fhir:
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         lines = _Lines(stream, record_bytes(job.ingest))
-        scope = Scope(lines.binary, Folder(job.source.uri, record_bytes(job.ingest)).read)
+        scope = Scope(lines.binary, Folder(job.source.uri, record_bytes(job.ingest), job.beside).read)
         keep = job.ingest.keep_originals
-        if lines.is_one_value():
-            yield from _whole(lines, scope, keep)
+        if lines.is_one_value() and (yield from _whole(lines, scope, keep)):
             return
         place = 0
         for raw, line in lines:
@@ -58,46 +57,45 @@ class Fhir:
             place += len(raw)
 
 
-def _line(line: bytes, start: int, scope: Scope, lines: _Lines | None = None) -> Iterator[Unit]:
+def _line(line: bytes, start: int, scope: Scope, lines: _Lines) -> Iterator[Unit]:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
         invalid = invalid_bytes(line, start)
         yield BAD_JSON if invalid.offset is None else invalid
         return
-    if lines is not None and type(value) is dict and value.get("resourceType") == "Binary":
+    if type(value) is dict and value.get("resourceType") == "Binary":
         lines.remember(value, len(line))
     yield from units(value, scope)
 
 
-def _whole(lines: _Lines, scope: Scope, keep: bool) -> Iterator[Unit]:
-    """A file that is one value over many lines. When it is no JSON after all, line by line where lines hold resources."""
-    held: list[bytes] = []
+def _whole(lines: _Lines, scope: Scope, keep: bool) -> Generator[Unit, None, bool]:
+    """A file that is one value over many lines. Returns False, and gives the lines back, when it is no JSON after all and lines hold resources."""
+    held: list[tuple[bytes, bytes | None]] = []
     size = 0
     for raw, line in lines:
-        held.append(raw)
+        held.append((raw, line))
         size += len(raw)
         if line is None or size > lines.most_bytes:
             yield TOO_LONG
-            return
-    content = b"".join(held)
-    if keep:
-        yield Kept(content)
+            return True
+    content = b"".join(raw for raw, _ in held)
     try:
         value = orjson.loads(content.removeprefix(BOM))
     except orjson.JSONDecodeError:
-        if not any(_LONE.match(line) for line in held):  # one damaged document
-            invalid = invalid_bytes(content, 0)
-            yield BAD_JSON if invalid.offset is None else invalid
-            return
-        place = 0
-        for line in held:
-            if text := line.removeprefix(BOM).strip():
-                yield from _line(text, place + line.find(text), scope)
-            place += len(line)
-        return
+        if any(_LONE.match(line) for _, line in held if line):
+            lines.give_back(held)
+            return False
+        if keep:
+            yield Kept(content)
+        invalid = invalid_bytes(content, 0)  # one damaged document
+        yield BAD_JSON if invalid.offset is None else invalid
+        return True
+    if keep:
+        yield Kept(content)
     del content, held
     yield from units(value, scope)
+    return True
 
 
 def units(value: Any, scope: Scope, depth: int = 0) -> Iterator[Unit]:
@@ -191,6 +189,7 @@ class _Lines:
         self._ahead_bytes = self._passed_bytes = 0
         self._passed: OrderedDict[str, tuple[Resource, int]] = OrderedDict()
         self._coming: dict[str, Resource] = {}
+        self._is_looked_through = False  # whether the Binaries ahead are known: not while only `is_one_value` held lines
         self._source = self._read()
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes | None]]:
@@ -229,6 +228,11 @@ class _Lines:
             return False
         return not written[1].startswith((b"{", b"[")) or (written[0].startswith(b"[") and not written[0].endswith(b"]"))
 
+    def give_back(self, held: list[tuple[bytes, bytes | None]]) -> None:
+        """All lines of the file, which then come again."""
+        for found in held:
+            self._hold(found)
+
     def _hold(self, found: tuple[bytes, bytes | None]) -> None:
         self._ahead.append(found)
         self._ahead_bytes += len(found[0])
@@ -248,13 +252,22 @@ class _Lines:
         """The Binary with an id, passed or ahead."""
         if key in self._passed:
             return self._passed[key][0]
+        if not self._is_looked_through:
+            self._is_looked_through = True
+            for _, line in self._ahead:
+                self._look(line)
         while key not in self._coming and self._ahead_bytes < self._hold_bytes and (found := next(self._source, None)) is not None:
             self._hold(found)
-            if found[1] and b'"Binary"' in found[1]:
-                try:
-                    value = orjson.loads(found[1])
-                except orjson.JSONDecodeError:
-                    continue
-                if type(value) is dict and value.get("resourceType") == "Binary" and type(value.get("id")) is str:
-                    self._coming[value["id"]] = value
+            self._look(found[1])
         return self._coming.get(key)
+
+    def _look(self, line: bytes | None) -> None:
+        """Keeps a Binary that is ahead."""
+        if not line or b'"Binary"' not in line:
+            return
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return
+        if type(value) is dict and value.get("resourceType") == "Binary" and type(value.get("id")) is str:
+            self._coming[value["id"]] = value
