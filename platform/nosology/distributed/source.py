@@ -31,7 +31,7 @@ def plan(inputs: Sequence[str], needed: Sequence[str] = (), tables: Sequence[str
     """
     planned: list[PlannedFile] = []
     faults: list[InputError] = []
-    for uri in inputs:
+    for uri in map(storage.absolute, inputs):  # workers of a cluster have folders of their own
         if _is_run(uri):
             planned += _parts(uri, tables)
             continue
@@ -71,7 +71,7 @@ def plan_archive(inputs: Sequence[str], ingest: IngestConfig, columns: InputConf
     planned: list[PlannedFile] = []
     faults: list[InputError] = []
     unreadable: list[str] = []
-    for uri in inputs:
+    for uri in map(storage.absolute, inputs):
         for file in _files(uri):
             try:
                 source = readers.SourceFile(file, file.rsplit("/", 1)[-1], storage.digest(file), storage.size(file))

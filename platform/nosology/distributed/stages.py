@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from nosology import storage
 from nosology.config import ClusterConfig, IngestConfig, InputConfig
 from nosology.distributed import duplicates, sink, source, work
 from nosology.distributed.coverage import Commit, Coverage, Interval, PlannedFile, Tally
@@ -109,6 +110,7 @@ def run_stage(
         InputError: the input cannot be read, the storage fails, or another run took the job over.
         ModelError: the stage cannot load its models.
     """
+    out = storage.absolute(out)  # workers of a cluster have folders of their own
     files = source.plan(inputs, needed, tables) if planned is None else planned
     schemas = stage.schemas()
     rows = cluster.batch_rows or batch_rows(sum(file.num_units for file in files))
@@ -146,6 +148,7 @@ def run_ingest(
         InputError: as `run_stage`; also where `ingest.duplicates: refuse` and records repeat.
     """
     columns = columns or InputConfig()
+    out = storage.absolute(out)  # workers of a cluster have folders of their own
     archive = source.plan_archive(inputs, ingest, columns)
     schemas = ingest_schemas(ingest.keep_originals, ingest.duplicates == "first")
     ledger = sink.open_ledger(out, "ingest", fingerprint, archive.files, 1, schemas)
