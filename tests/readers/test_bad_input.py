@@ -107,6 +107,7 @@ PARQUET = samples.parquet([GOOD])
 CASES: dict[str, Case] = {
     "Empty file": Case(b""),
     "File of an unknown binary format": Case(bytes(range(256)) * 4, "scan.tif"),
+    "PDF, PostScript": Case(b"%PDF-1.4\n1 0 obj <</Type /Catalog>> endobj\ntrailer <</Root 1 0 R>>\n%%EOF\n", "letter.txt"),
     "Office document": Case(zipped({"[Content_Types].xml": b"<x/>", "word/document.xml": b"<x/>"}), "letter.docx"),
     "XML that is no C-CDA and no XHTML": Case(b'<?xml version="1.0"?>\n<Patient xmlns="http://hl7.org/fhir"><id value="1"/></Patient>'),
     "File with a wrong extension": Case(samples.x12(), "claims.parquet", 2),

@@ -61,6 +61,12 @@ def test_members_that_cannot_be_read_are_named_and_the_archive_is_kept(tmp_path:
     assert sorted(found.unreadable) == sorted(f"{tmp_path}/all.zip/2019/{name}" for name in BAD)
 
 
+def test_one_that_cannot_be_read_is_named_with_the_way_on(tmp_path: Path) -> None:
+    name = next(iter(BAD))
+    with pytest.raises(InputError, match=f"{name}: .*--allow-unreadable"):
+        plan(folder(tmp_path, {**GOOD, name: BAD[name]}))
+
+
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to read"):
         plan(folder(tmp_path, BAD), allow_unreadable=True)

@@ -90,6 +90,10 @@ def plan_archive(inputs: Sequence[str], ingest: IngestConfig, columns: InputConf
                 ]
             if name is not None:
                 planned.append(PlannedFile(source.digest, file, source.digest, 1, "archive", "", name, source.size_bytes))
+    if len(faults) == 1 and planned and not isinstance(faults[0], storage.StorageError):
+        (fault,) = faults
+        remedy = f"{fault.remedy or 'Take it out'}; `nosology ingest --allow-unreadable` goes on without it"
+        raise InputError(fault.rule, file=fault.file, field=fault.field, remedy=remedy)
     return _without_copies(_checked(planned, faults, inputs), ingest, tuple(unreadable))
 
 

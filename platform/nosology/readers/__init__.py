@@ -131,6 +131,9 @@ class Counts:
     skipped: int = 0
 
 
+_PRINTED = (b"%PDF-", b"%!PS")  # without pictures all of it may be ASCII
+
+
 def recognise(head: bytes, file_name: str) -> Reader:
     """The reader of a file that begins with these uncompressed bytes. The name's ending decides only between table and plain text.
 
@@ -140,11 +143,14 @@ def recognise(head: bytes, file_name: str) -> Reader:
     name = file_name.lower().removesuffix(".gz").removesuffix(".zst").removesuffix(".bz2")
     found = next((reader for reader in READERS.values() if reader.sniff(head)), None)
     an_array = found is not None and found.name != "fhir" and head.lstrip().startswith(b"[{")
-    if found is None or an_array or is_other_xml(head):
+    printed = head.startswith(_PRINTED)
+    if found is None or an_array or printed or is_other_xml(head):
         known = ", ".join(READERS)
         remedy = "Write a JSON array as one object a line" if an_array else "Convert it, or take it out"
         if is_other_xml(head):
             remedy = "Of XML only C-CDA and XHTML are read: export FHIR as JSON, or take it out"
+        if printed:
+            remedy = "PDF and PostScript are not read: extract the text, or take it out"
         raise InputError(f"expected one of the formats {known}", file=file_name, remedy=remedy)
     if found.name == "csv" and name.endswith(_TEXT_NAMES):
         return READERS["text"]
