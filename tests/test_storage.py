@@ -112,6 +112,21 @@ def test_full_disk_names_file_and_remedy_and_leaves_nothing(tmp_path, monkeypatc
     assert isinstance(pickle.loads(pickle.dumps(caught.value)), storage.StorageError)
 
 
+def test_a_link_that_was_sent_again_and_found_itself_counts(tmp_path, monkeypatch):
+    """NFS: the answer to the first LINK was lost."""
+    link = os.link
+
+    def twice(source, target):
+        link(source, target)
+        raise FileExistsError(errno.EEXIST, "sent again")
+
+    monkeypatch.setattr(os, "link", twice)
+    uri = str(tmp_path / "a")
+    assert storage.create_if_absent(uri, b"one") and storage.read_bytes(uri) == b"one"
+    monkeypatch.undo()
+    assert not storage.create_if_absent(uri, b"one") and not list(tmp_path.glob(".*"))
+
+
 def test_file_system_without_links_is_refused(tmp_path, monkeypatch):
     def no_link(source, target):
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")

@@ -377,9 +377,11 @@ def create_if_absent(uri: str, data: bytes) -> bool:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with _temporary(path, data) as temporary:
-                    os.link(temporary, path)
-            except FileExistsError:
-                return False
+                    try:
+                        os.link(temporary, path)
+                    except FileExistsError:
+                        if not os.path.samefile(temporary, path):  # NFS sends a LINK whose answer was lost again, and finds its own
+                            return False
             except OSError as error:
                 if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK):
                     raise

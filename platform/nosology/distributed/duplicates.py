@@ -1,7 +1,7 @@
 """Records that stand in more than one file of an archive: found when all files are read, in memory that does not grow with the archive.
 
 Every row of an ingest carries a digest of its content. Digests are dealt by their value into files on the local disk, each small enough
-to be sorted in memory; equal ones are neighbours then.
+to be sorted in memory; equal ones are neighbours then. (Only with `ingest.duplicates: first` what was found is held: 25 bytes a row.)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from nosology import storage
 from nosology.distributed import sink
 from nosology.distributed.coverage import Part, PlannedFile
+from nosology.distributed.isolation import KILLED, STALLED
 from nosology.distributed.parts import read_part
 from nosology.errors import InputError
 from nosology.records import DIGEST, DUPLICATES, TABLES
@@ -27,6 +28,10 @@ _ENTRY = np.dtype([("high", "u8"), ("low", "u8"), *_PLACE])
 FOUND = np.dtype([*_PLACE, ("first_file", "u4"), ("first_row", "i8")])
 NAMES = list(TABLES)  # of the numbers in `table`
 _MOST_NAMED = 10
+# A message or a document is one record: what it says of patient, encounter and findings the next one may say again.
+_MESSAGES, _OF_MESSAGES = ["hl7v2", "ccda"], ("documents", "claims")
+
+FILE_LETTERS = {KILLED.code, STALLED.code}  # of an ingest, where they stand for a whole file
 
 Found = np.ndarray[Any, np.dtype[np.void]]
 
@@ -57,7 +62,12 @@ def find(ledger: sink.Ledger) -> Iterator[Found]:
 
 
 def _entries(part: Part) -> Found:
-    rows = read_part(part, ["source_row", DIGEST])
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = read_part(part, ["source_row", "source_format", DIGEST])
+    if part.table not in _OF_MESSAGES:
+        rows = rows.filter(pc.invert(pc.is_in(rows["source_format"], pa.array(_MESSAGES))))
     digests = np.frombuffer(bytes.fromhex("".join(rows[DIGEST].to_pylist())), ">u8").reshape(-1, 2)
     made = np.empty(rows.num_rows, _ENTRY)
     made["high"], made["low"] = digests[:, 0], digests[:, 1]
@@ -92,6 +102,16 @@ def by_file(found: Iterable[Found]) -> dict[int, Found]:
     rows = rows[np.lexsort((rows["row"], rows["file"]))]
     numbers, starts = np.unique(rows["file"], return_index=True)
     return {int(number): piece for number, piece in zip(numbers, np.split(rows, starts[1:]), strict=True)} if len(rows) else {}
+
+
+def orphaned(ledger: sink.Ledger) -> set[int]:
+    """Files of which rows were left out for a row that is no longer there: its own file ended the process when it was read once more."""
+    lost = {ledger.job.files[commit.interval.file].digest for commit in ledger.commits() if FILE_LETTERS & commit.tally.dead.keys()}
+    found = set()
+    for part in ledger.parts() if lost else ():
+        if part.table == DUPLICATES and not lost.isdisjoint(read_part(part, ["first_digest"])["first_digest"].to_pylist()):
+            found.add(part.interval.file)
+    return found
 
 
 def refuse(found: Iterable[Found], files: Sequence[PlannedFile]) -> None:

@@ -118,9 +118,11 @@ class Attempt:
         sent, self._parts = self._parts, []  # an error from here on leaves open whether the manifest is there: its parts must stay
         if storage.create_if_absent(uri, data):
             return Commit(self.interval, sum_of(data), tally)
-        self._parts = sent
+        found, parts = read_manifest(uri, self.interval)
+        named = {part["name"] for part in parts}
+        self._parts = [part for part in sent if part["name"] not in named]
         self.abandon()
-        return read_manifest(uri, self.interval)[0]
+        return found
 
     def mark(self) -> int:
         """A place to roll back to."""
@@ -176,11 +178,16 @@ class Ledger:
         self.tally.add(commit.tally)
         return True
 
+    def commits(self) -> Iterator[Commit]:
+        """All that is done, a manifest at a time."""
+        return (commit for commit, _ in self._accepted())
+
     def parts(self) -> Iterator[Part]:
         """The parts of all that is done, a manifest at a time."""
-        for number, group in self._all().items():
-            for commit, parts in _accepted(self.out, self.job, number, group):
-                yield from (_part(self.out, part, commit.interval) for part in parts)
+        return (_part(self.out, part, commit.interval) for commit, parts in self._accepted() for part in parts)
+
+    def _accepted(self) -> Iterator[tuple[Commit, list[dict[str, Any]]]]:
+        return (found for number, group in self._all().items() for found in _accepted(self.out, self.job, number, group))
 
     def reopened(self, files: Collection[int]) -> Ledger:
         """The job in its next epoch, in which all of these files is to be done again; what they had stays until its end.
@@ -353,7 +360,7 @@ def _accepted(out: str, job: Job, epoch: int, group: Group) -> Iterator[tuple[Co
 
 def reopen(out: str, reasons: Collection[str] | None) -> int:
     """Takes back the intervals of a finished job that hold dead letters of these reasons; None is any reason. A driver that resumes the
-    job then does them again; until its end readers see the job as unfinished. What the intervals had stays until then.
+    job then does them again; until its end readers see the job as unfinished.
 
     Returns:
         Dead letters that will be tried again.

@@ -161,9 +161,15 @@ def run_ingest(
     do({})
     if ingest.duplicates == "refuse":
         duplicates.refuse(duplicates.find(ledger), ledger.job.files)
-    elif ingest.duplicates == "first" and not ledger.finished and (repeated := duplicates.by_file(duplicates.find(ledger))):
-        ledger = ledger.reopened(repeated)
-        do(repeated)
+    while ingest.duplicates == "first" and not ledger.finished:
+        if repeated := duplicates.by_file(duplicates.find(ledger)):
+            ledger = ledger.reopened(repeated)
+            do(repeated)
+        orphaned = duplicates.orphaned(ledger)
+        if not orphaned:
+            break
+        ledger = ledger.reopened(orphaned)
+        do({})
     ledger.finish()
     again = duplicates.left_out(out) if ingest.duplicates == "first" else duplicates.by_table(duplicates.find(ledger))
     return replace(_report(ledger, started), unreadable=archive.unreadable, duplicates=archive.duplicates, left_out=archive.left_out,

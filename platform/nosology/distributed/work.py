@@ -164,6 +164,8 @@ class IngestWork:
                     moved()
                 if isinstance(item, DeadLetter):
                     dead.append(item)
+                    if len(dead) >= _PART_ROWS:
+                        yield sink.DEAD, _letters(tally, dead)
                 elif type(item) in self._names:
                     name = self._names[type(item)]
                     row: Any = item
@@ -230,15 +232,21 @@ def _write(attempt: sink.Attempt, parts: Iterator[tuple[str, pa.Table]]) -> None
 
 
 def _commit(attempt: sink.Attempt, tally: Tally, dead: list[DeadLetter]) -> Commit | None:
-    """Writes the dead letters, then the manifest."""
+    """Writes the dead letters that are left, then the manifest."""
+    attempt.add(sink.DEAD, _letters(tally, dead))
+    tally.ok = tally.records - tally.dead.total()
+    return attempt.commit(tally)
+
+
+def _letters(tally: Tally, dead: list[DeadLetter]) -> pa.Table:
+    """Dead letters as a table; they are counted and taken from the list."""
     import pyarrow as pa
 
     dead.sort(key=lambda letter: letter.source_row)
-    attempt.add(sink.DEAD, pa.Table.from_pylist([to_dict(letter) for letter in dead], schema=arrow_schema(DeadLetter)))
-    for letter in dead:
-        tally.dead[letter.reason] += 1
-    tally.ok = tally.records - len(dead)
-    return attempt.commit(tally)
+    tally.dead.update(letter.reason for letter in dead)
+    table = pa.Table.from_pylist([to_dict(letter) for letter in dead], schema=arrow_schema(DeadLetter))
+    dead.clear()
+    return table
 
 
 @contextlib.contextmanager
