@@ -161,3 +161,36 @@ def test_broken_json_is_an_error_without_its_text(tmp_path):
 def test_join():
     assert storage.join("/", "a", "b") == "/a/b"
     assert storage.join("s3://bucket/", "/a/", "b.json") == "s3://bucket/a/b.json"
+
+
+def test_links_are_followed_and_none_leads_round(tmp_path):
+    for name in ("a/b", "elsewhere/deep"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("a/one", "a/b/two", "elsewhere/deep/three"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "a" / "b" / "round").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "month").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "a" / "file").symlink_to(tmp_path / "elsewhere" / "deep" / "three")
+    found = [path.removeprefix(f"{tmp_path}/a/") for path in storage.list_files(str(tmp_path / "a"))]
+    assert found == ["b/two", "file", "month/deep/three", "one"]
+
+
+def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    scan = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(storage.StorageError, match="locked: permission denied"):
+        storage.list_files(str(tmp_path))
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "p.837")
+    for call in (storage.open_input, storage.digest, storage.read_bytes):
+        with pytest.raises(InputError, match="p.837: not a regular file"):
+            call(str(tmp_path / "p.837"))

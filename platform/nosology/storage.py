@@ -211,27 +211,40 @@ def size(uri: str) -> int:
 
 
 def list_files(uri: str, *, hidden: bool = False) -> list[str]:
-    """URIs of all files below a folder, at any depth, sorted; none in a folder whose name begins with a dot, on any storage.
+    """URIs of all files below a folder, at any depth, sorted; none in a folder whose name begins with a dot, on any storage. Links are
+    followed, one that leads back to a folder above it is not.
 
     Args:
         hidden: those whose own name begins with a dot too.
 
     Raises:
         InputError: there is no such folder.
+        StorageError: a folder below it may not be read.
     """
     with named_errors(uri):
         if is_local(uri):
             root = local_path(uri)
             if not root.is_dir():
                 raise FileNotFoundError(uri)
-            found = []
-            for folder, folders, names in os.walk(root):
-                folders[:] = [name for name in folders if not name.startswith(".")]
-                found += [os.path.join(folder, name) for name in names if hidden or not name.startswith(".")]
-            return sorted(found)
+            return sorted(_walk(root, hidden, frozenset()))
         filesystem, path = _remote(uri)
         paths = (found for found in _patiently(filesystem.find, path) if _is_listed(found.removeprefix(path).strip("/"), hidden))
         return sorted(str(filesystem.unstrip_protocol(found)) for found in paths)
+
+
+def _walk(folder: Path, hidden: bool, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    with named_errors(str(folder)):
+        held = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    within = above | {(held.st_dev, held.st_ino)}
+    for entry in entries:
+        if entry.is_dir():
+            if not entry.name.startswith("."):
+                linked = entry.stat()
+                if (linked.st_dev, linked.st_ino) not in within:
+                    yield from _walk(Path(entry.path), hidden, within)
+        elif hidden or not entry.name.startswith("."):
+            yield entry.path
 
 
 def _is_listed(below: str, hidden: bool) -> bool:
@@ -241,10 +254,17 @@ def _is_listed(below: str, hidden: bool) -> bool:
 
 
 def open_input(uri: str) -> BinaryIO:
-    """A readable, seekable binary stream; the caller closes it."""
+    """A readable, seekable binary stream; the caller closes it.
+
+    Raises:
+        InputError: there is none, or it is a pipe, a socket or a device, which cannot be read twice.
+    """
     with named_errors(uri):
         if is_local(uri):
-            return open(local_path(uri), "rb")  # noqa: SIM115 - the caller closes it
+            place = local_path(uri)
+            if place.exists() and not place.is_file() and not place.is_dir():
+                raise InputError("not a regular file", file=uri, remedy="Copy what it gives into a file, or take it out")
+            return open(place, "rb")  # noqa: SIM115 - the caller closes it
         filesystem, path = _remote(uri)
         stream = _patiently(filesystem.open, path, "rb")
         if cache := getattr(stream, "cache", None):  # what it reads comes through this, a block at a time

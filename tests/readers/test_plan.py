@@ -12,7 +12,7 @@ import pytest
 import reader_samples as samples
 from nosology import storage
 from nosology.config import IngestConfig, InputConfig
-from nosology.distributed.source import Archive, plan_archive
+from nosology.distributed.source import Archive, check_apart, plan_archive
 from nosology.errors import InputError
 
 GOOD = {"a.837": samples.x12(), "b.jsonl.gz": gzip.compress(samples.JSONL), "c.txt": b"Seen today."}
@@ -65,6 +65,28 @@ def test_one_that_cannot_be_read_is_named_with_the_way_on(tmp_path: Path) -> Non
     name = next(iter(BAD))
     with pytest.raises(InputError, match=f"{name}: .*--allow-unreadable"):
         plan(folder(tmp_path, {**GOOD, name: BAD[name]}))
+
+
+def test_a_link_to_nothing_stops_whatever_is_allowed(tmp_path: Path) -> None:
+    root = folder(tmp_path, GOOD)
+    (Path(root) / "gone.837").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="gone.837: no such file") as caught:
+        plan(root, allow_unreadable=True)
+    assert "--allow-unreadable" not in str(caught.value)
+
+
+def test_a_file_that_two_inputs_name_is_read_once(tmp_path: Path) -> None:
+    root = folder(tmp_path, GOOD)
+    found = plan_archive([f"{root}/{next(iter(GOOD))}", root, root], IngestConfig(), InputConfig())
+    assert sorted(names(found)) == sorted(GOOD) and found.duplicates == 0
+
+
+def test_the_output_is_no_input(tmp_path: Path) -> None:
+    root = folder(tmp_path, GOOD)
+    for out in (root, f"{root}/out"):
+        with pytest.raises(InputError, match="the output lies in the input"):
+            check_apart([root], out)
+    check_apart([root], f"{root}-out")
 
 
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:

@@ -31,11 +31,12 @@ def plan(inputs: Sequence[str], needed: Sequence[str] = (), tables: Sequence[str
     """
     planned: list[PlannedFile] = []
     faults: list[InputError] = []
+    seen: set[str] = set()
     for uri in map(storage.absolute, inputs):  # workers of a cluster have folders of their own
         if _is_run(uri):
             planned += _parts(uri, tables)
             continue
-        for file in _files(uri):
+        for file in _files(uri, seen):
             try:
                 planned.append(_rows_file(file, needed))
             except InputError as error:
@@ -70,9 +71,11 @@ def plan_archive(inputs: Sequence[str], ingest: IngestConfig, columns: InputConf
 
     planned: list[PlannedFile] = []
     faults: list[InputError] = []
+    unread: list[InputError] = []
     unreadable: list[str] = []
+    seen: set[str] = set()
     for uri in map(storage.absolute, inputs):
-        for file in _files(uri):
+        for file in _files(uri, seen):
             try:
                 source = readers.SourceFile(file, file.rsplit("/", 1)[-1], storage.digest(file), storage.size(file))
                 with storage.open_input(file) as stream:
@@ -84,16 +87,17 @@ def plan_archive(inputs: Sequence[str], ingest: IngestConfig, columns: InputConf
             if ingest.allow_unreadable:
                 unreadable += places
             else:
-                faults += [
+                unread += [
                     InputError(fault.rule, file=place, field=fault.field, remedy=fault.remedy)
                     for fault, place in zip(found, places, strict=True)
                 ]
             if name is not None:
                 planned.append(PlannedFile(source.digest, file, source.digest, 1, "archive", "", name, source.size_bytes))
-    if len(faults) == 1 and planned and not isinstance(faults[0], storage.StorageError):
-        (fault,) = faults
+    if len(unread) == 1 and planned and not faults:
+        (fault,) = unread
         remedy = f"{fault.remedy or 'Take it out'}; `nosology ingest --allow-unreadable` goes on without it"
         raise InputError(fault.rule, file=fault.file, field=fault.field, remedy=remedy)
+    faults += unread
     return _without_copies(_checked(planned, faults, inputs), ingest, tuple(unreadable))
 
 
@@ -114,8 +118,19 @@ def _is_run(uri: str) -> bool:
     return storage.is_folder(uri) and sink.is_run(uri)
 
 
-def _files(uri: str) -> list[str]:
-    return storage.list_files(uri) if storage.is_folder(uri) else [uri]
+def _files(uri: str, seen: set[str]) -> Iterator[str]:
+    """The files of an input; one that an earlier input had is passed over."""
+    for file in storage.list_files(uri) if storage.is_folder(uri) else [uri]:
+        if file not in seen:
+            seen.add(file)
+            yield file
+
+
+def check_apart(inputs: Sequence[str], out: str) -> None:
+    """Raises InputError where a run would read what it writes."""
+    for uri in map(storage.absolute, inputs):
+        if (out == uri or out.startswith(uri.rstrip("/") + "/")) and not _is_run(uri):
+            raise InputError("the output lies in the input", file=out, remedy="Choose a folder of its own")
 
 
 def _parts(uri: str, tables: Sequence[str] | None) -> list[PlannedFile]:

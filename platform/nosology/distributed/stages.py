@@ -111,6 +111,7 @@ def run_stage(
         ModelError: the stage cannot load its models.
     """
     out = storage.absolute(out)  # workers of a cluster have folders of their own
+    source.check_apart(inputs, out)
     files = source.plan(inputs, needed, tables) if planned is None else planned
     schemas = stage.schemas()
     rows = cluster.batch_rows or batch_rows(sum(file.num_units for file in files))
@@ -149,6 +150,7 @@ def run_ingest(
     """
     columns = columns or InputConfig()
     out = storage.absolute(out)  # workers of a cluster have folders of their own
+    source.check_apart(inputs, out)
     archive = source.plan_archive(inputs, ingest, columns)
     schemas = ingest_schemas(ingest.keep_originals, ingest.duplicates == "first")
     ledger = sink.open_ledger(out, "ingest", fingerprint, archive.files, 1, schemas)
@@ -387,7 +389,10 @@ class _Office:
     def _get(self, reference: Any) -> Any:
         import ray
 
-        return ray.get(reference)
+        try:
+            return ray.get(reference)
+        except ray.exceptions.RayError as error:  # the foreman is gone: with its node, or for lack of memory
+            raise _lost_workers(type(error).__name__) from None
 
 
 class _Worker:
