@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +261,24 @@ def test_terms_score_has_a_folder_for_each_job(tmp_path: Path, monkeypatch: pyte
     verbs.terms_score(plain, one, "named")
     with pytest.raises(FingerprintError, match="different: phrases"):
         verbs.terms_score(plain, two, "named")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_end_says_so_and_is_resumed(tmp_path: Path, sign: signal.Signals) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    (source / "notes.jsonl").write_text("".join(json.dumps({"id": str(n), "text": "Seen."}) + "\n" for n in range(9)))
+    command = [sys.executable, "-m", "nosology.cli", "ingest", "--in", str(source), "--out", str(out), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 120
+    while not (out / "epoch-1.json").exists():  # from here on Ray starts, or works
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.02)
+    time.sleep(2)
+    process.send_signal(sign)
+    told, errors = process.communicate(timeout=120)
+    if process.returncode:  # else it was done before
+        last = json.loads(told.splitlines()[-1])
+        assert (process.returncode, last["exit"]) == (1, 1) and "the same command resumes" in last["error"] and "resumes" in errors
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and json.loads(done.stdout.splitlines()[-1])["records_in"] == 9

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -48,6 +49,7 @@ def _perform(verb: str, as_json: bool, work: Callable[[], dict[str, Any]]) -> No
     from nosology.errors import NosologyError
 
     report: dict[str, Any]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what schedulers send
     try:
         report, status = work(), 0
     except NosologyError as error:
@@ -55,7 +57,7 @@ def _perform(verb: str, as_json: bool, work: Callable[[], dict[str, Any]]) -> No
         partial = getattr(error, "report", None)
         if partial:
             report = {**partial, **report}
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Ray ends a process that gets SIGTERM with SystemExit
         report, status = {"verb": verb, "error": "interrupted; the same command resumes"}, 1
     except Exception as error:
         from nosology.runs import describe

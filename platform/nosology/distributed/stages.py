@@ -244,7 +244,7 @@ def answers(out: str, table: str, files: Sequence[PlannedFile]) -> Iterator[Answ
 
 
 def job_status(out: str) -> dict[str, Any]:
-    """How far a job is, from its folder alone: `verb, done, total, share, files, records, ok, dead, dead_by_reason, finished`; while it is
+    """How far a job is, from its folder alone: `verb, done, total, share, files, records, ok, dead, skipped, dead_by_reason, finished`; while it is
     not finished also `units_per_second` since its last start and `seconds_left`, None before the first commit.
 
     Raises:
@@ -258,7 +258,7 @@ def job_status(out: str) -> dict[str, Any]:
     )
     return {
         "verb": job.verb, "done": done.num_units, "total": job.num_units, "share": round(done.num_units / job.num_units, 4),
-        "files": len(job.files), "records": tally.records, "ok": tally.ok, "dead": tally.dead.total(),
+        "files": len(job.files), "records": tally.records, "ok": tally.ok, "dead": tally.dead.total(), "skipped": tally.skipped,
         "dead_by_reason": dict(tally.dead), "rows": {name: n for name, n in tally.rows.items() if name != sink.DEAD}, "finished": finished, **speed,
     }  # fmt: skip
 
