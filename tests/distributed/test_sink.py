@@ -161,7 +161,7 @@ def test_status_counts_what_is_committed_but_not_yet_accepted(tmp_path, make_pla
     assert found.pop("units_per_second") > 0 and found.pop("seconds_left") >= 0
     assert found == {
         "verb": "toy", "done": 4, "total": 10, "share": 0.4, "files": 1, "records": 4, "ok": 2, "dead": 2,
-        "dead_by_reason": {"third": 2}, "rows": {"rows": 2}, "finished": False,
+        "skipped": 0, "dead_by_reason": {"third": 2}, "rows": {"rows": 2}, "finished": False,
     }  # fmt: skip
     assert read_output(out, "rows").num_rows == 0  # readers see accepted manifests only
     complete(open_job(out, plan), plan)
