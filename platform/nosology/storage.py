@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from nosology.errors import InputError
-from nosology.retries import ShortRead, answer_code, patiently
+from nosology.retries import answer_code, patiently
 
 _CHUNK_BYTES = 1 << 20
 _ATTEMPTS = 5
@@ -254,6 +254,7 @@ def _is_listed(below: str, hidden: bool) -> bool:
 
 
 def open_input(uri: str) -> BinaryIO:
+<<<<<<< HEAD
     """A readable, seekable binary stream; the caller closes it.
 
     Raises:
@@ -265,18 +266,19 @@ def open_input(uri: str) -> BinaryIO:
             if place.exists() and not place.is_file() and not place.is_dir():
                 raise InputError("not a regular file", file=uri, remedy="Copy what it gives into a file, or take it out")
             return open(place, "rb")  # noqa: SIM115 - the caller closes it
+=======
+    """A readable, seekable binary stream, which raises `StorageError` too; the caller closes it."""
+    from nosology.streams import block, named
+
+    with named_errors(uri):
+        if is_local(uri):
+            return named(open(local_path(uri), "rb", buffering=0), uri)
+>>>>>>> fa
         filesystem, path = _remote(uri)
         stream = _patiently(filesystem.open, path, "rb")
         if cache := getattr(stream, "cache", None):  # what it reads comes through this, a block at a time
-            cache.fetcher = functools.partial(_patiently, _block, cache.fetcher, stream.size)
-        return cast("BinaryIO", stream)
-
-
-def _block(fetch: Callable[[int, int], bytes], size_bytes: int, start: int, stop: int) -> bytes:
-    data = fetch(start, stop)
-    if len(data) < min(stop, size_bytes) - start:
-        raise ShortRead
-    return data
+            cache.fetcher = functools.partial(_patiently, block, cache.fetcher, stream.size)
+        return named(stream, uri)
 
 
 def read_bytes(uri: str) -> bytes:

@@ -6,7 +6,21 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 
+from nosology import storage
+from nosology.distributed import sink
+
 WHOLE = os.environ.get("NOSOLOGY_FAULTS") == "all"
+
+
+def unaccepted(out: str) -> list[str]:
+    """What lies in the folder of a run beside what it consists of: parts and manifests that nothing accepted, temporary files."""
+    seen = sink.snapshot(out)
+    accepted = {part.uri for part in seen.parts}
+    accepted |= {sink.manifest_uri(out, epoch, seen.job.files[one.file].key, one) for epoch, one in seen.placed}
+    accepted |= {storage.join(out, table, "empty.parquet") for table in [*seen.job.schemas, sink.DEAD]}
+    made = [uri for uri in storage.list_files(out, hidden=True)
+            if uri.endswith(".parquet") or "/manifests/" in uri or uri.rsplit("/", 1)[-1].startswith(".")]  # fmt: skip
+    return sorted(set(made) - accepted)
 
 
 @dataclass

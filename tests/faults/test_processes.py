@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,11 +23,12 @@ from nosology import storage
 from nosology.distributed import sink, upkeep
 from nosology.distributed.stages import job_status, read_output
 from nosology.errors import InputError
-from oracle import WHOLE, Counts
+from oracle import WHOLE, Counts, unaccepted
 from test_crash_points import expected, keys_of
 
 LONGEST_SECONDS = 300.0  # a hang is a failure, not a wait
 ROWS = 60
+_FDOPEN = os.fdopen
 whole_form = pytest.mark.skipif(not WHOLE, reason="part of the whole form (make faults)")
 
 
@@ -222,37 +226,105 @@ def test_the_input_changes_during_the_run(folder: Path, begin: Any, counts: Coun
     check(counts, folder)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+class Mounted:
+    """A file system of two megabytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def leave(self, pages: int) -> None:
+        with (self.folder / "filler").open("wb", buffering=0) as stream:
+            with contextlib.suppress(OSError):
+                while True:
+                    stream.write(bytes(4096))
+            stream.truncate(max(0, stream.tell() // 4096 - pages) * 4096)
+
+    def free(self) -> None:
+        (self.folder / "filler").unlink()
+
+
+class Quota:
+    """The same where mounting is not allowed: what the storage writes into the folder comes to an end after so many pages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.pages, self.refused = folder, 1 << 20, 0
+
+    def leave(self, pages: int) -> None:
+        self.pages = pages
+
+    def free(self) -> None:
+        assert self.refused
+        self.pages = 1 << 20
+
+    def room(self) -> int:
+        held = (path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return max(0, self.pages - sum(-(-size // 4096) for size in held)) * 4096
+
+    def opened(self, descriptor: int, *mode: Any, **options: Any) -> Any:
+        if not Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(self.folder):
+            return _FDOPEN(descriptor, *mode, **options)
+        quota = self
+
+        class Limited(io.FileIO):
+            def write(self, data: Any) -> int:
+                room = quota.room()
+                if not room:
+                    quota.refused += 1
+                    raise OSError(errno.ENOSPC, "x")
+                return super().write(memoryview(data)[:room])
+
+        return io.BufferedWriter(Limited(descriptor, *mode))
+
+
+@pytest.fixture(params=["mounted", "quota"])
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mounted | Quota]:
     disk = tmp_path / "disk"
     disk.mkdir()
+    if request.param == "quota":
+        quota = Quota(disk)
+        with monkeypatch.context() as patch:
+            patch.setattr(storage.os, "fdopen", quota.opened)
+            yield quota
+        return
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode:
-        pytest.skip("mounting a small file system is not allowed here")
-    yield disk
+        pytest.skip("mounting a small file system is not allowed here; the quota is tested")
+    yield Mounted(disk)
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.parametrize("pages", [0, 1, 3, 8, 14, 20, 33] if WHOLE else [1, 20])
-def test_the_disk_is_full(small_disk: Path, tmp_path: Path, pages: int, counts: Counts) -> None:
+def test_the_disk_is_full(small_disk: Mounted | Quota, tmp_path: Path, pages: int, counts: Counts) -> None:
     """With so many pages of 4,096 bytes left at the start; then room is made."""
-    source, out, to = (str(place) for place in (tmp_path / "in", small_disk / "out", small_disk / "lake"))
+    source, out, to = (str(place) for place in (small_disk.folder / "in", small_disk.folder / "out", small_disk.folder / "lake"))
     drivers.write_rows(source, 30)
-    filler = small_disk / "filler"
-    with filler.open("wb", buffering=0) as stream:
-        with contextlib.suppress(OSError):
-            while True:
-                stream.write(bytes(4096))
-        stream.truncate(max(0, stream.tell() // 4096 - pages) * 4096)
+    small_disk.leave(pages + 2 if isinstance(small_disk, Quota) else pages)  # its two files of input are among what it counts
     with pytest.raises(storage.StorageError, match="disk is full.*run the same command again") as caught:
         drivers.toy(source, out, to, ("run",))
     assert caught.value.exit_code == 1
     counts.faults += 1
-    filler.unlink()
+    small_disk.free()
     drivers.toy(source, out, to, ("run", "publish", "gc"))
     counts.compare(expected(source), keys_of(out))
     assert upkeep.verify(out).faults == []
-    assert not [uri for uri in storage.list_files(out, hidden=True) if "/." in uri]
+    assert unaccepted(out) == []
+
+
+def test_what_is_no_part_of_a_run_is_found_and_collected(tmp_path: Path, counts: Counts) -> None:
+    source, out, to = (str(tmp_path / name) for name in ("in", "out", "lake"))
+    drivers.write_rows(source, 30)
+    drivers.toy(source, out, to, ("run", "gc"))
+    assert unaccepted(out) == []
+    part = sink.snapshot(out).table("doubles")[0].uri
+    folder, name = part.rsplit("/", 1)
+    manifest = next(uri for uri in storage.list_files(f"{out}/manifests"))
+    left = [f"{folder}/{re.sub(r'-[0-9a-f]{12}-', '-0123456789ab-', name)}", f"{folder}/.{name}.01234567",
+            re.sub(r"-[0-9]+-[0-9]+[.]json$", "-900-901.json", manifest)]  # fmt: skip
+    for uri in left:
+        Path(uri).write_bytes(b"x")
+    assert unaccepted(out) == sorted(left)
+    assert upkeep.collect_garbage(out, 0.0)["removed"] == 3 and unaccepted(out) == []
+    counts.compare(expected(source), keys_of(out))
 
 
 def _cut(data: bytes) -> bytes:

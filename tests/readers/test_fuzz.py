@@ -34,7 +34,7 @@ from nosology.errors import InputError
 from nosology.readers import tabular
 from nosology.readers.x12_claims import AMOUNTS, DIAGNOSES, PROCEDURES
 from nosology.readers.x12_loops import DATES
-from nosology.records import TABLES, parts
+from nosology.records import TABLES, digested_table, parts
 from test_charsets import ENGLISH
 from test_members import zipped
 
@@ -232,6 +232,9 @@ def test_damage_of_every_kind(name: str, tmp_path: Path) -> None:
         assert {letter.field for letter in letters} <= FIELDS
         assert {letter.reason for letter in letters} <= readers.REASONS.keys() and len(letters) == reading.counts.dead
         assert reading.counts.records == sum(reading.formats.values()) >= len(letters)
+        for record in TABLES.values():  # every row is one that a table can hold
+            if rows_of := [item for item in items if type(item) is record]:
+                assert digested_table(record, rows_of).num_rows == len(rows_of)
         rows = [item.source_row for item in items if type(item).__name__ not in ("Skipped", "Original")]
         assert len(set(rows)) == len(rows)
         if found is not None and not faults:

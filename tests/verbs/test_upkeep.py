@@ -61,6 +61,16 @@ def test_dead_letters_are_listed_shown_and_exported(run: Path) -> None:
     assert NAME not in (run / "letters.jsonl").read_text()
 
 
+def test_dead_letters_are_exported_to_an_object_store(run: Path) -> None:
+    from nosology import cli, storage
+    from typer.testing import CliRunner
+
+    uri = "memory://bucket/letters/dead.jsonl"  # of this process
+    done = CliRunner().invoke(cli.app, ["deadletter", "export", str(run / "run"), "--to", uri, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1])["to"] == uri and len(storage.read_bytes(uri).splitlines()) == 3
+
+
 def test_places_are_found_through_the_runs_before(run: Path) -> None:
     key = f"deid.key_file={run / 'key'}"
     nosology("deidentify", "--in", run / "run", "--out", run / "clean", key)

@@ -6,6 +6,7 @@ An input is a file, a folder of files, or the folder of an earlier run, whose ne
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from nosology.config import IngestConfig, InputConfig
 from nosology.distributed.coverage import Interval, PlannedFile
 from nosology.distributed.unchanged import Unchanged, changed
 from nosology.errors import InputError, Reason
+
+_DIGEST, _DECIMAL = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9]{1,19}")
 
 
 def plan(inputs: Sequence[str], needed: Sequence[str] = (), tables: Sequence[str] | None = None) -> list[PlannedFile]:
@@ -223,10 +226,25 @@ class Rows:
             yield (row, value) if isinstance(value, Reason) else keyed(value, file, row)
 
 
-def keyed(values: Mapping[str, Any], file: PlannedFile, row: int) -> dict[str, Any]:
-    """A row of a user's file with its key; a file in the schema of one of our tables keeps the keys it has."""
-    own = file.table != "rows" and values.get("source_digest") is not None and values.get("source_row") is not None
-    return {**values, **({} if own else _key(file, row)), "_table": file.table}
+def keyed(values: Mapping[str, Any], file: PlannedFile, row: int) -> dict[str, Any] | tuple[int, Reason]:
+    """A row of a user's file with its key; a file in the schema of one of our tables keeps the keys it has.
+
+    A key of its own ends up in manifests and dead letters, so what is none makes the row a dead letter (number of the row, reason).
+    """
+    if file.table == "rows" or values.get("source_digest") in (None, "") or values.get("source_row") in (None, ""):
+        return {**values, **_key(file, row), "_table": file.table}
+    from nosology.readers import READERS
+
+    number = values["source_row"]
+    if file.format == "csv" and _DECIMAL.fullmatch(number):  # whose cells are strings
+        number = int(number)
+    if not (isinstance(values["source_digest"], str) and _DIGEST.fullmatch(values["source_digest"])):
+        return row, Reason("wrong_type", "source_digest", "a SHA-256 in 64 hexadecimal digits, or no value")
+    if type(number) is not int or not 0 <= number < 1 << 63:
+        return row, Reason("wrong_type", "source_row", "a number from 0, or no value")
+    if not (isinstance(values.get("source_format"), str) and values["source_format"] in READERS):
+        return row, Reason("wrong_type", "source_format", "the name of a reader")
+    return {**values, "source_row": number, "_table": file.table}
 
 
 def _key(file: PlannedFile, row: int) -> dict[str, Any]:

@@ -7,11 +7,12 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from nosology import storage
 from nosology.distributed.coverage import PlannedFile
 from nosology.errors import InputError
+from nosology.streams import named
 
 _CHUNK_BYTES = 1 << 20
 
@@ -46,7 +47,7 @@ def open_checked(uri: str, expected: str) -> Iterator[BinaryIO]:
     """
     with storage.open_input(uri) as stored:
         digesting = _Digesting(stored)
-        yield cast("BinaryIO", io.BufferedReader(digesting, _CHUNK_BYTES))
+        yield named(digesting, uri)
         with storage.named_errors(uri):
             found = digesting.digest()
     if found != expected:

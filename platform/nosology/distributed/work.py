@@ -174,9 +174,9 @@ class IngestWork:
                     held.setdefault(name, []).append(row)
                     characters += len(getattr(item, "text", "")) + len(getattr(item, "content", b""))
                     if len(held[name]) >= _PART_ROWS or characters >= _PART_CHARACTERS:
-                        yield from map(_table, held.items())
+                        yield from _tables(held, dead)
                         held, characters = {}, 0
-        yield from map(_table, held.items())
+        yield from _tables(held, dead)
         counts = reading.counts
         tally.records, tally.skipped = counts.records, counts.skipped
         tally.formats += reading.formats
@@ -195,9 +195,26 @@ class IngestWork:
                          first_digest=self._files[first_file].digest, first_row=first_row)  # fmt: skip
 
 
-def _table(named: tuple[str, Sequence[Any]]) -> tuple[str, pa.Table]:
-    name, rows = named
-    return name, (digested_table if name in TABLES else to_table)(type(rows[0]), rows)
+def _tables(held: Mapping[str, Sequence[Any]], dead: list[DeadLetter]) -> Iterator[tuple[str, pa.Table]]:
+    for name, rows in held.items():
+        yield from ((name, table) for table in _converted(name, rows, dead))
+
+
+def _converted(name: str, rows: Sequence[Any], dead: list[DeadLetter]) -> Iterator[pa.Table]:
+    """The rows as tables; one that no table can hold becomes a dead letter, and rows that its record gave besides stand."""
+    try:
+        yield (digested_table if name in TABLES else to_table)(type(rows[0]), rows)
+    except Exception as error:
+        if name not in TABLES or isinstance(error, (NosologyError, OSError, MemoryError)):
+            raise
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            yield from _converted(name, rows[:middle], dead)
+            yield from _converted(name, rows[middle:], dead)
+            return
+        (row,), reason = rows, _reason(error)
+        dead.append(DeadLetter(source_digest=row.source_digest, source_row=row.source_row, source_format=row.source_format,
+                               stage="ingest", reason=reason.code, field=reason.field, rule=reason.rule))  # fmt: skip
 
 
 def run(work: isolation.Work, writer: sink.Writer, interval: Interval, watch: isolation.Watch) -> Commit | None:

@@ -40,6 +40,7 @@ With `ingest.keep_originals` X12 and FHIR files also give `Original`s, which tak
 `source_row` numbers what comes out of a file (rows, dead letters, skipped records) from 0: unique in the file.
 
 Reasons of dead letters (`REASONS`): a slug; `field` and `rule` name the format's own element and what was expected, never a value.
+A fault of this package, which no content should bring about, is an `internal_error` for the record, or for the rest of the file.
 """
 
 from __future__ import annotations
@@ -59,7 +60,20 @@ from nosology.readers.fhir import Fhir
 from nosology.readers.hl7v2 import Hl7v2
 from nosology.readers.members import EXPANDED, Member, is_archive, members
 from nosology.readers.rif import Rif
-from nosology.readers.source import DAMAGED, HEAD_BYTES, Draft, Expanded, InvalidBytes, Job, Kept, Reader, Skipped, SourceFile, Unit
+from nosology.readers.source import (
+    DAMAGED,
+    HEAD_BYTES,
+    Draft,
+    Expanded,
+    InvalidBytes,
+    Job,
+    Kept,
+    Reader,
+    Skipped,
+    SourceFile,
+    Unit,
+    fault_of,
+)
 from nosology.readers.synpuf import Synpuf
 from nosology.readers.synthea import Synthea
 from nosology.readers.text import TOO_LARGE, Text
@@ -213,8 +227,12 @@ def probe(
                 faults.append(InputError(EXPANDED.rule or "", file=name))
             except DAMAGED:
                 faults.append(InputError("expected a compressed file that can be opened", file=name, remedy="Copy or export it again"))
+            except StorageError:
+                raise
             except InputError as error:
                 faults.append(error)
+            except Exception as error:
+                faults.append(InputError(f"internal error: {fault_of(error).rule}", file=name, remedy="Please report this line"))
     except StorageError:
         raise
     except Expanded:
@@ -289,6 +307,8 @@ class Reading(Iterator[Row]):
             raise
         except InputError as error:
             fault = Reason("unreadable_file", error.field, error.rule)
+        except Exception as error:
+            fault = fault_of(error)
         if fault is not None:
             yield from self._file(fault)
 
@@ -302,8 +322,12 @@ class Reading(Iterator[Row]):
             return EXPANDED
         except DAMAGED:
             return Reason("unreadable_file", None, "a compressed file that can be opened")
+        except StorageError:
+            raise
         except InputError as error:
             return Reason("unreadable_file", None, error.rule)
+        except Exception as error:
+            return fault_of(error)
         self._job = replace(self._job, source=member.source, encodings=set(), beside=member.beside)
         return opened
 
@@ -341,6 +365,9 @@ class Reading(Iterator[Row]):
             raise
         except InputError as error:
             yield self._dead(Reason("unreadable_file", error.field, error.rule))
+        except Exception as error:  # which no reader goes on behind
+            reason = fault_of(error)
+            yield self._dead(replace(reason, rule=f"{reason.rule}: the rest of the file"))
 
     def _stamp(self, unit: Unit) -> Sequence[Row]:
         if isinstance(unit, Skipped):
@@ -353,9 +380,9 @@ class Reading(Iterator[Row]):
         begun = self._next_row
         try:
             rows = [self._row(draft) for draft in unit]
-        except RecordError as error:
+        except Exception as error:
             self._next_row = begun
-            return (self._dead(error.reason),)
+            return (self._dead(fault_of(error)),)
         self._records += 1
         self._notes += sum(isinstance(row, RawDocument) for row in rows)
         return rows

@@ -28,7 +28,7 @@ from functools import partial
 from nosology.errors import Reason, RecordError
 from nosology.readers import values
 from nosology.readers.document import CDA, HTML, RTF, kind_of, to_text
-from nosology.readers.source import BOM, TOO_LONG, Draft, InvalidBytes, Job, Skipped, Unit, record_bytes
+from nosology.readers.source import BOM, TOO_LONG, Draft, InvalidBytes, Job, Skipped, Unit, fault_of, record_bytes
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawCondition, RawDocument, RawEncounter, RawPatient, RawProcedure
 
 _FRAMES = b"\x0b\x1c\x00 \t"
@@ -189,8 +189,8 @@ class Hl7v2:
                 continue
             try:
                 yield self._message(message, job, marked)
-            except RecordError as error:
-                yield error.reason
+            except Exception as error:
+                yield fault_of(error)
 
     def _message(self, lines: Lines, job: Job, marked: bool) -> Unit:
         segments = _decode(lines, job, marked)

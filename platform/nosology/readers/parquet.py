@@ -9,10 +9,12 @@ import io
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from nosology import storage
 from nosology.errors import InputError, Reason
 from nosology.readers.source import DAMAGED
+from nosology.streams import named
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -22,6 +24,7 @@ _FOOTER_LIMIT_BYTES = 256 << 20
 _MOST_ROWS_A_BYTE = 10_000  # ten times what run lengths make of a constant column; a footer that counts more is damaged
 _EXTENSION, _SCHEMA_KEY = b"ARROW:extension:name", b"ARROW:schema"
 UNREADABLE = Reason("unreadable_rows", None, "a row group that Arrow can read")
+OUT_OF_RANGE = Reason("wrong_type", None, "values that a reader can hold: days and times of the years 1 to 9999")
 INVALID_UTF8 = Reason("invalid_utf8", None, "UTF-8 in every string column")
 
 
@@ -65,12 +68,15 @@ def open_file(stream: BinaryIO, file: str) -> pq.ParquetFile:
 
     damaged = InputError("a whole Parquet file", file=file, remedy="Copy or export it again")
     if not stream.seekable():  # inside a gzip or zstd file
-        held = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - it goes when the table does
+        folder = tempfile.gettempdir()  # its disk can be full too
         try:
-            shutil.copyfileobj(stream, held)
+            with storage.named_errors(folder):
+                held = tempfile.TemporaryFile()  # noqa: SIM115 - it goes when the table does
+                shutil.copyfileobj(stream, held)
+                held.seek(0)
         except DAMAGED:
             raise damaged from None
-        stream = held
+        stream = named(held, folder)
     length = stream.seek(0, io.SEEK_END)
     if length < 12:
         raise damaged
@@ -140,7 +146,7 @@ def read(stream: BinaryIO, file: str, start: int, stop: int | None) -> Iterator[
                         yield done, row
                         done += 1
                 at += batch.num_rows
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowException, OSError):  # Arrow's own, which are damage: what the storage raises is a StorageError
             pass
         # what Arrow could not read, or did not have although the footer counts it
         yield from ((number, UNREADABLE) for number in range(done, high))
@@ -149,8 +155,8 @@ def read(stream: BinaryIO, file: str, start: int, stop: int | None) -> Iterator[
 def _dicts(batch: Any) -> list[dict[str, Any] | Reason]:
     try:
         return list(batch.to_pylist())
-    except UnicodeDecodeError:
+    except (ValueError, ArithmeticError) as error:  # the second of days and times that Python has not
         if batch.num_rows == 1:
-            return [INVALID_UTF8]
+            return [INVALID_UTF8 if isinstance(error, UnicodeDecodeError) else OUT_OF_RANGE]
         half = batch.num_rows // 2
         return _dicts(batch.slice(0, half)) + _dicts(batch.slice(half))

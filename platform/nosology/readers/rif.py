@@ -10,9 +10,9 @@ import io
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from nosology.errors import Reason, RecordError
+from nosology.errors import Reason
 from nosology.readers import values
-from nosology.readers.source import BOM, CUT_HEADER, TOO_LONG, Draft, Job, Lines, Skipped, Unit, invalid_bytes, record_bytes
+from nosology.readers.source import BOM, CUT_HEADER, TOO_LONG, Draft, Job, Lines, Skipped, Unit, fault_of, invalid_bytes, record_bytes
 from nosology.readers.values import HCPCS, ICD9CM, ICD10CM, ICD10PCS, NDC, REVENUE
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawPatient
 
@@ -59,8 +59,8 @@ class Rif:
                 row = _row(names, line, source.start)
                 try:
                     yield row if isinstance(row, Reason) else [build(row)]
-                except RecordError as error:
-                    yield error.reason
+                except Exception as error:
+                    yield fault_of(error)
 
     def _claims(self, names: list[str], source: Lines) -> Iterator[Unit]:
         at = names.index("CLM_ID")
@@ -93,8 +93,8 @@ class Rif:
             return fault
         try:
             return [_claim(rows)]
-        except RecordError as error:
-            return error.reason
+        except Exception as error:
+            return fault_of(error)
 
 
 def _row(names: list[str], line: bytes | None, start: int) -> Row | Reason:

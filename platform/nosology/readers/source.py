@@ -18,8 +18,9 @@ from typing import Any, BinaryIO, Protocol
 import zstandard
 
 from nosology.config import IngestConfig, InputConfig
-from nosology.errors import Reason
+from nosology.errors import NosologyError, Reason, RecordError
 from nosology.records import RawRecord
+from nosology.runs import describe
 
 HEAD_BYTES = 1 << 16  # enough for every header seen: the longest, a RIF beneficiary file's, has 5 KB
 GZIP, ZSTD, BZIP2, ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
@@ -38,6 +39,23 @@ class BrokenBlock(Exception):
 DAMAGED: tuple[type[Exception], ...] = (
     EOFError, zlib.error, zstandard.ZstdError, lzma.LZMAError, zipfile.BadZipFile, BrokenBlock, Expanded,
 )  # fmt: skip
+
+# What says nothing of a record: another try may succeed, and a job that went on would lose what it could have read.
+_NO_RECORDS: tuple[type[Exception], ...] = (NosologyError, OSError, MemoryError, *DAMAGED)
+
+
+def fault_of(error: Exception) -> Reason:
+    """Why a record is dead: of an exception that no reader foresaw its class and place in the code, never its text.
+
+    Raises:
+        The error itself, where it is one of the storage, of the system or of a damaged stream.
+    """
+    if isinstance(error, RecordError):
+        return error.reason
+    if isinstance(error, _NO_RECORDS):
+        raise error
+    return Reason("internal_error", None, describe(error))
+
 
 _COMPRESSED_BYTES = 1 << 12  # taken at once: bounds what a hostile file can expand to
 _RATIO_FROM_BYTES = 64 << 20  # below it no ratio is absurd: a note of one letter packs a thousandfold

@@ -15,7 +15,7 @@ from nosology.errors import Reason, RecordError
 from nosology.readers import values
 from nosology.readers.delimited import header, mapping, rows
 from nosology.readers.rif import SEXES, STATES
-from nosology.readers.source import Draft, Job, Skipped, Unit, record_bytes
+from nosology.readers.source import Draft, Job, Skipped, Unit, fault_of, record_bytes
 from nosology.readers.values import HCPCS, ICD9CM, NDC
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawPatient
 
@@ -92,15 +92,15 @@ def _one(build: Callable[[Row], Draft], names: list[str], cells: list[str]) -> U
     row = _named(names, cells)
     try:
         return row if isinstance(row, Reason) else [build(row)]
-    except RecordError as error:
-        return error.reason
+    except Exception as error:
+        return fault_of(error)
 
 
 def _joined(segments: list[Row]) -> Unit:
     try:
         return [_claim(segments)]
-    except RecordError as error:
-        return error.reason
+    except Exception as error:
+        return fault_of(error)
 
 
 def _claim(segments: list[Row]) -> Draft:

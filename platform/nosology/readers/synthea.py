@@ -9,10 +9,10 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from nosology.errors import Reason, RecordError
+from nosology.errors import Reason
 from nosology.readers import values
 from nosology.readers.delimited import header, mapping, rows
-from nosology.readers.source import Draft, Job, Skipped, Unit, record_bytes
+from nosology.readers.source import Draft, Job, Skipped, Unit, fault_of, record_bytes
 from nosology.readers.values import SNOMED
 from nosology.records import Coding, Diagnosis, RawClaim, RawCondition, RawEncounter, RawPatient
 
@@ -132,5 +132,5 @@ class Synthea:
             else:
                 try:
                     yield [build(mapping(names, row))]
-                except RecordError as error:
-                    yield error.reason
+                except Exception as error:
+                    yield fault_of(error)

@@ -29,7 +29,20 @@ from nosology.errors import InputError, Reason, RecordError
 from nosology.readers import parquet, values
 from nosology.readers.charsets import Text
 from nosology.readers.delimited import header, mapping, rows
-from nosology.readers.source import BOM, DAMAGED, HEAD_BYTES, TOO_LONG, ZIP, Job, Lines, Unit, invalid_bytes, open_source, record_bytes
+from nosology.readers.source import (
+    BOM,
+    DAMAGED,
+    HEAD_BYTES,
+    TOO_LONG,
+    ZIP,
+    Job,
+    Lines,
+    Unit,
+    fault_of,
+    invalid_bytes,
+    open_source,
+    record_bytes,
+)
 from nosology.records import TABLES, RawDocument, Sourced
 
 BAD_JSON = Reason("bad_json", "line", "a JSON object")
@@ -265,8 +278,8 @@ def unit(row: Row | Reason, job: Job) -> Unit:
                 age=values.number(_scalar(row, columns.age_column), columns.age_column),
             )
         ]  # fmt: skip
-    except RecordError as error:
-        return error.reason
+    except Exception as error:
+        return fault_of(error)
 
 
 def check_columns(names: list[str], job: Job, file: str) -> None:

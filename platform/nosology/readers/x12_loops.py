@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from nosology.errors import Reason, RecordError
+from nosology.errors import Reason
 from nosology.readers import values
 from nosology.readers.segments import Segment
-from nosology.readers.source import Draft, Unit
+from nosology.readers.source import Draft, Unit, fault_of
 from nosology.readers.values import HCPCS, NDC, REVENUE
 
 SERVICES = {"HC": HCPCS, "N4": NDC, "HP": "HIPPS", "AD": "CDT", "NU": REVENUE}  # product or service id qualifiers (data element 235)
@@ -182,8 +182,8 @@ class Transaction:
         if unit is None:
             try:
                 unit = self.build(claim)
-            except RecordError as error:
-                unit = error.reason
+            except Exception as error:
+                unit = fault_of(error)
         if self._seen is not None:
             self._seen(claim, unit)
         yield unit

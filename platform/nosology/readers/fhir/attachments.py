@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import binascii
+import errno
 import hashlib
 import io
 import os
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +128,16 @@ def _inside(data: Any, kind: str | None, name: str) -> Prose:
 _BREAKS = {10: None, 13: None}
 
 
+def _is_file(path: str) -> bool:
+    """Whether a regular file is there. Raises OSError where the system does not tell, which os.path.isfile takes for no."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+            return False
+        raise
+
+
 class Folder:
     """The folder of the input file, and what lies below it; of a member of a zip archive, its folder in the archive."""
 
@@ -163,15 +175,16 @@ class Folder:
         folder = self._uri.rpartition("/")[0]
         uri = storage.join(folder, *parts) if folder or self._uri.startswith("/") else "/".join(parts)
         try:
-            if storage.is_local(uri):
-                path, root = os.path.realpath(storage.local_path(uri)), os.path.realpath(storage.local_path(folder or "."))
-                if os.path.commonpath((path, root)) != root or not os.path.isfile(path):  # a link out of the folder; a device, a pipe
-                    return None
-            with storage.open_input(uri) as stream:
-                return stream.read(self._limit + 1)
+            with storage.named_errors(uri):
+                if storage.is_local(uri):
+                    path, root = os.path.realpath(storage.local_path(uri)), os.path.realpath(storage.local_path(folder or "."))
+                    if os.path.commonpath((path, root)) != root or not _is_file(path):  # a link out of the folder; a device, a pipe
+                        return None
+                with storage.open_input(uri) as stream:
+                    return stream.read(self._limit + 1)
         except storage.StorageError:
             raise
-        except (InputError, ValueError, OSError):
+        except (InputError, ValueError):
             return None
 
     def _content(self, stored: bytes, name: str) -> bytes:

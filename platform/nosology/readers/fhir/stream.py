@@ -15,7 +15,7 @@ from nosology.readers import values
 from nosology.readers.fhir import claims, clinical, documents
 from nosology.readers.fhir.attachments import Folder
 from nosology.readers.fhir.elements import Resource, Scope, objects, status, string, target
-from nosology.readers.source import BOM, TOO_LONG, Draft, Job, Kept, Skipped, Unit, invalid_bytes, record_bytes
+from nosology.readers.source import BOM, TOO_LONG, Draft, Job, Kept, Skipped, Unit, fault_of, invalid_bytes, record_bytes
 
 BAD_JSON = Reason("bad_json", None, "a JSON object (FHIR resource)")
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,40}", re.ASCII)
@@ -116,8 +116,8 @@ def units(value: Any, scope: Scope, depth: int = 0) -> Iterator[Unit]:
             yield Skipped(kind if _TYPE.fullmatch(kind) else "unknown")
             return
         members = _entries(value)
-    except RecordError as error:
-        yield error.reason
+    except Exception as error:
+        yield fault_of(error)
         return
     yield from _members(members, scope, depth)
 
