@@ -12,7 +12,8 @@ import pytest
 from nosology import engines, verbs
 from nosology.config import load
 from nosology.errors import ConfigError
-from nosology.verbs import coding
+from nosology.storage import StorageError
+from nosology.verbs import coding, lineage
 from nosology.verbs.lineage import Repeats
 
 
@@ -23,6 +24,17 @@ def test_texts_that_were_there_before_are_counted() -> None:
     ids.add("lone surrogate \ud800")
     assert ids.count() == 100_000
     assert Repeats().count() == 0
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_texts_are_counted_where_the_local_disk_is_full(monkeypatch: pytest.MonkeyPatch, buffering: int) -> None:
+    """Without a buffer the first text meets it, with one the last look does."""
+    full = lambda **_: open("/dev/full", "w+b", buffering=buffering)  # noqa: E731, SIM115
+    monkeypatch.setattr(lineage.tempfile, "SpooledTemporaryFile", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        ids = Repeats()
+        ids.add("a")
+        ids.count()
 
 
 def test_deidentify_counts_notes_that_share_their_id(tmp_path: Path) -> None:

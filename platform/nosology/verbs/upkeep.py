@@ -70,8 +70,8 @@ def deadletter_show(run: str, reasons: Collection[str] | None, limit: int) -> di
     return {"run": run, "letters": found}
 
 
-def deadletter_export(run: str, reasons: Collection[str] | None, to: Path) -> dict[str, Any]:
-    """The dead letters as JSON lines, with the file that each record lies in."""
+def deadletter_export(run: str, reasons: Collection[str] | None, to: str | Path) -> dict[str, Any]:
+    """The dead letters as JSON lines, local or on `s3://`, with the file that each record lies in."""
     places = _places(run)
     count = 0
     with storage.open_output(str(to)) as lines:
