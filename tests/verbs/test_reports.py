@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,18 @@ def test_texts_that_were_there_before_are_counted() -> None:
     assert Repeats().count() == 0
 
 
-@pytest.mark.parametrize("buffering", [0, -1])
-def test_texts_are_counted_where_the_local_disk_is_full(monkeypatch: pytest.MonkeyPatch, buffering: int) -> None:
-    """Without a buffer the first text meets it, with one the last look does."""
-    full = lambda **_: open("/dev/full", "w+b", buffering=buffering)  # noqa: E731, SIM115
-    monkeypatch.setattr(lineage.tempfile, "SpooledTemporaryFile", full)
+class Late(io.BytesIO):
+    """A file whose buffer meets the full disk when it is looked at."""
+
+    def seek(self, *_: int) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+
+@pytest.mark.parametrize("file", [lambda **_: open("/dev/full", "w+b", buffering=0), lambda **_: Late()], ids=["at once", "late"])  # noqa: SIM115
+def test_texts_are_counted_where_the_local_disk_is_full(file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage.tempfile, "SpooledTemporaryFile", file)
+    ids = Repeats()
     with pytest.raises(StorageError, match="disk is full"):
-        ids = Repeats()
         ids.add("a")
         ids.count()
 
