@@ -212,10 +212,12 @@ def test_what_a_killed_run_left_is_not_what_resume_takes(notes: Path, tmp_path: 
     from nosology.runs import Run
 
     Run(str(tmp_path / "out"), "score", config.load([], ["run.seed=1"]), source="elsewhere").__enter__()
-    with Run(str(tmp_path / "out"), "train", config.load([], ["run.seed=2"]), source=str(notes)):
-        command = json.loads((tmp_path / "out" / "command.json").read_text())
-        assert command == {"verb": "train", "arguments": {"source": str(notes)}}
-        assert yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["run"]["seed"] == 2
+    with Run(str(tmp_path / "out"), "train", config.load([], ["run.seed=2"]), source=str(notes)) as run:
+        run.claim({"verb": "train"})
+        run.finish({})
+    command = json.loads((tmp_path / "out" / "command.json").read_text())
+    assert command == {"verb": "train", "arguments": {"source": str(notes)}}
+    assert yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["run"]["seed"] == 2
 
 
 def test_a_refused_claim_is_given_back_and_one_that_came_to_something_is_kept(tmp_path: Path) -> None:

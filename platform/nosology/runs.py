@@ -2,6 +2,7 @@
 
 config.yaml    the resolved tree of the run
 command.json   the verb and its places, for `nosology resume`
+commands/ID/   config.yaml and command.json of a driver that found those of another one, which may be at work still
 lineage.json   which output came from which inputs, config and models, by SHA-256
 metrics.jsonl  one measurement a line: {"time", "name", "value", ...}
 log.jsonl      one event a line; exceptions as class and code positions, never their text
@@ -18,7 +19,8 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +33,7 @@ from nosology.errors import FingerprintError, InputError, NosologyError
 
 VERSION = importlib.metadata.version("nosology")
 _CLAIM = "fingerprint.json"  # of verbs without a ledger, whose `job.json` does the same
+_COMMANDS = "commands"
 
 
 def fingerprint(verb: str, *sections: Section, **parts: str | None) -> dict[str, str]:
@@ -68,6 +71,25 @@ def _check_verb(uri: str, verb: str) -> bool:
                 raise FingerprintError(f"{uri} belongs to a run of {held['verb']}. Choose another folder")
             return True
     return False
+
+
+def is_claimed(uri: str) -> bool:
+    """Whether a folder belongs to a job, with a ledger or without."""
+    return any(storage.exists(storage.join(uri, name)) for name in ("job.json", _CLAIM))
+
+
+def commands(uri: str) -> Iterator[str]:
+    """Folders that hold a command for this run, with its configuration: the run's own, then those of drivers that came when another's
+    was there. Each driver removes only its own, so the command of the one that the ledger took is among them."""
+    if _is_command(uri):
+        yield uri
+    if storage.exists(below := storage.join(uri, _COMMANDS)):
+        places = (file.rsplit("/", 1)[0] for file in storage.list_files(below) if file.endswith("/command.json"))
+        yield from (place for place in places if _is_command(place))
+
+
+def _is_command(uri: str) -> bool:
+    return all(storage.exists(storage.join(uri, name)) for name in ("command.json", "config.yaml"))
 
 
 def describe(error: BaseException) -> str:
@@ -135,23 +157,21 @@ class Run:
     """
 
     def __init__(self, uri: str, verb: str, config: Config, **arguments: Any) -> None:
-        self.uri, self.verb, self.config, self._arguments = uri, verb, config, arguments
+        self.uri, self.verb, self.config = uri, verb, config
         self.started = time.time()
         self._metrics: list[str] = []
         self._lineage: dict[str, Any] = {"inputs": {}, "models": {}, "outputs": {}}
         self._log = _Memory()
         self._claimed, self._made = False, list[str]()
+        self._command = {"verb": verb, "arguments": {name: _absolute(value) for name, value in arguments.items()}}
+        self._beside: str | None = None  # folder for what other drivers have under the names of the run
 
     def __enter__(self) -> Self:
         self._held = _check_verb(self.uri, self.verb)
         self._epoch = self._newest_epoch()
         self._folders = _absent(self.uri)
-        # what a run left that was killed before the folder was its own
-        self._stale = not self._held and storage.exists(storage.join(self.uri, "command.json"))
-        command = {"verb": self.verb, "arguments": {name: _absolute(value) for name, value in self._arguments.items()}}
         try:
-            self.put("command.json", json.dumps(command, indent=1).encode())
-            self.put("config.yaml", self._tree())
+            self._record()
         except InputError as error:
             self._leave_nothing()
             if isinstance(error.__context__, OSError) and error.__context__.errno in storage.UNWRITABLE:  # a wrong --out, not a fault
@@ -171,7 +191,7 @@ class Run:
         else:
             logger.info("run of %s ends", self.verb)
         logger.removeHandler(self._log)
-        if isinstance(error, NosologyError) and error.exit_code == 2 and not self._has_begun():
+        if isinstance(error, NosologyError) and error.exit_code == 2 and not self._has_begun(error):
             self._leave_nothing()
             return
         self._write("log.jsonl", self._log.lines)
@@ -183,35 +203,59 @@ class Run:
             self._made.append(_CLAIM)
         self._claimed = True
 
+    def _record(self) -> None:
+        """Writes down what `resume` will run. Another driver's command stays, dead or alive: nothing tells until the ledger takes one."""
+        if self._held and any(commands(self.uri)):
+            return
+        command = json.dumps({**self._command, "nonce": uuid.uuid4().hex}, indent=1).encode()
+        if self._create("command.json", command):
+            self.put("config.yaml", self._tree())
+        else:
+            self._beside = storage.join(_COMMANDS, uuid.uuid4().hex)
+            self._create(storage.join(self._beside, "command.json"), command)
+            self._create(storage.join(self._beside, "config.yaml"), self._tree())
+
     def put(self, name: str, data: bytes) -> str:
-        """A file with which the run begins; that of the run before stays, for this one may yet be refused. Returns its URI.
+        """A file with which the run begins; that of another driver stays, for this run may yet be refused. Returns its URI.
 
         Raises:
             InputError: the folder is no run's and holds another file of this name.
         """
         uri = storage.join(self.uri, name)
-        if storage.create_if_absent(uri, data):
-            self._made.append(name)
-        elif self._stale:
-            storage.write_bytes(uri, data)
-            self._made.append(name)
-        elif not self._held and storage.read_bytes(uri) != data:
-            raise InputError("a file of this name is here that no run wrote", file=uri, remedy="Choose another folder")
-        return uri
+        if self._beside is None:
+            if self._create(name, data) or storage.read_bytes(uri) == data:
+                return uri
+            if not self._held:
+                raise InputError("a file of this name is here that no run wrote", file=uri, remedy="Choose another folder")
+            self._beside = storage.join(_COMMANDS, uuid.uuid4().hex)
+        self._create(storage.join(self._beside, name), data)
+        return storage.join(self.uri, self._beside, name)
 
-    def _has_begun(self) -> bool:
+    def _create(self, name: str, data: bytes) -> bool:
+        made = storage.create_if_absent(storage.join(self.uri, name), data)
+        if made:
+            self._made.append(name)
+        return made
+
+    def _has_begun(self, error: NosologyError) -> bool:
         """Whether the folder holds work of this run: the ledger's driver opened an epoch, or something came of the claim."""
+        if isinstance(error, FingerprintError):  # then the epoch is another driver's
+            return False
         if _CLAIM in self._made:
-            return any(uri.rsplit("/", 1)[-1] not in self._made for uri in storage.list_files(self.uri))
+            records = (_CLAIM, "command.json", "config.yaml")  # those of other drivers too
+            return any(uri.rsplit("/", 1)[-1] not in records for uri in storage.list_files(self.uri))
         return self._claimed or self._newest_epoch() != self._epoch
 
     def _newest_epoch(self) -> int:
         return next(n for n in itertools.count() if not storage.exists(storage.join(self.uri, f"epoch-{n + 1}.json")))
 
     def _leave_nothing(self) -> None:
-        for name in self._made:
-            storage.remove(storage.join(self.uri, name))
-        for folder in self._folders:
+        """Takes back what this run wrote; from a folder that is another's by now only what lies apart, for the rest can be that one's."""
+        for name in reversed(self._made):
+            if "/" in name or name == _CLAIM or not is_claimed(self.uri):
+                storage.remove(storage.join(self.uri, name))
+        beside = storage.local_path(storage.join(self.uri, self._beside)) if self._beside and storage.is_local(self.uri) else None
+        for folder in (*([beside, beside.parent] if beside else []), *self._folders):
             with contextlib.suppress(OSError):  # one that holds more stays
                 folder.rmdir()
 
@@ -227,7 +271,7 @@ class Run:
         """Write lineage.json and report.json; return the report with `verb`, `run`, `version` and `seconds`."""
         config = json.dumps(self.config.model_dump(mode="json"), sort_keys=True).encode()
         whole = {"verb": self.verb, **report, "run": self.uri, "version": VERSION, "seconds": round(time.time() - self.started, 2)}
-        storage.write_bytes(storage.join(self.uri, "config.yaml"), self._tree())
+        self._name()
         lineage = {**self._lineage, "config": hashlib.sha256(config).hexdigest(), "package": VERSION, "finished": round(time.time(), 3)}
         storage.write_bytes(storage.join(self.uri, "lineage.json"), json.dumps(lineage, indent=1).encode())
         storage.write_bytes(storage.join(self.uri, "report.json"), json.dumps(whole, indent=1).encode())
@@ -235,6 +279,15 @@ class Run:
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 self.metric(name, value)
         return whole
+
+    def _name(self) -> None:
+        """The run's command is that of the driver that did it, whichever was here first. Its own record beside stays: another driver
+        can have looked whether the folder is a run's before it was one, and remove the file that had its own name."""
+        uri = storage.join(self.uri, "command.json")
+        held = storage.read_json(uri) if storage.exists(uri) else {}
+        if {name: held.get(name) for name in self._command} != self._command:
+            storage.write_bytes(uri, json.dumps(self._command, indent=1).encode())
+        storage.write_bytes(storage.join(self.uri, "config.yaml"), self._tree())
 
     def _tree(self) -> bytes:
         return bytes(yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False), "utf-8")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -282,8 +284,47 @@ def test_publish_to_delta_is_one_transaction_and_adds_once(run, tmp_path):
     assert upkeep.publish(out, to)["tables"]["rows"]["added"] == 24
     assert upkeep.publish(out, to)["added"] == 0
     table = deltalake.DeltaTable(f"{tmp_path}/lake/rows")
-    assert table.version() == 0
+    assert table.version() == 1  # made, then the rows
     found = table.to_pyarrow_table() if hasattr(table, "to_pyarrow_table") else None
+    assert Counter(zip(found["source_digest"].to_pylist(), found["source_row"].to_pylist(), strict=True)) == wanted(plan)
+
+
+@pytest.mark.parametrize("others", ["publish", "append"])
+@pytest.mark.parametrize("there", [False, True])
+def test_publish_to_delta_while_another_does(run, tmp_path, monkeypatch, others, there):
+    """Another comes between the look at the table and the commit: with the same run, or with rows of its own."""
+    deltalake = pytest.importorskip("deltalake")
+    out, plan = run
+    place, write, calls = f"{tmp_path}/lake/rows", deltalake.write_deltalake, []
+    if there:
+        deltalake.DeltaTable.create(place, SCHEMAS["rows"])
+
+    def late(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            if others == "publish":
+                assert upkeep.publish(out, f"delta://{tmp_path}/lake")["tables"]["rows"]["added"] == 24
+            else:
+                write(place, SCHEMAS["rows"].empty_table(), mode="append")
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(deltalake, "write_deltalake", late)
+    added = upkeep.publish(out, f"delta://{tmp_path}/lake")["tables"]["rows"]["added"]
+    assert added == (0 if others == "publish" else 24)
+    found = deltalake.DeltaTable(place).to_pyarrow_table()
+    assert Counter(zip(found["source_digest"].to_pylist(), found["source_row"].to_pylist(), strict=True)) == wanted(plan)
+
+
+def test_processes_that_publish_to_delta_at_once_add_once(run, tmp_path):
+    deltalake = pytest.importorskip("deltalake")
+    out, plan = run
+    code = f"import sys; sys.stdin.read(1); from nosology.distributed.upkeep import publish; print(publish({out!r}, 'delta://{tmp_path}/lake'))"
+    publishers = [subprocess.Popen([sys.executable, "-c", "import deltalake, nosology.distributed.upkeep; " + code], stdin=subprocess.PIPE)
+                  for _ in range(3)]  # fmt: skip
+    for publisher in publishers:
+        publisher.stdin.close()  # all begin, where their imports took as long
+    assert [publisher.wait(120) for publisher in publishers] == [0, 0, 0]
+    found = deltalake.DeltaTable(f"{tmp_path}/lake/rows").to_pyarrow_table()
     assert Counter(zip(found["source_digest"].to_pylist(), found["source_row"].to_pylist(), strict=True)) == wanted(plan)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 from nosology import engines, verbs
 from nosology.config import load
 from nosology.errors import ConfigError
-from nosology.verbs import coding
+from nosology.storage import StorageError
+from nosology.verbs import coding, lineage
 from nosology.verbs.lineage import Repeats
 
 
@@ -23,6 +26,22 @@ def test_texts_that_were_there_before_are_counted() -> None:
     ids.add("lone surrogate \ud800")
     assert ids.count() == 100_000
     assert Repeats().count() == 0
+
+
+class Late(io.BytesIO):
+    """A file whose buffer meets the full disk when it is looked at."""
+
+    def seek(self, *_: int) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+
+@pytest.mark.parametrize("file", [lambda **_: open("/dev/full", "w+b", buffering=0), lambda **_: Late()], ids=["at once", "late"])  # noqa: SIM115
+def test_texts_are_counted_where_the_local_disk_is_full(file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage.tempfile, "SpooledTemporaryFile", file)
+    ids = Repeats()
+    with pytest.raises(StorageError, match="disk is full"):
+        ids.add("a")
+        ids.count()
 
 
 def test_deidentify_counts_notes_that_share_their_id(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 GRACE_SECONDS = 24 * 3600.0  # longer than any worker holds a part before its manifest
+_COMMIT_ATTEMPTS = 8  # of a publication to a table that others publish to
 
 
 @dataclass
@@ -200,22 +201,44 @@ def _rows(seen: Snapshot, table: str) -> tuple[pa.Schema, Iterator[pa.RecordBatc
 def _to_delta(seen: Snapshot, table: str, place: str, identity: str) -> int:
     """Appends in one transaction, which carries the run's identity; a table that has it gets nothing."""
     try:
-        from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+        from deltalake import CommitProperties, Transaction, write_deltalake
+        from deltalake.exceptions import CommitFailedError
     except ImportError:
         raise ConfigError("delta:// needs the package deltalake: pip install 'nosology[delta]'") from None
     import pyarrow as pa
 
-    options = _object_store_options(place)
-    if DeltaTable.is_deltatable(place, options):
-        held = DeltaTable(place, storage_options=options).transaction_version(identity)
+    properties = CommitProperties(app_transactions=[Transaction(identity, seen.epoch)])
+    for _ in range(_COMMIT_ATTEMPTS):
+        schema, batches = _rows(seen, table)
+        lake = _delta_table(place, schema)
+        held = lake.transaction_version(identity)
         if held is not None:
             _same(held, seen, place)
             return 0
-    schema, batches = _rows(seen, table)
-    reader = pa.RecordBatchReader.from_batches(schema, batches)
-    properties = CommitProperties(app_transactions=[Transaction(identity, seen.epoch)])
-    write_deltalake(place, reader, mode="append", commit_properties=properties, storage_options=options)
-    return sum(part.rows for part in seen.table(table))
+        reader = pa.RecordBatchReader.from_batches(schema, batches)
+        try:  # on the version that was looked at: given a path it would take the newest, and see no conflict with what came between
+            write_deltalake(lake, reader, mode="append", commit_properties=properties)
+        except CommitFailedError:  # another publisher was first; of this run, or one that changed the table
+            continue
+        return sum(part.rows for part in seen.table(table))
+    raise InputError(
+        "others write to this table all the time", file=place, remedy="Publish again when they are done; it adds what is missing"
+    )
+
+
+def _delta_table(place: str, schema: pa.Schema) -> Any:
+    """The table as it is now; one that is not there is made, empty: of two that make it with their rows, both would be kept."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    options = _object_store_options(place)
+    if not DeltaTable.is_deltatable(place, options):
+        try:
+            DeltaTable.create(place, schema, mode="error", storage_options=options)
+        except DeltaError:
+            if not DeltaTable.is_deltatable(place, options):  # it was not made meanwhile
+                raise
+    return DeltaTable(place, storage_options=options)
 
 
 def _object_store_options(uri: str) -> dict[str, str] | None:

@@ -62,7 +62,8 @@ class Repeats:
 
     def add(self, text: str) -> None:
         digest = hashlib.blake2b(text.encode(errors="surrogatepass"), key=self._key, digest_size=9).digest()
-        self._shares[digest[0]].write(digest[1:])
+        with storage.named_errors(tempfile.gettempdir()):
+            self._shares[digest[0]].write(digest[1:])
 
     def count(self) -> int:
         """How many of the texts came a second time or more; nothing can be added afterwards."""
@@ -70,10 +71,11 @@ class Repeats:
 
         repeated = 0
         for share in self._shares:
-            with share:
-                share.seek(0)
-                digests = np.frombuffer(share.read(), np.uint64)
-                repeated += len(digests) - len(np.unique(digests))
+            with storage.named_errors(tempfile.gettempdir()), share:
+                share.seek(0)  # what is buffered is written
+                data = share.read()
+            digests = np.frombuffer(data, np.uint64)
+            repeated += len(digests) - len(np.unique(digests))
         return repeated
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nosology import storage
 from nosology.config import Config, parse
-from nosology.errors import ConfigError, InputError, NosologyError
+from nosology.errors import ConfigError, DeadLettersError, InputError, NosologyError
+from nosology.runs import commands, is_claimed
 
 
 class ProofError(NosologyError):
@@ -26,24 +28,52 @@ class ProofError(NosologyError):
 def resume(run: str) -> dict[str, Any]:
     """Run the command of a folder again, with the configuration and the places that it had; it goes on where it was.
 
+    Where several drivers gave the folder a command, and none of them ended, the one that the ledger does not refuse is the run's.
+
     Raises:
         InputError: the folder holds no run that was begun by a verb.
     """
+    given: dict[str, tuple[dict[str, Any], bytes]] = {}
+    for place in commands(run):
+        command, tree = storage.read_json(storage.join(place, "command.json")), storage.read_bytes(storage.join(place, "config.yaml"))
+        held = {"verb": command["verb"], "arguments": command["arguments"]}
+        given.setdefault(json.dumps([held, tree.decode()], sort_keys=True), (held, tree))
+    if not given:
+        raise InputError("no run is here that could be resumed", file=run, remedy="Name the folder that was given as --out")
+    if len(given) > 1 and not is_claimed(run):
+        raise InputError("several commands were given for this folder, and none has begun", file=run, remedy="Give the right one again")
+    refusals: list[NosologyError] = []
+    for command, tree in sorted(given.values(), key=lambda one: len(given) > 1 and not _fits(run, one[0]["arguments"])):
+        try:
+            return _again(run, command, parse(tree, storage.join(run, "config.yaml")))
+        except NosologyError as error:
+            if error.exit_code != 2:
+                raise
+            refusals.append(error)
+    raise refusals[0]
+
+
+def _again(run: str, command: Mapping[str, Any], config: Config) -> dict[str, Any]:
     from nosology import verbs
 
-    command = storage.join(run, "command.json")
-    if not storage.exists(command):
-        raise InputError("no run is here that could be resumed", file=run, remedy="Name the folder that was given as --out")
-    held = storage.read_json(command)
-    config: Config = parse(storage.read_bytes(storage.join(run, "config.yaml")), storage.join(run, "config.yaml"))
     arguments = {
-        name: Path(value) if name in ("spans", "jsonl", "phrases") and value else value for name, value in held["arguments"].items()
+        name: Path(value) if name in ("spans", "jsonl", "phrases") and value else value for name, value in command["arguments"].items()
     }
     work = {name: getattr(verbs, name) for name in ("ingest", "deidentify", "prepare", "train", "quantize", "code")}
-    if held["verb"] not in work:
-        raise ConfigError(f"resume: {held['verb']} is run again by its own command")
-    report: dict[str, Any] = work[held["verb"]](config=config, out=run, **arguments)
+    if command["verb"] not in work:
+        raise ConfigError(f"resume: {command['verb']} is run again by its own command")
+    report: dict[str, Any] = work[command["verb"]](config=config, out=run, **arguments)
     return report
+
+
+def _fits(run: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether the files of a run's plan lie in the places of a command: tells most others without reading a whole archive."""
+    from nosology.distributed.sink import is_run, read_job
+
+    places = [place.rstrip("/") for value in arguments.values() for place in (value if isinstance(value, list) else [value]) if place]
+    places.append(storage.absolute(run))
+    files = read_job(run).files if is_run(run) else ()
+    return all(any(file.uri == place or file.uri.startswith(f"{place}/") for place in places) for file in files)
 
 
 def deadletter_list(run: str) -> dict[str, Any]:
@@ -70,8 +100,8 @@ def deadletter_show(run: str, reasons: Collection[str] | None, limit: int) -> di
     return {"run": run, "letters": found}
 
 
-def deadletter_export(run: str, reasons: Collection[str] | None, to: Path) -> dict[str, Any]:
-    """The dead letters as JSON lines, with the file that each record lies in."""
+def deadletter_export(run: str, reasons: Collection[str] | None, to: str | Path) -> dict[str, Any]:
+    """The dead letters as JSON lines, local or on `s3://`, with the file that each record lies in."""
     places = _places(run)
     count = 0
     with storage.open_output(str(to)) as lines:
@@ -82,9 +112,18 @@ def deadletter_export(run: str, reasons: Collection[str] | None, to: Path) -> di
 
 
 def deadletter_retry(run: str, reasons: Collection[str] | None) -> dict[str, Any]:
-    """Try dead letters again, of some reasons or all, with the configuration of the run: their intervals are done anew."""
+    """Try dead letters again, of some reasons or all, with the configuration of the run: their intervals are done anew.
+
+    Raises:
+        NosologyError: the run cannot be done again as it was (its input is gone or another, or the configuration, a model, this package
+            is); it stays finished.
+    """
     from nosology.distributed import sink
 
+    _, _, tally, finished, _ = sink.status(run)
+    if finished and any(reasons is None or reason in reasons for reason in tally.dead):
+        with contextlib.suppress(DeadLettersError):  # the run's own; it is to be mended
+            resume(run)  # of a finished run it does nothing, once it has found all as it was
     again = sink.reopen(run, reasons)
     if not again:
         return {"run": run, "retried": 0}
