@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar, cast
 
-from nosology import storage
 from nosology.errors import InputError
 from nosology.retries import ShortRead
+from nosology.storage_errors import StorageError, named_errors
 
 _BUFFER_BYTES = 1 << 17
 _T = TypeVar("_T")
@@ -37,12 +37,12 @@ class _Named(io.RawIOBase):
 
     def _call(self, call: Callable[..., _T], *arguments: Any) -> _T:
         try:
-            with storage.named_errors(self._uri):
+            with named_errors(self._uri):
                 return call(*arguments)
-        except storage.StorageError:
+        except StorageError:
             raise
         except InputError as error:  # it was there when it was opened: no reason to go on without it
-            raise storage.StorageError(
+            raise StorageError(
                 f"{error.rule} any more, while it was read",
                 file=self._uri,
                 remedy="Put it back, then run the same command again; it resumes",
