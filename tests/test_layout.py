@@ -19,7 +19,7 @@ PACKAGE = ROOT / "platform" / "nosology"
 ROOMS = {"readers", "deid", "curation", "terminology", "tasks", "training", "quantization", "engines", "coding", "evaluation"}
 LEVEL = {
     **dict.fromkeys(("errors", "records"), 0),
-    **dict.fromkeys(("storage", "streams", "config", "runs", "retries"), 1),
+    **dict.fromkeys(("storage", "storage_errors", "streams", "config", "runs", "retries"), 1),
     **dict.fromkeys(ROOMS, 2),
     "distributed": 3,
     **dict.fromkeys(("cli", "verbs", "doctor", "demo"), 4),
