@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -358,3 +360,24 @@ def test_unfinished_run_is_not_published(tmp_path, make_plan):
     with pytest.raises(InputError, match="not finished"):
         upkeep.publish(out, str(tmp_path / "lake"))
     assert not (tmp_path / "lake").exists()
+
+
+def test_publish_looks_at_the_place_first(run, tmp_path):
+    out, _ = run
+    for to in ("delta:/lake", "s3:/lake", out, f"delta://{out}"):
+        with pytest.raises(InputError, match="neither a path nor an address|folder of a run"):
+            upkeep.publish(out, to)
+
+
+def test_what_is_published_to_delta_has_no_value_in_its_log(run, tmp_path):
+    """Delta Lake keeps the least and the greatest value of a column in its log, in clear."""
+    deltalake = pytest.importorskip("deltalake")
+    out, _ = run
+    upkeep.publish(out, f"delta://{tmp_path}/lake")
+    logs = list((tmp_path / "lake").rglob("_delta_log/*.json"))
+    assert logs and not [path for path in logs if re.search(r"minValues[^}]*source_digest", path.read_text())]
+    other = pa.schema([pa.field("text", pa.string())])
+    deltalake.DeltaTable.create(f"{tmp_path}/other/rows", other)
+    with pytest.raises(InputError, match="other columns"):
+        upkeep.publish(out, f"delta://{tmp_path}/other")
+    assert not (tmp_path / "other" / "dead").exists(), "before anything is written"

@@ -98,7 +98,8 @@ def test_resume_in_another_folder_goes_on_where_a_kill_left_it(run: Path, tmp_pa
         manifest.unlink()
     half = nosology("status", tmp_path / "run")
     assert not half["finished"] and half["done"] == 1 and "seconds_left" in half
-    assert nosology("verify", tmp_path / "run")["finished"] is False
+    unfinished = nosology("verify", tmp_path / "run", code=1)
+    assert unfinished["finished"] is False and "not finished" in unfinished["faults"][0]
     report = nosology("resume", tmp_path / "run")
     assert (report["records_in"], report["dead"]) == (9, 3) and 0 < report["resumed_share"] < 1
     after = nosology("status", tmp_path / "run")
@@ -126,7 +127,10 @@ def test_harm_is_told_with_its_file(run: Path, tmp_path: Path) -> None:
 
 
 def test_publish_twice_adds_once(run: Path) -> None:
+    import pyarrow.parquet as pq
+
     assert nosology("publish", run / "run", "--to", run / "lake")["added"] == 9
+    assert pq.read_table(run / "lake" / "dead").num_rows == 3, "a folder of Parquet as any reader takes it"
     assert nosology("publish", run / "run", "--to", run / "lake")["added"] == 0
 
 

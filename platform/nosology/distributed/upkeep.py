@@ -165,6 +165,8 @@ def collect_garbage(out: str, grace_seconds: float = GRACE_SECONDS) -> dict[str,
     return counts
 
 
+_NO_DELTA = "delta:// needs the package deltalake: pip install 'nosology[delta]'"
+_STATISTICS = "delta.dataSkippingNumIndexedCols"  # columns whose least and greatest values the log holds, in clear; 0 is none
 _EPOCH = re.compile(r"epoch-(\d+)")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 
@@ -185,6 +187,7 @@ def publish(out: str, to: str) -> dict[str, Any]:
     # of the job and not of its newest epoch: after a retry of dead letters it is the same rows that would go there again
     identity = hashlib.sha256(storage.read_bytes(storage.join(out, "job.json"))).hexdigest()[:32]
     send = _to_delta if to.startswith("delta://") else _to_folder
+    _check_target(seen, to)
     report: dict[str, Any] = {"to": to, "tables": {}, "added": 0}
     for table in [*seen.job.schemas, sink.DEAD]:
         added = send(seen, table, storage.join(to.removeprefix("delta://"), table), identity)
@@ -193,8 +196,24 @@ def publish(out: str, to: str) -> dict[str, Any]:
     return report
 
 
+def _check_target(seen: Snapshot, to: str) -> None:
+    """Raises InputError before anything is written: no address, a run's own folder, tables of Delta Lake with other columns."""
+    place = to.removeprefix("delta://")
+    if re.match(r"[\w+.-]+:(?!//)", place):
+        raise InputError("neither a path nor an address", file=to, remedy="Write delta:///path, s3://bucket/path or a path")
+    if sink.is_run(place):
+        raise InputError("this is the folder of a run", file=place, remedy="Publish into a folder of its own")
+    if to.startswith("delta://"):
+        for table in [*seen.job.schemas, sink.DEAD]:
+            _check_columns(storage.join(place, table), _schema(seen, table))
+
+
+def _schema(seen: Snapshot, table: str) -> pa.Schema:
+    return arrow_schema(DeadLetter) if table == sink.DEAD else seen.job.schema(table)
+
+
 def _rows(seen: Snapshot, table: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    schema = arrow_schema(DeadLetter) if table == sink.DEAD else seen.job.schema(table)
+    schema = _schema(seen, table)
     return schema, (batch for part in seen.table(table) for batch in read_part(part).cast(schema).to_batches())
 
 
@@ -204,7 +223,7 @@ def _to_delta(seen: Snapshot, table: str, place: str, identity: str) -> int:
         from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError
     except ImportError:
-        raise ConfigError("delta:// needs the package deltalake: pip install 'nosology[delta]'") from None
+        raise ConfigError(_NO_DELTA) from None
     import pyarrow as pa
 
     properties = CommitProperties(app_transactions=[Transaction(identity, seen.epoch)])
@@ -226,6 +245,25 @@ def _to_delta(seen: Snapshot, table: str, place: str, identity: str) -> int:
     )
 
 
+def _check_columns(place: str, schema: pa.Schema) -> None:
+    """Raises InputError where a table of Delta Lake is there that cannot take the rows."""
+    try:
+        from deltalake import DeltaTable
+    except ImportError:
+        raise ConfigError(_NO_DELTA) from None
+    options = _object_store_options(place)
+    if not DeltaTable.is_deltatable(place, options):
+        return
+    held = DeltaTable(place, storage_options=options)
+    if [field.name for field in held.schema().fields] != schema.names:
+        raise InputError(
+            "the table there has other columns", file=place, remedy="Raw and de-identified runs each need a place of their own"
+        )
+    if any(b"phi" in (field.metadata or {}) for field in schema) and held.metadata().configuration.get(_STATISTICS) != "0":
+        raise InputError(f"the table there would write values of records into its log: {_STATISTICS} is not 0", file=place,
+                         remedy="Set that property of the table, or publish to another place")  # fmt: skip
+
+
 def _delta_table(place: str, schema: pa.Schema) -> Any:
     """The table as it is now; one that is not there is made, empty: of two that make it with their rows, both would be kept."""
     from deltalake import DeltaTable
@@ -234,7 +272,7 @@ def _delta_table(place: str, schema: pa.Schema) -> Any:
     options = _object_store_options(place)
     if not DeltaTable.is_deltatable(place, options):
         try:
-            DeltaTable.create(place, schema, mode="error", storage_options=options)
+            DeltaTable.create(place, schema, mode="error", configuration={_STATISTICS: "0"}, storage_options=options)
         except DeltaError:
             if not DeltaTable.is_deltatable(place, options):  # it was not made meanwhile
                 raise
@@ -269,7 +307,7 @@ def _object_store_options(uri: str) -> dict[str, str] | None:
 def _to_folder(seen: Snapshot, table: str, place: str, identity: str) -> int:
     """Copies parts under names that the run decides; then a list of them, created only if absent, makes them count. What an attempt
     left that was killed before a retry of dead letters goes."""
-    listing = storage.join(place, f"{identity}.json")
+    listing = storage.join(place, f"_{identity}.json")  # readers of Parquet folders pass over what begins so
     if storage.exists(listing):
         _same(storage.read_json(listing)["epoch"], seen, place)
         return 0

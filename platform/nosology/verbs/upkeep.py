@@ -144,8 +144,10 @@ def verify(run: str, inputs: bool) -> dict[str, Any]:
 
     proof = prove(run, inputs=inputs)
     report = {"run": run, **asdict(proof)}
+    if not proof.finished:
+        proof.faults.append(f"the run is not finished: {proof.covered} of its {proof.units} units are accepted; nosology resume goes on")
     if proof.faults:
-        raise ProofError(report)
+        raise ProofError({**report, "faults": proof.faults})
     return report
 
 
