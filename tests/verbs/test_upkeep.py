@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,40 @@ def test_retry_tries_dead_letters_again(run: Path, tmp_path: Path) -> None:
     report = nosology("deadletter", "retry", tmp_path / "run", "--reason", "bad_json")
     assert report["retried"] == 1 and (report["records_in"], report["dead"]) == (9, 3)  # still broken: dead again, once
     assert nosology("verify", tmp_path / "run")["faults"] == []
+
+
+def test_a_retry_that_is_refused_leaves_the_run_finished(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nosology import runs, verbs
+    from nosology.errors import NosologyError
+
+    source, out, elsewhere = tmp_path / "in", tmp_path / "run", tmp_path / "elsewhere"
+    shutil.copytree(run / "in", source)
+    none_allowed = ("ingest", "--out", out, "run.allowed_dead_share=0")
+    nosology(*none_allowed, "--in", source, code=3)
+    before = nosology("status", out)
+
+    def refused(match: str) -> None:
+        with pytest.raises(NosologyError, match=match) as caught:
+            verbs.deadletter_retry(str(out), None)
+        assert caught.value.exit_code == 2 and nosology("status", out) == before and not (out / "epoch-3.json").exists()
+
+    for away, match in ((source, "no such file"), (source / "one.txt", "input .* differs"), (out / "command.json", "own command again"),
+                        (out / "config.yaml", "own command again")):  # fmt: skip
+        away.rename(elsewhere)
+        refused(match)
+        elsewhere.rename(away)
+    text = (source / "one.txt").read_text()
+    (source / "one.txt").write_text(text.swapcase())
+    refused("input .* differs")
+    (source / "one.txt").write_text(text)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "VERSION", "another")
+        refused("package differs")
+    source.rename(elsewhere)  # for good: the remedy is to give the command with the new place
+    nosology(*none_allowed, "--in", elsewhere, code=3)
+    assert nosology("deadletter", "retry", out, "--reason", "bad_json", code=3)["records_dead"] == 3
+    assert (out / "epoch-5.json").exists() and nosology("status", out) == before
+    assert nosology("verify", out)["faults"] == []
 
 
 def test_harm_is_told_with_its_file(run: Path, tmp_path: Path) -> None:

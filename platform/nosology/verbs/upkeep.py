@@ -39,7 +39,8 @@ def resume(run: str) -> dict[str, Any]:
         held = {"verb": command["verb"], "arguments": command["arguments"]}
         given.setdefault(json.dumps([held, tree.decode()], sort_keys=True), (held, tree))
     if not given:
-        raise InputError("no run is here that could be resumed", file=run, remedy="Name the folder that was given as --out")
+        remedy = "Give the run's own command again, with this --out" if is_claimed(run) else "Name the folder that was given as --out"
+        raise InputError("no run is here that could be resumed", file=run, remedy=remedy)
     if len(given) > 1 and not is_claimed(run):
         raise InputError("several commands were given for this folder, and none has begun", file=run, remedy="Give the right one again")
     refusals: list[NosologyError] = []
