@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -318,7 +318,7 @@ def deadletter_export(
     """Write the dead letters as JSON lines."""
     from nosology import verbs
 
-    _perform("deadletter export", as_json, lambda: verbs.deadletter_export(run, reason, cast("Any", to)))  # a Path makes one slash of two
+    _perform("deadletter export", as_json, lambda: verbs.deadletter_export(run, reason, to))
 
 
 def _kind(letter: dict[str, Any]) -> str:

@@ -101,15 +101,15 @@ def deadletter_show(run: str, reasons: Collection[str] | None, limit: int) -> di
     return {"run": run, "letters": found}
 
 
-def deadletter_export(run: str, reasons: Collection[str] | None, to: str | Path) -> dict[str, Any]:
+def deadletter_export(run: str, reasons: Collection[str] | None, to: str) -> dict[str, Any]:
     """The dead letters as JSON lines, local or on `s3://`, with the file that each record lies in."""
     places = _places(run)
     count = 0
-    with storage.open_output(str(to)) as lines:
+    with storage.open_output(to) as lines:
         for row in _letters(run, reasons):
             lines.write(json.dumps({**row, "file": places.get(row["source_digest"])}).encode() + b"\n")
             count += 1
-    return {"run": run, "exported": count, "to": str(to)}
+    return {"run": run, "exported": count, "to": to}
 
 
 def deadletter_retry(run: str, reasons: Collection[str] | None) -> dict[str, Any]:
