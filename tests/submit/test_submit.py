@@ -96,11 +96,12 @@ def test_no_word_of_a_record_reaches_the_logs_of_jobs(cluster: Any, tmp_path: Pa
     """Good and broken records through two jobs, one of which fails: nothing in what is printed, nor in Ray's folder with its job logs."""
     good = {"id": "a", "text": f"Mr. {CANARY} has hypertension.", "sex": "male", "date_of_service": "2026-05-01"}
     bad = [{**good, "date_of_service": CANARY}, {**good, "text": [CANARY]}, {**good, "text": ""}]
-    (tmp_path / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [good, *bad]) + '{"text": "' + CANARY)
-    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(f"id,text\na,{CANARY}\n".encode() * 9, 0)[:-30])
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [good, *bad]) + '{"text": "' + CANARY)
+    (tmp_path / "in" / "cut.csv.gz").write_bytes(gzip.compress(f"id,text\na,{CANARY}\n".encode() * 9, 0)[:-30])
     said, statuses = "", []
     program = [Path(sys.executable).with_name("nosology"), "submit"]
-    for verb, place, more in (("ingest", ".", "run.allowed_dead_share=0.1"), ("code", "notes.jsonl", "coding.input=raw")):
+    for verb, place, more in (("ingest", "in", "run.allowed_dead_share=0.1"), ("code", "in/notes.jsonl", "coding.input=raw")):
         command = [*program, verb, "--address", cluster.address, "--in", place, "--out", f"out/{verb}", more]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
         said, statuses = said + done.stdout + done.stderr, [*statuses, done.returncode]
