@@ -279,8 +279,15 @@ def test_a_run_that_is_told_to_end_says_so_and_is_resumed(tmp_path: Path, sign: 
     time.sleep(2)
     process.send_signal(sign)
     told, errors = process.communicate(timeout=120)
-    if process.returncode:  # else it was done before
-        last = json.loads(told.splitlines()[-1])
-        assert (process.returncode, last["exit"]) == (1, 1) and "the same command resumes" in last["error"] and "resumes" in errors
+    last = json.loads(told.splitlines()[-1])
+    assert (process.returncode, last["exit"]) == (1, 1) and "the same command resumes" in last["error"] and "resumes" in errors
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and json.loads(done.stdout.splitlines()[-1])["records_in"] == 9
+
+
+@pytest.mark.parametrize("verb", ["ingest", "deidentify", "code"])
+def test_an_output_in_its_input_is_refused_as_that(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "notes.jsonl").write_text(json.dumps({"id": "1", "text": "Seen."}) + "\n")
+    command = [sys.executable, "-m", "nosology.cli", verb, "--in", str(tmp_path), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "the output lies in the input" in done.stderr and not (tmp_path / "out").exists()

@@ -131,6 +131,7 @@ def _files(uri: str, seen: set[str]) -> Iterator[str]:
 
 def check_apart(inputs: Sequence[str], out: str) -> None:
     """Raises InputError where a run would read what it writes."""
+    out = storage.absolute(out)
     for uri in map(storage.absolute, inputs):
         if (out == uri or out.startswith(uri.rstrip("/") + "/")) and not _is_run(uri):
             raise InputError("the output lies in the input", file=out, remedy="Choose a folder of its own")

@@ -111,7 +111,8 @@ def run_stage(
         ModelError: the stage cannot load its models.
     """
     out = storage.absolute(out)  # workers of a cluster have folders of their own
-    source.check_apart(inputs, out)
+    if planned is None:
+        source.check_apart(inputs, out)
     files = source.plan(inputs, needed, tables) if planned is None else planned
     schemas = stage.schemas()
     rows = cluster.batch_rows or batch_rows(sum(file.num_units for file in files))

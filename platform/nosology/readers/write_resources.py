@@ -14,7 +14,6 @@ from nosology.records import ClaimLine, Coding, Diagnosis, RawDocument, RawRecor
 
 Path = tuple[str | int, ...]
 Edit = tuple[Path, Any]
-_DAY = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
 
 
 def places(resource: Any, old: RawRecord, new: RawRecord) -> Iterator[Edit]:

@@ -44,10 +44,11 @@ def deidentify(config: Config, source: str, out: str, spans: Path | None) -> dic
     import pyarrow.compute as pc
 
     from nosology.deid.stage import Deidentify
-    from nosology.distributed.source import plan
+    from nosology.distributed.source import check_apart, plan
     from nosology.distributed.stages import output_parts, run_stage
 
     with Run(out, "deidentify", config, source=source, spans=spans) as run:
+        check_apart([source], out)  # before the plan, which would find what this run has written there
         files = plan([source], input_columns(config.input), list(TABLES))  # never the originals
         if spans and not any(file.table == "rows" for file in files):
             raise InputError("--spans is for a table with a text column; this input has tables of records", file=source)

@@ -31,7 +31,7 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
     from nosology.distributed.serving import CoderClient, served
     from nosology.distributed.session import session
     from nosology.distributed.sink import is_run
-    from nosology.distributed.source import plan
+    from nosology.distributed.source import check_apart, plan
     from nosology.distributed.stages import job_status, run_stage
     from nosology.engines import engine_of
     from nosology.engines.encoder import encoder_digest
@@ -40,6 +40,7 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) ->
     from nosology.terminology.codeset import code_set
 
     with Run(out, "code", config, inputs=inputs, jsonl=jsonl) as run:
+        check_apart(inputs, out)  # before the plan, which would find what this run has written there
         files = plan(inputs, input_columns(config.input), ["documents", "claims"])  # before models are loaded: it may be refused
         _check_trust_zone(config, inputs, files)
         artefact = config.model.artefact
