@@ -423,6 +423,7 @@ class _Worker:
                     result = work.fault(error)
                 finally:
                     self._watch.rest()
+                    work.give_back()
             results.append(pickle.dumps(result))
         return {"result": results}
 

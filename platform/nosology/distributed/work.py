@@ -6,6 +6,8 @@ No exception that could quote a row leaves a worker: faults are values. What a l
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -274,6 +276,23 @@ def _abandoned_on_failure(attempt: sink.Attempt) -> Iterator[None]:
         with contextlib.suppress(Exception):
             attempt.abandon()
         raise
+
+
+def give_back() -> None:
+    """Hands memory that nothing holds any more back to the system: else a worker keeps, for good, what fell between the records of
+    each file, and grows with their number."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _trim() -> Callable[[int], int] | None:
+    """glibc's malloc_trim; None where the C library has none."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def fault(error: Exception) -> Exception:
