@@ -11,6 +11,7 @@ import pytest
 from nosology.config import Config, InputConfig
 from nosology.distributed import sink, source
 from nosology.distributed.coverage import Interval, PlannedFile, Tally
+from nosology.distributed.isolation import Guard
 from nosology.distributed.work import IngestWork
 from nosology.readers.write import write_file
 from nosology.records import Original, from_dict, ingest_schemas
@@ -27,7 +28,7 @@ def tables(path: Path, keep: bool) -> tuple[dict[str, pa.Table], Tally, PlannedF
     work.open()
     tally = Tally()
     parts: dict[str, list[pa.Table]] = {}
-    for name, table in work.produce(Interval(0, 0, 1), tally, [], lambda: None):
+    for name, table in work.produce(Interval(0, 0, 1), tally, [], Guard(lambda: None)):
         parts.setdefault(name, []).append(table)
     return {name: pa.concat_tables(several) for name, several in parts.items()}, tally, file
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from nosology.distributed import source, work
 from nosology.distributed.coverage import Interval, Tally
+from nosology.distributed.isolation import Guard
 from nosology.errors import RecordError
 from nosology.records import DeadLetter, RawDocument, arrow_schema
 
@@ -52,7 +53,7 @@ def run(path: Path, *keys: dict[str, Any], text: str = "well") -> tuple[str, lis
     units = work.StageWork(stage, stage.schemas(), files)
     units.open()
     tally, dead = Tally(), list[DeadLetter]()
-    found = [row for _, table in units.produce(Interval(0, 0, len(rows)), tally, dead, lambda: None) for row in table.to_pylist()]
+    found = [row for _, table in units.produce(Interval(0, 0, len(rows)), tally, dead, Guard(lambda: None)) for row in table.to_pylist()]
     table = pa.Table.from_pylist([dataclasses.asdict(letter) for letter in dead], schema=arrow_schema(DeadLetter))
     assert tally.records == len(rows) == len(found) + table.num_rows and sum(tally.formats.values()) == tally.records
     assert NAME not in repr((dead, tally))

@@ -134,13 +134,13 @@ def test_what_named_a_row_that_is_lost_is_read_again(source: Path, tmp_path: Pat
     """A file that repeats another, and is repeated itself, ends its process when it is read once more."""
     out, produce = tmp_path / "out", work.IngestWork.produce
 
-    def dies_when_done_again(self: Any, interval: Any, tally: Any, dead: list[Any], moved: Any) -> Iterator[Any]:
+    def dies_when_done_again(self: Any, interval: Any, tally: Any, dead: list[Any], guard: Any) -> Iterator[Any]:
         if interval.file in self._left_out and self._files[interval.file].uri.endswith("b.jsonl"):
             counted, letter = self.lost(interval, KILLED)
             tally.add(counted)
             dead.append(letter)
         else:
-            yield from produce(self, interval, tally, dead, moved)
+            yield from produce(self, interval, tally, dead, guard)
 
     monkeypatch.setattr(work.IngestWork, "produce", dies_when_done_again)
     assert ingest(source, out, "first").dead == 2
@@ -181,15 +181,16 @@ def test_killed_at(point: str, source: Path, tmp_path: Path, nursery: Nursery, c
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 3)), max_size=60))
 def test_the_sorted_search_equals_a_plain_one(rows: list[tuple[int, int, int]]) -> None:
     entries = np.zeros(len(rows), duplicates._ENTRY)
-    wanted, first = {}, dict[tuple[int, int], tuple[int, int]]()
+    wanted, first = Counter[tuple[int, int, int, int, int]](), dict[tuple[int, int], tuple[int, int]]()
     for number, (file, high, low) in enumerate(rows):
         entries[number]["high"], entries[number]["low"], entries[number]["file"], entries[number]["row"] = high, low, file, number
     for file, number, key in sorted((file, number, (high, low)) for number, (file, high, low) in enumerate(rows)):
         held = first.setdefault(key, (file, number))
         if held[0] != file:
-            wanted[file, number] = held
+            wanted[file, *key, *held] += 1
     found = duplicates._repeated(entries)
-    assert {(int(one["file"]), int(one["row"])): (int(one["first_file"]), int(one["first_row"])) for one in found} == wanted
+    names = ("file", "high", "low", "first_file", "first_row")
+    assert Counter(zip(*(found[name].tolist() for name in names), strict=True)) == wanted
 
 
 def test_the_local_disk_is_full(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from nosology import readers, storage
 from nosology.config import IngestConfig, InputConfig
 from nosology.distributed import sink, source, work
 from nosology.distributed.coverage import Interval, PlannedFile, Tally
+from nosology.distributed.isolation import Guard
 from nosology.readers import parquet, tabular
 from nosology.records import DeadLetter, from_dict
 from test_members import zipped
@@ -87,7 +88,7 @@ def ingest(path: Path) -> tuple[int, list[DeadLetter]]:
     )
     units.open()
     rows, dead, written = 0, list[DeadLetter](), list[DeadLetter]()
-    for name, table in units.produce(Interval(0, 0, 1), Tally(), dead, lambda: None):
+    for name, table in units.produce(Interval(0, 0, 1), Tally(), dead, Guard(lambda: None)):
         if name == sink.DEAD:  # many are written before the end
             written += [from_dict(DeadLetter, row) for row in table.to_pylist()]
         else:

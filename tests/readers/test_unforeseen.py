@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nosology import readers
 from nosology.config import IngestConfig, InputConfig
 from nosology.distributed import source, work
 from nosology.distributed.coverage import Interval, PlannedFile, Tally
+from nosology.distributed.isolation import Guard
 from nosology.errors import InputError
 from nosology.readers import hl7v2, rif, synpuf, synthea, tabular, values, x12_claims, x12_remittances
 from nosology.readers.fhir import stream as fhir_stream
@@ -92,7 +93,12 @@ def test_a_draft(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_reader_that_cannot_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tabular, "_json_row", second(tabular._json_row))
+    class Broken(tabular.Lines):
+        def __iter__(self) -> Iterator[bytes | None]:
+            yield next(self)
+            raise KeyError(SECRET)
+
+    monkeypatch.setattr(tabular, "Lines", Broken)
     rows, letters, reading = read(THREE)
     assert [row.document_id for row in rows] == ["0"] and reading.counts.records == 2
     assert [letter.rule.endswith(": the rest of the file") for letter in letters if letter.rule] == [True]
@@ -134,7 +140,9 @@ def test_a_row_that_no_table_can_hold(bad: set[int], monkeypatch: pytest.MonkeyP
     units = work.IngestWork(IngestConfig(), InputConfig(), [PlannedFile(digest, str(path), digest, 1, "archive", "", "jsonl", len(THREE))])
     units.open()
     tally, dead = Tally(), list[DeadLetter]()
-    found = [row for _, table in units.produce(Interval(0, 0, 1), tally, dead, lambda: None) for row in table["source_row"].to_pylist()]
+    found = [
+        row for _, table in units.produce(Interval(0, 0, 1), tally, dead, Guard(lambda: None)) for row in table["source_row"].to_pylist()
+    ]
     assert set(found) == {0, 1, 2} - bad and {letter.source_row for letter in dead} == bad
     assert tally.records == 3 and {letter.reason for letter in dead} <= {"internal_error"} and SECRET not in repr(dead)
 

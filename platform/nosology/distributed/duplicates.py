@@ -1,7 +1,7 @@
 """Records that stand in more than one file of an archive: found when all files are read, in memory that does not grow with the archive.
 
 Every row of an ingest carries a digest of its content. Digests are dealt by their value into files on the local disk, each small enough
-to be sorted in memory; equal ones are neighbours then. (Only with `ingest.duplicates: first` what was found is held: 25 bytes a row.)
+to be sorted in memory; equal ones are neighbours then. (Only with `ingest.duplicates: first` what was found is held: 40 bytes a row.)
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import numpy as np
 
 from nosology import storage
 from nosology.distributed import sink
-from nosology.distributed.coverage import Part, PlannedFile
+from nosology.distributed.coverage import Part, PlannedFile, Tally
 from nosology.distributed.isolation import KILLED, STALLED
 from nosology.distributed.parts import read_part
 from nosology.errors import InputError
 from nosology.records import DIGEST, DUPLICATES, TABLES
 
-_BUCKET_ROWS, _MOST_BUCKETS = 1 << 17, 512
+_BUCKET_ROWS, _MOST_BUCKETS = 1 << 15, 512
 _PLACE = [("file", "u4"), ("row", "i8"), ("table", "u1")]
 _ENTRY = np.dtype([("high", "u8"), ("low", "u8"), *_PLACE])
-FOUND = np.dtype([*_PLACE, ("first_file", "u4"), ("first_row", "i8")])
+FOUND = np.dtype([("high", "u8"), ("low", "u8"), ("file", "u4"), ("table", "u1"), ("first_file", "u4"), ("first_row", "i8")])
 NAMES = list(TABLES)  # of the numbers in `table`
 _MOST_NAMED = 10
 # A message or a document is one record: what it says of patient, encounter and findings the next one may say again.
 _MESSAGES, _OF_MESSAGES = ["hl7v2", "ccda"], ("documents", "claims")
 
-FILE_LETTERS = {KILLED.code, STALLED.code}  # of an ingest, where they stand for a whole file
+_LOST = {KILLED.code, STALLED.code}
 
 Found = np.ndarray[Any, np.dtype[np.void]]
 
@@ -40,7 +40,7 @@ def find(ledger: sink.Ledger) -> Iterator[Found]:
     """Rows of which an earlier file holds the same, whatever its format; the same row twice in one file is left to its file.
 
     Yields:
-        arrays of `FOUND`: place of such a row, and that of the first one; files by their number in the plan.
+        arrays of `FOUND`: digest, file and table of such a row, and the place of the first one; files by their number in the plan.
     """
     num_rows = sum(ledger.tally.rows[name] for name in NAMES)
     num_buckets = min(num_rows // _BUCKET_ROWS + 1, _MOST_BUCKETS)
@@ -63,16 +63,19 @@ def find(ledger: sink.Ledger) -> Iterator[Found]:
 
 def _entries(part: Part) -> Found:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     rows = read_part(part, ["source_row", "source_format", DIGEST])
-    if part.table not in _OF_MESSAGES:
-        rows = rows.filter(pc.invert(pc.is_in(rows["source_format"], pa.array(_MESSAGES))))
+    rows = rows.filter(pa.array([is_compared(part.table, name) for name in rows["source_format"].to_pylist()], pa.bool_()))
     digests = np.frombuffer(bytes.fromhex("".join(rows[DIGEST].to_pylist())), ">u8").reshape(-1, 2)
     made = np.empty(rows.num_rows, _ENTRY)
     made["high"], made["low"] = digests[:, 0], digests[:, 1]
     made["file"], made["row"], made["table"] = part.interval.file, rows["source_row"].to_numpy(), NAMES.index(part.table)
     return made
+
+
+def is_compared(table: str, name: str) -> bool:
+    """Whether rows of a table that come from a format are looked for in other files."""
+    return table in _OF_MESSAGES or name not in _MESSAGES
 
 
 def _repeated(entries: Found) -> Found:
@@ -82,7 +85,7 @@ def _repeated(entries: Found) -> Found:
     first = entries[np.maximum.accumulate(np.where(begins, np.arange(len(entries)), 0))]
     again = entries["file"] != first["file"]
     made = np.empty(int(again.sum()), FOUND)
-    for name in ("file", "row", "table"):
+    for name in ("high", "low", "file", "table"):
         made[name] = entries[name][again]
     made["first_file"], made["first_row"] = first["file"][again], first["row"][again]
     return made
@@ -97,21 +100,33 @@ def by_table(found: Iterable[Found]) -> Counter[str]:
 
 
 def by_file(found: Iterable[Found]) -> dict[int, Found]:
-    """The rows of each file that has any, in order."""
+    """The rows of each file that has any."""
     rows = np.concatenate([np.empty(0, FOUND), *found])
-    rows = rows[np.lexsort((rows["row"], rows["file"]))]
+    rows = rows[np.argsort(rows["file"], kind="stable")]
     numbers, starts = np.unique(rows["file"], return_index=True)
     return {int(number): piece for number, piece in zip(numbers, np.split(rows, starts[1:]), strict=True)} if len(rows) else {}
 
 
+def firsts(found: Found) -> dict[str, tuple[int, int]]:
+    """File and row of the first one, by digest."""
+    columns = (found[name].tolist() for name in ("high", "low", "first_file", "first_row"))
+    return {f"{high:016x}{low:016x}": (file, row) for high, low, file, row in zip(*columns, strict=True)}
+
+
 def orphaned(ledger: sink.Ledger) -> set[int]:
     """Files of which rows were left out for a row that is no longer there: its own file ended the process when it was read once more."""
-    lost = {ledger.job.files[commit.interval.file].digest for commit in ledger.commits() if FILE_LETTERS & commit.tally.dead.keys()}
+    lost = {ledger.job.files[commit.interval.file].digest for commit in ledger.commits() if _is_file_letter(commit.tally)}
     found = set()
     for part in ledger.parts() if lost else ():
         if part.table == DUPLICATES and not lost.isdisjoint(read_part(part, ["first_digest"])["first_digest"].to_pylist()):
             found.add(part.interval.file)
     return found
+
+
+def _is_file_letter(tally: Tally) -> bool:
+    """Whether a file of an ingest was given up as a whole. (A single record that was lost has never been the first of others, unless it
+    ends a process only now and then.)"""
+    return tally.records == 1 and bool(_LOST & tally.dead.keys())
 
 
 def refuse(found: Iterable[Found], files: Sequence[PlannedFile]) -> None:

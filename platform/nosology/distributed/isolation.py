@@ -2,20 +2,28 @@
 
 A worker that is lost in the middle of an interval leaves no word of why. So an interval that is begun again is worked on in a child
 process; when the child is lost too, the interval is halved until one unit is alone, and a unit that ends its process twice is a dead
-letter. A process in which nothing moves for `cluster.stall_seconds` ends itself, which makes a hang a loss.
+letter. A unit that holds many records (a file) is not given up for one of them: the child marks which record it makes, and one that
+ends two children is left unmade, a dead letter of its own. A process in which nothing moves for `cluster.stall_seconds` ends itself,
+which makes a hang a loss.
 
-The child is `python -m nosology.distributed.isolation`: the work comes pickled on its standard input, tables go back on its standard
-output, and whatever a library prints goes nowhere.
+The child is `python -m nosology.distributed.isolation MARK`: the work comes pickled on its standard input, tables go back on its standard
+output, whatever a library prints goes nowhere, and MARK is the descriptor of a file that it shares with its parent.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import mmap
 import os
 import pickle
+import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
 
 from nosology.distributed.coverage import Interval, Tally
@@ -29,7 +37,28 @@ if TYPE_CHECKING:
 
 KILLED = Reason("process_lost", None, "a unit that does not end the process that works on it")
 STALLED = Reason("timed_out", None, "a unit that is done within cluster.stall_seconds")
-_ATTEMPTS = 2  # of one unit alone, so that a process which something else killed costs no row
+_ATTEMPTS = 2  # of one unit or record alone, so that a process which something else killed costs no row
+_MOST_DEADLY = 64  # records of one unit; each takes two more readings of it
+_MARK = struct.Struct("=Q")
+
+
+def _nowhere(_: int) -> None:
+    """Where nobody asks which record is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """How a work and what watches over it speak of what it does.
+
+    Attributes:
+        moved: called while it gets on.
+        told: given the number, from 1, of each record of a unit that is about to be made, and 0 when it is.
+        deadly: records of the unit that are not to be made, for they end the process.
+    """
+
+    moved: Callable[[], None]
+    told: Callable[[int], None] = _nowhere
+    deadly: Mapping[int, Reason] = field(default_factory=dict)
 
 
 class Work(Protocol):
@@ -45,10 +74,8 @@ class Work(Protocol):
         """Loads models; called once in each process."""
         ...
 
-    def produce(
-        self, interval: Interval, tally: Tally, dead: list[DeadLetter], moved: Callable[[], None]
-    ) -> Iterator[tuple[str, pa.Table]]:
-        """Output tables of an interval, in pieces; fills `tally` and `dead`, and calls `moved` while it gets on."""
+    def produce(self, interval: Interval, tally: Tally, dead: list[DeadLetter], guard: Guard) -> Iterator[tuple[str, pa.Table]]:
+        """Output tables of an interval, in pieces; fills `tally` and `dead`."""
         ...
 
     def lost(self, unit: Interval, reason: Reason) -> tuple[Tally, DeadLetter]:
@@ -62,13 +89,18 @@ class Watch:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._nowhere = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process; a traceback is of no use there
+        self._due = 0.0  # when it is worth the cost to start the time anew
 
     def moved(self) -> None:
         """Starts the time anew."""
-        faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._nowhere)
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + self._seconds / 50
+            faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._nowhere)
 
     def rest(self) -> None:
         """Nothing is being worked on."""
+        self._due = 0.0
         faulthandler.cancel_dump_traceback_later()
 
 
@@ -83,15 +115,21 @@ class Child:
     def __init__(self, work: bytes, stall_seconds: float) -> None:
         self._work, self._stall_seconds = work, stall_seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._mark = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
+        self._mark.truncate(_MARK.size)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._close()
+        self._mark.close()
 
-    def produce(self, interval: Interval) -> Iterator[tuple[str, pa.Table] | tuple[Tally, list[DeadLetter]]]:
+    def produce(self, interval: Interval, deadly: Mapping[int, Reason]) -> Iterator[tuple[str, pa.Table] | tuple[Tally, list[DeadLetter]]]:
         """Output tables of an interval, then its counts and dead letters.
+
+        Args:
+            deadly: records that are not to be made (`Guard`).
 
         Raises:
             Lost: the process ended.
@@ -104,7 +142,7 @@ class Child:
                 self._start()
             process = self._process
             assert process and process.stdin and process.stdout
-            _send(process.stdin, interval)
+            _send(process.stdin, (interval, dict(deadly)))
             while True:
                 kind, *values = _receive(process.stdout)
                 if kind == "fault":
@@ -114,11 +152,14 @@ class Child:
                     return
                 yield values[0], pa.ipc.open_stream(values[1]).read_all()
         except (EOFError, BrokenPipeError):
-            raise Lost(self._close()) from None
+            (record,) = _MARK.unpack(os.pread(self._mark.fileno(), _MARK.size, 0))
+            raise Lost(self._close(), record) from None
 
     def _start(self) -> None:
+        os.pwrite(self._mark.fileno(), _MARK.pack(0), 0)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "nosology.distributed.isolation"],
+            [sys.executable, "-m", "nosology.distributed.isolation", str(self._mark.fileno())],
+            pass_fds=[self._mark.fileno()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -144,20 +185,26 @@ class Child:
 
 
 class Lost(Exception):
-    """The child ended in the middle of an interval."""
+    """The child ended in the middle of an interval.
 
-    def __init__(self, reason: Reason) -> None:
-        self.reason = reason
+    Attributes:
+        record: the one that it was about to make, by number from 1 in its unit; 0 when it made none.
+    """
+
+    def __init__(self, reason: Reason, record: int) -> None:
+        self.reason, self.record = reason, record
         super().__init__(reason.code)
 
 
 def carefully(work: Work, child: Child, attempt: Attempt, interval: Interval, tally: Tally, dead: list[DeadLetter]) -> None:
-    """The parts of an interval, made in a child; a unit that ends its process twice is among the dead letters."""
+    """The parts of an interval, made in a child; a unit or a record that ends its process twice is among the dead letters."""
     single = interval.stop - interval.start == 1
-    for _ in range(_ATTEMPTS if single else 1):
+    deadly: dict[int, Reason] = {}
+    losses = Counter[int]()  # by the record that was being made
+    while True:
         mark = attempt.mark()
         try:
-            for first, second in child.produce(interval):
+            for first, second in child.produce(interval, deadly):
                 if isinstance(first, Tally):
                     tally.add(first)
                     dead += second
@@ -166,12 +213,18 @@ def carefully(work: Work, child: Child, attempt: Attempt, interval: Interval, ta
             return
         except Lost as lost:
             attempt.rollback(mark)
-            reason = lost.reason
-    if single:
-        count, letter = work.lost(interval, reason)
-        tally.add(count)
-        dead.append(letter)
-        return
+            reason, record = lost.reason, lost.record
+        losses[record] += 1
+        if not single:
+            break
+        if record and losses[record] == _ATTEMPTS and len(deadly) < _MOST_DEADLY:
+            deadly[record] = reason
+            losses.clear()
+        elif losses.total() > _ATTEMPTS or losses[record] == _ATTEMPTS:  # nowhere, or now here and now there
+            count, letter = work.lost(interval, reason)
+            tally.add(count)
+            dead.append(letter)
+            return
     middle = (interval.start + interval.stop) // 2
     carefully(work, child, attempt, Interval(interval.file, interval.start, middle), tally, dead)
     carefully(work, child, attempt, Interval(interval.file, middle, interval.stop), tally, dead)
@@ -192,12 +245,12 @@ def _receive(stream: BinaryIO | Any) -> Any:
     return pickle.loads(data)
 
 
-def _answer(work: Work, interval: Interval, answers: BinaryIO, watch: Watch) -> None:
+def _answer(work: Work, interval: Interval, guard: Guard, answers: BinaryIO, watch: Watch) -> None:
     import pyarrow as pa
 
     tally, dead = Tally(), list[DeadLetter]()
     watch.moved()
-    for table, rows in work.produce(interval, tally, dead, watch.moved):
+    for table, rows in work.produce(interval, tally, dead, guard):
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)
@@ -218,10 +271,11 @@ def main() -> None:
     requests = sys.stdin.buffer
     packed, stall_seconds = _receive(requests)
     watch = Watch(stall_seconds)
+    mark = mmap.mmap(int(sys.argv[1]), _MARK.size)  # shared: it outlives this process
     work: Work | None = None
     while True:
         try:
-            interval = _receive(requests)
+            interval, deadly = _receive(requests)
         except EOFError:
             return
         try:
@@ -229,7 +283,8 @@ def main() -> None:
                 watch.moved()
                 work = pickle.loads(packed)
                 work.open()
-            _answer(work, interval, answers, watch)
+            guard = Guard(watch.moved, lambda record: _MARK.pack_into(mark, 0, record), deadly)
+            _answer(work, interval, guard, answers, watch)
         except NosologyError as error:
             watch.rest()
             _send(answers, ("fault", error))

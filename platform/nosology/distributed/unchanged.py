@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from nosology import storage
@@ -39,14 +39,17 @@ class Unchanged:
 
 
 @contextlib.contextmanager
-def open_checked(uri: str, expected: str) -> Iterator[BinaryIO]:
+def open_checked(uri: str, expected: str, moved: Callable[[], None]) -> Iterator[BinaryIO]:
     """A readable, seekable binary stream of a file whose SHA-256 is known; checked when the reader is done.
+
+    Args:
+        moved: called while bytes come.
 
     Raises:
         InputError: the file is not what it was when the run began.
     """
     with storage.open_input(uri) as stored:
-        digesting = _Digesting(stored)
+        digesting = _Digesting(stored, moved)
         yield named(digesting, uri)
         with storage.named_errors(uri):
             found = digesting.digest()
@@ -57,8 +60,8 @@ def open_checked(uri: str, expected: str) -> Iterator[BinaryIO]:
 class _Digesting(io.RawIOBase):
     """Reads through a stream and digests what goes by, as long as it is read in order."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._state, self._digested = stream, hashlib.sha256(), 0
+    def __init__(self, stream: BinaryIO, moved: Callable[[], None]) -> None:
+        self._stream, self._moved, self._state, self._digested = stream, moved, hashlib.sha256(), 0
 
     def readable(self) -> bool:
         return True
@@ -75,6 +78,7 @@ class _Digesting(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         place = self._stream.tell()
         data = self._stream.read(len(buffer))
+        self._moved()
         buffer[: len(data)] = data
         if place <= self._digested < place + len(data):  # the part of it that is new
             self._state.update(data[self._digested - place :])
@@ -87,4 +91,5 @@ class _Digesting(io.RawIOBase):
         while piece := self._stream.read(_CHUNK_BYTES):
             self._state.update(piece)
             self._digested += len(piece)
+            self._moved()
         return self._state.hexdigest()

@@ -14,12 +14,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nosology.config import IngestConfig, InputConfig
-from nosology.distributed import isolation, sink, source
+from nosology.distributed import duplicates, isolation, sink, source
 from nosology.distributed.coverage import Commit, Interval, PlannedFile, Tally
 from nosology.distributed.silence import silenced
 from nosology.distributed.unchanged import open_checked
 from nosology.errors import NosologyError, Reason, RecordError
-from nosology.records import DUPLICATES, ORIGINALS, TABLES, DeadLetter, Duplicate, Original, arrow_schema, digested_table, to_dict, to_table
+from nosology.records import (
+    DIGEST,
+    DUPLICATES,
+    ORIGINALS,
+    TABLES,
+    DeadLetter,
+    Duplicate,
+    Original,
+    arrow_schema,
+    digested_table,
+    to_dict,
+    to_table,
+)
 from nosology.runs import describe
 
 if TYPE_CHECKING:
@@ -29,8 +41,6 @@ if TYPE_CHECKING:
 
 _RETRY_SECONDS = (1.0, 4.0, 15.0)  # a replica restarts within these; longer, and the job stops and can be resumed
 _PART_ROWS, _PART_CHARACTERS = 2000, 32 << 20  # an ingest writes a part at either
-
-Moved = Callable[[], None]
 
 
 class Stage(Protocol):
@@ -64,7 +74,7 @@ class StageWork:
         self._stage.open()
         self._rows = source.Rows(self._files)
 
-    def produce(self, interval: Interval, tally: Tally, dead: list[DeadLetter], moved: Moved) -> Iterator[tuple[str, pa.Table]]:
+    def produce(self, interval: Interval, tally: Tally, dead: list[DeadLetter], guard: isolation.Guard) -> Iterator[tuple[str, pa.Table]]:
         file = self._files[interval.file]
         rows: list[dict[str, Any]] = []
         for row in self._rows.read(interval):
@@ -76,7 +86,7 @@ class StageWork:
                 rows.append(row)
                 tally.formats[str(row["source_format"])] += 1
         if rows:
-            for tables in self._process(rows, dead, moved):
+            for tables in self._process(rows, dead, guard.moved):
                 yield from tables.items()
 
     def lost(self, unit: Interval, reason: Reason) -> tuple[Tally, DeadLetter]:
@@ -90,7 +100,7 @@ class StageWork:
         tally.formats[key[2]] += 1
         return tally, self._dead(key, reason)
 
-    def _process(self, rows: Sequence[dict[str, Any]], dead: list[DeadLetter], moved: Moved) -> Iterator[dict[str, pa.Table]]:
+    def _process(self, rows: Sequence[dict[str, Any]], dead: list[DeadLetter], moved: Callable[[], None]) -> Iterator[dict[str, pa.Table]]:
         """Output tables; a batch that fails is tried again in halves until the bad row is alone."""
         moved()
         try:
@@ -134,7 +144,7 @@ class IngestWork:
     """The records of a file; a unit is a file.
 
     Args:
-        left_out: by number of the file, rows that an earlier file holds: they are named in the table `duplicates` instead.
+        left_out: by number of the file, records that an earlier file holds: they are named in the table `duplicates` instead.
     """
 
     isolable = True
@@ -149,36 +159,33 @@ class IngestWork:
         if self._ingest.keep_originals:
             self._names[Original] = ORIGINALS
 
-    def produce(self, interval: Interval, tally: Tally, dead: list[DeadLetter], moved: Moved) -> Iterator[tuple[str, pa.Table]]:
+    def produce(self, interval: Interval, tally: Tally, dead: list[DeadLetter], guard: isolation.Guard) -> Iterator[tuple[str, pa.Table]]:
         """Tables of the file's records, in pieces of bounded size."""
         from nosology import readers
 
         file = self._files[interval.file]
         again = self._left_out.get(interval.file)
-        repeated = {} if again is None else dict(zip(again["row"].tolist(), again[["first_file", "first_row"]].tolist(), strict=True))
+        repeated = {} if again is None else duplicates.firsts(again)
         held: dict[str, list[Any]] = {}
         characters = 0
-        with open_checked(file.uri, file.digest) as stream:
+        with open_checked(file.uri, file.digest, guard.moved) as stream:
             described = readers.SourceFile(file.uri, file.uri.rsplit("/", 1)[-1], file.digest, file.size_bytes)
-            reading = readers.read_file(described, stream, self._ingest, self._columns)
-            for number, item in enumerate(reading):
-                if number % _PART_ROWS == 0:
-                    moved()
+            builder = readers.Builder(guard.deadly, guard.told)
+            reading = readers.read_file(described, stream, self._ingest, self._columns, builder)
+            for item in reading:
+                guard.moved()
                 if isinstance(item, DeadLetter):
                     dead.append(item)
                     if len(dead) >= _PART_ROWS:
                         yield sink.DEAD, _letters(tally, dead)
                 elif type(item) in self._names:
                     name = self._names[type(item)]
-                    row: Any = item
-                    if name in TABLES and row.source_row in repeated:
-                        row, name = self._duplicate(row, name, *repeated[row.source_row]), DUPLICATES
-                    held.setdefault(name, []).append(row)
+                    held.setdefault(name, []).append(item)
                     characters += len(getattr(item, "text", "")) + len(getattr(item, "content", b""))
                     if len(held[name]) >= _PART_ROWS or characters >= _PART_CHARACTERS:
-                        yield from _tables(held, dead)
+                        yield from self._tables(held, dead, repeated)
                         held, characters = {}, 0
-        yield from _tables(held, dead)
+        yield from self._tables(held, dead, repeated)
         counts = reading.counts
         tally.records, tally.skipped = counts.records, counts.skipped
         tally.formats += reading.formats
@@ -192,14 +199,28 @@ class IngestWork:
                             reason=reason.code, field=reason.field, rule=reason.rule)  # fmt: skip
         return tally, letter
 
-    def _duplicate(self, item: Any, table: str, first_file: int, first_row: int) -> Duplicate:
-        return Duplicate(source_digest=item.source_digest, source_row=item.source_row, source_format=item.source_format, table=table,
-                         first_digest=self._files[first_file].digest, first_row=first_row)  # fmt: skip
+    def _tables(
+        self, held: Mapping[str, Sequence[Any]], dead: list[DeadLetter], repeated: Mapping[str, tuple[int, int]]
+    ) -> Iterator[tuple[str, pa.Table]]:
+        for name, rows in held.items():
+            for table in _converted(name, rows, dead):
+                if repeated and name in TABLES:
+                    table, again = self._apart(name, table, repeated)
+                    yield DUPLICATES, again
+                yield name, table
 
+    def _apart(self, name: str, rows: pa.Table, repeated: Mapping[str, tuple[int, int]]) -> tuple[pa.Table, pa.Table]:
+        """The rows that no earlier file has, and the names of the others."""
+        import pyarrow as pa
 
-def _tables(held: Mapping[str, Sequence[Any]], dead: list[DeadLetter]) -> Iterator[tuple[str, pa.Table]]:
-    for name, rows in held.items():
-        yield from ((name, table) for table in _converted(name, rows, dead))
+        # by content, not by number: where a record ended its process, those behind it are numbered anew
+        is_again = [digest in repeated and duplicates.is_compared(name, kind)
+                    for digest, kind in zip(rows[DIGEST].to_pylist(), rows["source_format"].to_pylist(), strict=True)]  # fmt: skip
+        again = []
+        for row in rows.select(["source_digest", "source_row", "source_format", DIGEST]).filter(pa.array(is_again, pa.bool_())).to_pylist():
+            file, first_row = repeated[row.pop(DIGEST)]
+            again.append(Duplicate(**row, table=name, first_digest=self._files[file].digest, first_row=first_row))
+        return rows.filter(pa.array([not one for one in is_again], pa.bool_())), to_table(Duplicate, again)
 
 
 def _converted(name: str, rows: Sequence[Any], dead: list[DeadLetter]) -> Iterator[pa.Table]:
@@ -224,7 +245,7 @@ def run(work: isolation.Work, writer: sink.Writer, interval: Interval, watch: is
     tally, dead = Tally(), list[DeadLetter]()
     attempt = writer.begin(interval)
     with silenced(), _abandoned_on_failure(attempt):
-        _write(attempt, work.produce(interval, tally, dead, watch.moved))
+        _write(attempt, work.produce(interval, tally, dead, isolation.Guard(watch.moved)))
         return _commit(attempt, tally, dead)
 
 

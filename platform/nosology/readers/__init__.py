@@ -63,6 +63,7 @@ from nosology.readers.rif import Rif
 from nosology.readers.source import (
     DAMAGED,
     HEAD_BYTES,
+    Builder,
     Draft,
     Expanded,
     InvalidBytes,
@@ -81,7 +82,7 @@ from nosology.readers.x12 import X12
 from nosology.records import DeadLetter, Original, RawClaim, RawDocument, RawRecord
 from nosology.storage import StorageError
 
-__all__ = ["READERS", "REASONS", "Counts", "Reader", "Reading", "Skipped", "SourceFile", "probe", "read_file", "recognise"]
+__all__ = ["READERS", "REASONS", "Builder", "Counts", "Reader", "Reading", "Skipped", "SourceFile", "probe", "read_file", "recognise"]
 
 # In the order in which they are asked: the strictest first. A new format is one file and one line here.
 READERS: dict[str, Reader] = {
@@ -173,8 +174,9 @@ def recognise(head: bytes, file_name: str) -> Reader:
     return found
 
 
-def _job(source: SourceFile, config: IngestConfig | None, columns: InputConfig | None) -> Job:
-    return Job(source, config or IngestConfig.model_validate({}), columns or InputConfig.model_validate({}))
+def _job(source: SourceFile, config: IngestConfig | None, columns: InputConfig | None, builder: Builder | None = None) -> Job:
+    limits, names = config or IngestConfig.model_validate({}), columns or InputConfig.model_validate({})
+    return Job(source, limits, names, builder=builder or Builder())
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,7 +449,13 @@ def _check_dates(claim: RawClaim) -> None:
         raise RecordError("impossible_date", "birth_date", "a birth not after the service")
 
 
-def read_file(source: SourceFile, stream: BinaryIO, config: IngestConfig | None = None, columns: InputConfig | None = None) -> Reading:
+def read_file(
+    source: SourceFile,
+    stream: BinaryIO,
+    config: IngestConfig | None = None,
+    columns: InputConfig | None = None,
+    builder: Builder | None = None,
+) -> Reading:
     """The records of a file.
 
     Args:
@@ -455,7 +463,8 @@ def read_file(source: SourceFile, stream: BinaryIO, config: IngestConfig | None 
         stream: the file as it lies in storage, seekable, at its beginning; the caller closes it.
         config: limits.
         columns: names of the columns of a user's own table.
+        builder: makes the records; one that tells where it is, or leaves some unmade.
 
     Content never raises: what cannot be read is a `DeadLetter`. An error of the storage itself passes through.
     """
-    return Reading(source, stream, _job(source, config, columns))
+    return Reading(source, stream, _job(source, config, columns, builder))

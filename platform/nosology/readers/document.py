@@ -162,15 +162,14 @@ class Document:
             if size > record_bytes(job.ingest):
                 yield TOO_LARGE
                 return
-        try:
-            prose, header = _read(b"".join(parts), self._kind, None, "file")
-            served = values.day(header.served, "encompassingEncounter.effectiveTime")
-            date = served or values.day(header.written, "ClinicalDocument.effectiveTime")
-            birth = values.day(header.birth, "birthTime")
-        except RecordError as error:
-            yield error.reason
-            return
-        yield [
+        yield job.builder.make(self._document, b"".join(parts), job)
+
+    def _document(self, data: bytes, job: Job) -> Unit:
+        prose, header = _read(data, self._kind, None, "file")
+        served = values.day(header.served, "encompassingEncounter.effectiveTime")
+        date = served or values.day(header.written, "ClinicalDocument.effectiveTime")
+        birth = values.day(header.birth, "birthTime")
+        return [
             partial(
                 RawDocument, document_id=header.document_id or note_id(job.source.name), patient_id=header.patient_id,
                 encounter_id=header.encounter_id, kind=header.kind, text=prose.text, date=date, sex=values.sex(header.sex),

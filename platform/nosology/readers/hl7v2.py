@@ -28,7 +28,7 @@ from functools import partial
 from nosology.errors import Reason, RecordError
 from nosology.readers import values
 from nosology.readers.document import CDA, HTML, RTF, kind_of, to_text
-from nosology.readers.source import BOM, TOO_LONG, Draft, InvalidBytes, Job, Skipped, Unit, fault_of, record_bytes
+from nosology.readers.source import BOM, TOO_LONG, Draft, InvalidBytes, Job, Skipped, Unit, record_bytes
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawCondition, RawDocument, RawEncounter, RawPatient, RawProcedure
 
 _FRAMES = b"\x0b\x1c\x00 \t"
@@ -184,13 +184,7 @@ class Hl7v2:
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         marked = stream.peek(len(BOM)).startswith(BOM)  # then it is UTF-8, whatever MSH-18 says
         for message in messages(stream, record_bytes(job.ingest)):
-            if isinstance(message, Reason):
-                yield message
-                continue
-            try:
-                yield self._message(message, job, marked)
-            except Exception as error:
-                yield fault_of(error)
+            yield message if isinstance(message, Reason) else job.builder.make(self._message, message, job, marked)
 
     def _message(self, lines: Lines, job: Job, marked: bool) -> Unit:
         segments = _decode(lines, job, marked)

@@ -12,7 +12,7 @@ from functools import partial
 
 from nosology.errors import Reason
 from nosology.readers import values
-from nosology.readers.source import BOM, CUT_HEADER, TOO_LONG, Draft, Job, Lines, Skipped, Unit, fault_of, invalid_bytes, record_bytes
+from nosology.readers.source import BOM, CUT_HEADER, TOO_LONG, Builder, Draft, Job, Lines, Skipped, Unit, invalid_bytes, record_bytes
 from nosology.readers.values import HCPCS, ICD9CM, ICD10CM, ICD10PCS, NDC, REVENUE
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawPatient
 
@@ -52,17 +52,14 @@ class Rif:
         elif len(names) == 1:
             yield from (Skipped("export_summary") for _ in source)
         elif "CLM_ID" in names:
-            yield from self._claims(names, source)
+            yield from self._claims(names, source, job.builder)
         else:
             build = _drug_claim if "PDE_ID" in names else _patient
             for line in source:
                 row = _row(names, line, source.start)
-                try:
-                    yield row if isinstance(row, Reason) else [build(row)]
-                except Exception as error:
-                    yield fault_of(error)
+                yield row if isinstance(row, Reason) else job.builder.make(lambda row: [build(row)], row)
 
-    def _claims(self, names: list[str], source: Lines) -> Iterator[Unit]:
+    def _claims(self, names: list[str], source: Lines, builder: Builder) -> Iterator[Unit]:
         at = names.index("CLM_ID")
         rows: list[Row] = []
         fault: Reason | None = None
@@ -76,7 +73,7 @@ class Rif:
                 continue
             if claim_id != current:
                 if current is not None:
-                    yield self._close(rows, fault)
+                    yield fault if fault is not None else builder.make(_joined, rows)
                     closed.add(current)
                 rows, fault, current = [], SCATTERED if claim_id in closed else None, claim_id
             row = _row(names, line, source.start)
@@ -85,16 +82,11 @@ class Rif:
             else:
                 rows.append(row)
         if current is not None:
-            yield self._close(rows, fault)
+            yield fault if fault is not None else builder.make(_joined, rows)
 
-    @staticmethod
-    def _close(rows: list[Row], fault: Reason | None) -> Unit:
-        if fault is not None:
-            return fault
-        try:
-            return [_claim(rows)]
-        except Exception as error:
-            return fault_of(error)
+
+def _joined(rows: list[Row]) -> Unit:
+    return [_claim(rows)]
 
 
 def _row(names: list[str], line: bytes | None, start: int) -> Row | Reason:

@@ -11,9 +11,9 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import zstandard
 
@@ -55,6 +55,38 @@ def fault_of(error: Exception) -> Reason:
     if isinstance(error, _NO_RECORDS):
         raise error
     return Reason("internal_error", None, describe(error))
+
+
+Made = TypeVar("Made")
+
+
+class Builder:
+    """Makes the units of a file, one at a time, in an order that depends on its bytes alone.
+
+    Args:
+        deadly: those that end the process that makes them, by number from 1, and why: they are dead letters, unmade.
+        told: given the number of a unit before it is made, and 0 after.
+    """
+
+    def __init__(self, deadly: Mapping[int, Reason] | None = None, told: Callable[[int], None] = lambda _: None) -> None:
+        self._deadly, self._told, self._number = deadly or {}, told, 0
+
+    def make(self, build: Callable[..., Made], *parts: Any) -> Made | Reason:
+        """What `build` makes of the parts of a record, or why it cannot.
+
+        Raises:
+            What says nothing of the record (`fault_of`).
+        """
+        self._number += 1
+        if self._number in self._deadly:
+            return self._deadly[self._number]
+        self._told(self._number)
+        try:
+            return build(*parts)
+        except Exception as error:
+            return fault_of(error)
+        finally:
+            self._told(0)
 
 
 _COMPRESSED_BYTES = 1 << 12  # taken at once: bounds what a hostile file can expand to
@@ -106,6 +138,7 @@ class Job:
     ingest: IngestConfig
     columns: InputConfig
     encodings: set[str] = field(default_factory=set)  # a reader that decodes by itself tells here what it met
+    builder: Builder = field(default_factory=Builder)
     beside: Callable[[str, int], bytes | None] | None = None  # of a member of an archive: see `members.Member`
 
 

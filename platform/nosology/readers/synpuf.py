@@ -15,7 +15,7 @@ from nosology.errors import Reason, RecordError
 from nosology.readers import values
 from nosology.readers.delimited import header, mapping, rows
 from nosology.readers.rif import SEXES, STATES
-from nosology.readers.source import Draft, Job, Skipped, Unit, fault_of, record_bytes
+from nosology.readers.source import Builder, Draft, Job, Skipped, Unit, record_bytes
 from nosology.readers.values import HCPCS, ICD9CM, NDC
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawPatient
 
@@ -42,7 +42,7 @@ class Synpuf:
             return
         names = [name.strip() for name in first]
         if "CLM_ID" in names:
-            yield from self._claims(names, source)
+            yield from self._claims(names, source, job.builder)
             return
         build = _drug_event if "PDE_ID" in names else _patient if "BENE_BIRTH_DT" in names else None
         for row in source:
@@ -51,9 +51,9 @@ class Synpuf:
             elif build is None:
                 yield Skipped("unknown")
             else:
-                yield _one(build, names, row)
+                yield job.builder.make(lambda row, build=build: _one(build, names, row), row)
 
-    def _claims(self, names: list[str], source: Iterator[list[str] | Reason]) -> Iterator[Unit]:
+    def _claims(self, names: list[str], source: Iterator[list[str] | Reason], builder: Builder) -> Iterator[Unit]:
         at = names.index("CLM_ID")
         held: list[Row] = []  # segments of one claim
         fault: Reason | None = None
@@ -68,7 +68,7 @@ class Synpuf:
                     held.append(row)
                 continue
             if held:
-                yield fault or _joined(held)
+                yield fault if fault is not None else builder.make(_joined, held)
                 held, fault = [], None
             if isinstance(row, Reason):
                 yield row
@@ -77,7 +77,7 @@ class Synpuf:
             else:
                 held = [row]
         if held:
-            yield fault or _joined(held)
+            yield fault if fault is not None else builder.make(_joined, held)
 
 
 def _named(names: list[str], cells: list[str]) -> Row | Reason:
@@ -90,17 +90,11 @@ def _named(names: list[str], cells: list[str]) -> Row | Reason:
 
 def _one(build: Callable[[Row], Draft], names: list[str], cells: list[str]) -> Unit:
     row = _named(names, cells)
-    try:
-        return row if isinstance(row, Reason) else [build(row)]
-    except Exception as error:
-        return fault_of(error)
+    return row if isinstance(row, Reason) else [build(row)]
 
 
 def _joined(segments: list[Row]) -> Unit:
-    try:
-        return [_claim(segments)]
-    except Exception as error:
-        return fault_of(error)
+    return [_claim(segments)]
 
 
 def _claim(segments: list[Row]) -> Draft:

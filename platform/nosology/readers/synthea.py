@@ -12,7 +12,7 @@ from functools import partial
 from nosology.errors import Reason
 from nosology.readers import values
 from nosology.readers.delimited import header, mapping, rows
-from nosology.readers.source import Draft, Job, Skipped, Unit, fault_of, record_bytes
+from nosology.readers.source import Draft, Job, Skipped, Unit, record_bytes
 from nosology.readers.values import SNOMED
 from nosology.records import Coding, Diagnosis, RawClaim, RawCondition, RawEncounter, RawPatient
 
@@ -130,7 +130,4 @@ class Synthea:
             elif build is None:
                 yield Skipped(kind)
             else:
-                try:
-                    yield [build(mapping(names, row))]
-                except Exception as error:
-                    yield fault_of(error)
+                yield job.builder.make(lambda row, build=build: [build(mapping(names, row))], row)

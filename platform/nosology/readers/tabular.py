@@ -38,7 +38,6 @@ from nosology.readers.source import (
     Job,
     Lines,
     Unit,
-    fault_of,
     invalid_bytes,
     open_source,
     record_bytes,
@@ -256,30 +255,31 @@ def _date(row: Mapping[str, Any], name: str) -> datetime.date | None:
 
 
 def unit(row: Row | Reason, job: Job) -> Unit:
-    """What a row becomes."""
+    """What a row becomes.
+
+    Raises:
+        RecordError: it is no record.
+    """
     if isinstance(row, Reason):
         return row
-    try:
-        if record := table_of(row):
-            return [partial(record, **_arguments(record, row))]
-        columns = job.columns
-        text_column, id_column = columns.text_column, columns.id_column
-        if text_column not in row:
-            return Reason("missing_field", text_column, "the column of the note (input.text_column)")
-        text = row[text_column]
-        if text is not None and not isinstance(text, str):
-            return Reason("wrong_type", text_column, "a string")
-        return [
-            partial(
-                RawDocument, document_id=values.required(_scalar(row, id_column), id_column), text=text or "",
-                patient_id=_scalar(row, columns.patient_id_column), encounter_id=_scalar(row, columns.encounter_id_column),
-                claim_id=_scalar(row, columns.claim_id_column), kind=_scalar(row, columns.kind_column),
-                date=_date(row, columns.date_column) or _date(row, "date"), sex=values.sex(_scalar(row, columns.sex_column)),
-                age=values.number(_scalar(row, columns.age_column), columns.age_column),
-            )
-        ]  # fmt: skip
-    except Exception as error:
-        return fault_of(error)
+    if record := table_of(row):
+        return [partial(record, **_arguments(record, row))]
+    columns = job.columns
+    text_column, id_column = columns.text_column, columns.id_column
+    if text_column not in row:
+        return Reason("missing_field", text_column, "the column of the note (input.text_column)")
+    text = row[text_column]
+    if text is not None and not isinstance(text, str):
+        return Reason("wrong_type", text_column, "a string")
+    return [
+        partial(
+            RawDocument, document_id=values.required(_scalar(row, id_column), id_column), text=text or "",
+            patient_id=_scalar(row, columns.patient_id_column), encounter_id=_scalar(row, columns.encounter_id_column),
+            claim_id=_scalar(row, columns.claim_id_column), kind=_scalar(row, columns.kind_column),
+            date=_date(row, columns.date_column) or _date(row, "date"), sex=values.sex(_scalar(row, columns.sex_column)),
+            age=values.number(_scalar(row, columns.age_column), columns.age_column),
+        )
+    ]  # fmt: skip
 
 
 def check_columns(names: list[str], job: Job, file: str) -> None:
@@ -301,8 +301,9 @@ class Jsonl:
         return head.removeprefix(BOM).lstrip().startswith(b"{")
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
-        for row in _json_rows(stream, record_bytes(job.ingest)):
-            yield unit(row, job)
+        source = Lines(stream, record_bytes(job.ingest))
+        for line in source:
+            yield job.builder.make(lambda line: unit(_json_row(line, source.start), job), line)
 
 
 class Csv:
@@ -316,7 +317,7 @@ class Csv:
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         names, source = _csv_rows(stream, record_bytes(job.ingest), job.source.name)
         for row in source:
-            yield row if isinstance(row, Reason) else unit(_csv_row(names, row), job)
+            yield row if isinstance(row, Reason) else job.builder.make(lambda row: unit(_csv_row(names, row), job), row)
 
 
 class Parquet:
@@ -329,4 +330,4 @@ class Parquet:
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         for _, row in parquet.read(stream, job.source.name, 0, None):
-            yield unit(row, job)
+            yield job.builder.make(unit, row, job)

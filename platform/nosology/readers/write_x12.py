@@ -15,7 +15,7 @@ from nosology.readers import write_claims, write_remittances
 from nosology.readers.changes import Rows, changed, check
 from nosology.readers.edits import Editor
 from nosology.readers.segments import BETWEEN, ISA_BYTES, repetition_mark, segments
-from nosology.readers.source import Unit
+from nosology.readers.source import Builder, Unit
 from nosology.readers.x12 import transaction
 from nosology.readers.x12_loops import Claim, Marks, Transaction, at
 from nosology.records import Original, RawClaim, RawDocument, RawRecord, RawRemittance
@@ -132,7 +132,7 @@ def write(pieces: Iterator[Original], rows: Rows) -> Iterator[bytes]:
         elif kind == "GS":
             version = at(segment, 8)
         elif kind == "ST":
-            current = transaction(at(segment, 1), at(segment, 3) or version, editor.marks, seen)
+            current = transaction(at(segment, 1), at(segment, 3) or version, editor.marks, Builder(), seen)
         elif current is not None and kind in current.turns:
             starts[id(segment)] = joined.row_at(size)
             list(current.turn(segment))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from nosology.errors import Reason
 from nosology.readers.segments import LAST, Segment, repetition_mark, segments
-from nosology.readers.source import BOM, Job, Kept, Skipped, Unit, record_bytes
+from nosology.readers.source import BOM, Builder, Job, Kept, Skipped, Unit, record_bytes
 from nosology.readers.x12_claims import Claims
 from nosology.readers.x12_loops import Claim, Marks, Transaction, at
 from nosology.readers.x12_remittances import Remittances
@@ -28,11 +28,11 @@ NO_INTERCHANGE_END = Reason("truncated_record", "IEA", "an interchange that ends
 Seen = Callable[[Claim, Unit], None]
 
 
-def transaction(number: str, version: str, marks: Marks, seen: Seen | None = None) -> Transaction | None:
+def transaction(number: str, version: str, marks: Marks, builder: Builder, seen: Seen | None = None) -> Transaction | None:
     """What reads a transaction of this number (ST01) and version (ST03, GS08); None when it is of another kind."""
     if number == "837":
-        return Claims(marks, version, seen)
-    return Remittances(marks, seen) if number == "835" else None
+        return Claims(marks, version, builder, seen)
+    return Remittances(marks, builder, seen) if number == "835" else None
 
 
 class _Pieces:
@@ -64,13 +64,13 @@ class X12:
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         kept: list[bytes] | None = [] if job.ingest.keep_originals else None
-        yield from self._read(stream, record_bytes(job.ingest), kept)
+        yield from self._read(stream, record_bytes(job.ingest), kept, job.builder)
         if kept is not None:
             yield Kept(b"".join(kept))
             while rest := stream.read1(_PIECE_BYTES):  # behind damage that ends the reading
                 yield Kept(rest)
 
-    def _read(self, stream: io.BufferedReader, limit: int, kept: list[bytes] | None) -> Iterator[Unit]:
+    def _read(self, stream: io.BufferedReader, limit: int, kept: list[bytes] | None, builder: Builder) -> Iterator[Unit]:
         marks, group, stray = Marks(), "", False
         inside = False  # an interchange
         skipping = False  # a transaction of another kind
@@ -122,7 +122,7 @@ class X12:
                 group = at(segment, 8)
             elif kind == "ST":
                 number, stray = at(segment, 1), False
-                current = transaction(number, at(segment, 3) or group, marks)
+                current = transaction(number, at(segment, 3) or group, marks, builder)
                 skipping = current is None
                 if current is not None:
                     wanted, turns, append = current.wanted, current.turns, current.append

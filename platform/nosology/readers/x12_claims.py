@@ -11,7 +11,7 @@ from functools import partial
 from nosology.errors import Reason, RecordError
 from nosology.readers import values
 from nosology.readers.segments import Segment
-from nosology.readers.source import Draft, Unit
+from nosology.readers.source import Builder, Draft, Unit
 from nosology.readers.values import ICD9CM, ICD10CM, ICD10PCS, NDC, REVENUE
 from nosology.readers.x12_loops import SERVICES, Claim, Loop, Marks, Party, Transaction, at, period, split
 from nosology.records import Attachment, ClaimLine, Coding, Diagnosis, RawClaim, RawDocument
@@ -119,8 +119,8 @@ class Claims(Transaction):
     wanted = frozenset(("NM1", "N3", "N4", "DMG", "SBR", "LX", "HI", "DTP", "NTE", "SV1", "SV2", "SV3", "LIN", "REF", "PWK", "K3"))
     turns = frozenset(("HL", "CLM"))
 
-    def __init__(self, marks: Marks, version: str, seen: Callable[[Claim, Unit], None] | None = None) -> None:
-        super().__init__(marks, seen)
+    def __init__(self, marks: Marks, version: str, builder: Builder, seen: Callable[[Claim, Unit], None] | None = None) -> None:
+        super().__init__(marks, builder, seen)
         self.form = next((form for part, form in FORMS.items() if part in version), None)
         self.levels: dict[str, Loop] = {}
         self.loop: Loop | None = None

@@ -5,6 +5,7 @@ What is gathered are the segments themselves, so that `write_x12` finds the very
 
 from __future__ import annotations
 
+import abc
 import datetime
 import functools
 import re
@@ -15,7 +16,7 @@ from typing import NamedTuple
 from nosology.errors import Reason
 from nosology.readers import values
 from nosology.readers.segments import Segment
-from nosology.readers.source import Draft, Unit, fault_of
+from nosology.readers.source import Builder, Draft, Unit
 from nosology.readers.values import HCPCS, NDC, REVENUE
 
 SERVICES = {"HC": HCPCS, "N4": NDC, "HP": "HIPPS", "AD": "CDT", "NU": REVENUE}  # product or service id qualifiers (data element 235)
@@ -141,7 +142,7 @@ class Claim:
     fault: Reason | None = None
 
 
-class Transaction:
+class Transaction(abc.ABC):
     """What 837 and 835 share: one claim open at a time, closed into a `Unit`. `append` takes the next segment of a kind in `wanted`;
     one of `turns` begins something new and goes to `turn`; all others are of no interest.
 
@@ -152,19 +153,25 @@ class Transaction:
     wanted: frozenset[str]
     turns: frozenset[str]
 
-    def __init__(self, marks: Marks, seen: Callable[[Claim, Unit], None] | None = None) -> None:
-        self.marks, self._seen = marks, seen
+    def __init__(self, marks: Marks, builder: Builder, seen: Callable[[Claim, Unit], None] | None = None) -> None:
+        self.marks, self._builder, self._seen = marks, builder, seen
         self.claim: Claim | None = None
         self.append: Callable[[Segment], None] = self.outside
 
-    def outside(self, segment: Segment) -> None:
+    def outside(self, segment: Segment) -> None:  # noqa: B027 - a remittance has nothing there
         """A segment that comes before any loop or claim."""
 
+    @abc.abstractmethod
     def turn(self, segment: Segment) -> Iterator[Unit]:
-        raise NotImplementedError
+        """A segment that begins something new; what it ends is given out."""
 
+    @abc.abstractmethod
     def build(self, claim: Claim) -> list[Draft]:
-        raise NotImplementedError
+        """The rows of a claim.
+
+        Raises:
+            RecordError: it is none.
+        """
 
     def blame(self, reason: Reason) -> Iterator[Unit]:
         """A bad segment: the claim that is open is a dead letter, or the segment by itself."""
@@ -180,10 +187,7 @@ class Transaction:
             return
         unit: Unit | None = claim.fault or (claim.loop.blame() if claim.loop else None)
         if unit is None:
-            try:
-                unit = self.build(claim)
-            except Exception as error:
-                unit = fault_of(error)
+            unit = self._builder.make(self.build, claim)
         if self._seen is not None:
             self._seen(claim, unit)
         yield unit

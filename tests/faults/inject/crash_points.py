@@ -18,7 +18,7 @@ import re
 import signal
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -44,12 +44,17 @@ def points(*, local: bool) -> list[str]:
 def watch() -> None:
     """Wraps `nosology.storage` as soon as something imports it."""
     if os.environ.get("NOSOLOGY_CRASH"):
-        sys.meta_path.insert(0, _Finder())
+        sys.meta_path.insert(0, Finder("nosology.storage", install))
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class Finder(importlib.abc.MetaPathFinder):
+    """Wraps a module when it is imported."""
+
+    def __init__(self, name: str, install: Callable[[ModuleType], None]) -> None:
+        self._name, self._install = name, install
+
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
-        if name != "nosology.storage":
+        if name != self._name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
@@ -58,7 +63,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
             def load_and_wrap(module: ModuleType) -> None:
                 load(module)
-                install(module)
+                self._install(module)
 
             spec.loader.exec_module = load_and_wrap  # type: ignore[method-assign]
         return spec

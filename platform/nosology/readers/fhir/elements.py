@@ -13,6 +13,7 @@ from typing import Any
 
 from nosology.errors import RecordError
 from nosology.readers import values
+from nosology.readers.source import Builder
 from nosology.records import Coding
 
 Resource = Mapping[str, Any]
@@ -25,12 +26,14 @@ class Scope:
     Attributes:
         conditions: codes of the Conditions in the same Bundle, by id.
         binary: the Binary with an id, in the same Bundle or near in the same file; None when there is none.
+        builder: makes the units of the file.
         beside: content and SHA-256 of a file below the folder of the input file; raises RecordError for one that may not be read.
     """
 
     binary: Callable[[str], Resource | None]
     beside: Callable[[str, str], tuple[bytes, str]]
     conditions: Mapping[str, list[Coding]] = field(default_factory=dict)
+    builder: Builder = field(default_factory=Builder)
 
 
 def wrong(name: str, rule: str) -> RecordError:

@@ -42,7 +42,7 @@ class Fhir:
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         lines = _Lines(stream, record_bytes(job.ingest))
-        scope = Scope(lines.binary, Folder(job.source.uri, record_bytes(job.ingest), job.beside).read)
+        scope = Scope(lines.binary, Folder(job.source.uri, record_bytes(job.ingest), job.beside).read, builder=job.builder)
         keep = job.ingest.keep_originals
         if lines.is_one_value() and (yield from _whole(lines, scope, keep)):
             return
@@ -58,15 +58,22 @@ class Fhir:
 
 
 def _line(line: bytes, start: int, scope: Scope, lines: _Lines) -> Iterator[Unit]:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        invalid = invalid_bytes(line, start)
-        yield BAD_JSON if invalid.offset is None else invalid
+    value = scope.builder.make(_parsed, line, start)
+    if isinstance(value, Reason):
+        yield value
         return
     if type(value) is dict and value.get("resourceType") == "Binary":
         lines.remember(value, len(line))
     yield from units(value, scope)
+
+
+def _parsed(line: bytes, start: int) -> Any:
+    """The JSON value of a line, or why it is none."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        invalid = invalid_bytes(line, start)
+        return BAD_JSON if invalid.offset is None else invalid
 
 
 def _whole(lines: _Lines, scope: Scope, keep: bool) -> Generator[Unit, None, bool]:
@@ -109,7 +116,7 @@ def units(value: Any, scope: Scope, depth: int = 0) -> Iterator[Unit]:
         kind = value.get("resourceType")
         build = _BUILD.get(kind) if type(kind) is str else None
         if build is not None:
-            yield Skipped(f"{kind} entered in error") if _in_error(value) else build(value, scope)
+            yield scope.builder.make(_built, build, value, scope)
             return
         kind = values.required(string(kind, "resourceType"), "resourceType")
         if kind != "Bundle" or depth >= MOST_NESTED:
@@ -120,6 +127,10 @@ def units(value: Any, scope: Scope, depth: int = 0) -> Iterator[Unit]:
         yield fault_of(error)
         return
     yield from _members(members, scope, depth)
+
+
+def _built(build: Callable[[Resource, Scope], list[Draft] | Skipped], resource: Resource, scope: Scope) -> Unit:
+    return Skipped(f"{resource['resourceType']} entered in error") if _in_error(resource) else build(resource, scope)
 
 
 def _in_error(resource: Resource) -> bool:
@@ -137,7 +148,7 @@ def _members(members: list[Any], scope: Scope, depth: int) -> Iterator[Unit]:
     def binary(key: str) -> Resource | None:
         return binaries[key] if key in binaries else scope.binary(key)
 
-    inner = Scope(binary, scope.beside, {**scope.conditions, **clinical.codes_of_conditions(members)})
+    inner = Scope(binary, scope.beside, {**scope.conditions, **clinical.codes_of_conditions(members)}, scope.builder)
     for one in members:
         yield from units(one, inner, depth + 1)
 
