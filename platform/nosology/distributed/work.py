@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _RETRY_SECONDS = (1.0, 4.0, 15.0)  # a replica restarts within these; longer, and the job stops and can be resumed
 _PART_ROWS, _PART_CHARACTERS = 2000, 32 << 20  # an ingest writes a part at either
+_HELD_ROWS = 500  # as objects, which are many times larger than their table
 
 
 class Stage(Protocol):
@@ -182,7 +183,7 @@ class IngestWork:
                     name = self._names[type(item)]
                     held.setdefault(name, []).append(item)
                     characters += len(getattr(item, "text", "")) + len(getattr(item, "content", b""))
-                    if len(held[name]) >= _PART_ROWS or characters >= _PART_CHARACTERS:
+                    if len(held[name]) >= _HELD_ROWS or characters >= _PART_CHARACTERS:
                         yield from self._tables(held, dead, repeated)
                         held, characters = {}, 0
         yield from self._tables(held, dead, repeated)

@@ -139,7 +139,7 @@ def read(stream: BinaryIO, file: str, start: int, stop: int | None) -> Iterator[
             continue
         done = low  # rows before are given out
         try:
-            for batch in table.iter_batches(batch_size=1024, row_groups=[group]):
+            for batch in table.iter_batches(batch_size=256, row_groups=[group]):
                 begin, end = max(low - at, 0), min(high - at, batch.num_rows)
                 if begin < end:
                     for row in _dicts(batch.slice(begin, end - begin)):
