@@ -113,6 +113,11 @@ def firsts(found: Found) -> dict[str, tuple[int, int]]:
     return {f"{high:016x}{low:016x}": (file, row) for high, low, file, row in zip(*columns, strict=True)}
 
 
+def files_without(ledger: sink.Ledger) -> set[int]:
+    """Files that are done without some of their rows, for earlier files hold those."""
+    return {part.interval.file for part in ledger.parts() if part.table == DUPLICATES}
+
+
 def orphaned(ledger: sink.Ledger) -> set[int]:
     """Files of which rows were left out for a row that is no longer there: its own file ended the process when it was read once more."""
     lost = {ledger.job.files[commit.interval.file].digest for commit in ledger.commits() if _is_file_letter(commit.tally)}

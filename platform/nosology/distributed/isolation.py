@@ -12,6 +12,7 @@ output, whatever a library prints goes nowhere, and MARK is the descriptor of a 
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import mmap
 import os
@@ -19,7 +20,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
 
 from nosology.distributed.coverage import Interval, Tally
+from nosology.distributed.silence import without_core
 from nosology.errors import NosologyError, Reason
 from nosology.records import DeadLetter
 
@@ -115,15 +116,15 @@ class Child:
     def __init__(self, work: bytes, stall_seconds: float) -> None:
         self._work, self._stall_seconds = work, stall_seconds
         self._process: subprocess.Popen[bytes] | None = None
-        self._mark = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
-        self._mark.truncate(_MARK.size)
+        self._mark = os.memfd_create("mark")  # memory that outlives the child
+        os.truncate(self._mark, _MARK.size)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._close()
-        self._mark.close()
+        os.close(self._mark)
 
     def produce(self, interval: Interval, deadly: Mapping[int, Reason]) -> Iterator[tuple[str, pa.Table] | tuple[Tally, list[DeadLetter]]]:
         """Output tables of an interval, then its counts and dead letters.
@@ -133,7 +134,7 @@ class Child:
 
         Raises:
             Lost: the process ended.
-            NosologyError: what the work raised.
+            NosologyError: what the work raised; or the process could not begin, which says nothing of any row.
         """
         import pyarrow as pa
 
@@ -152,20 +153,30 @@ class Child:
                     return
                 yield values[0], pa.ipc.open_stream(values[1]).read_all()
         except (EOFError, BrokenPipeError):
-            (record,) = _MARK.unpack(os.pread(self._mark.fileno(), _MARK.size, 0))
+            (record,) = _MARK.unpack(os.pread(self._mark, _MARK.size, 0))
             raise Lost(self._close(), record) from None
 
     def _start(self) -> None:
-        os.pwrite(self._mark.fileno(), _MARK.pack(0), 0)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "nosology.distributed.isolation", str(self._mark.fileno())],
-            pass_fds=[self._mark.fileno()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert self._process.stdin
-        _send(self._process.stdin, (self._work, self._stall_seconds))
+        os.pwrite(self._mark, _MARK.pack(0), 0)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "nosology.distributed.isolation", str(self._mark)],
+                pass_fds=[self._mark],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            assert self._process.stdin and self._process.stdout
+            _send(self._process.stdin, (self._work, self._stall_seconds))
+            fault = _receive(self._process.stdout)
+        except (EOFError, OSError):
+            self._close()
+            raise NosologyError(
+                "a process for rows that ended another could not begin, perhaps for lack of memory. "
+                "What was committed stands; run the same command again, it resumes"
+            ) from None
+        if fault is not None:
+            raise fault
 
     def _close(self) -> Reason:
         """Ends the child; why it had ended, if it had."""
@@ -173,7 +184,8 @@ class Child:
         if process is None:
             return KILLED
         if process.stdin:
-            process.stdin.close()
+            with contextlib.suppress(OSError):  # it still holds what the child did not take
+                process.stdin.close()
         try:
             status = process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -262,8 +274,7 @@ def _answer(work: Work, interval: Interval, guard: Guard, answers: BinaryIO, wat
 
 def main() -> None:
     """The child: answers intervals until its standard input ends."""
-    from nosology.runs import describe
-
+    without_core()
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -271,26 +282,35 @@ def main() -> None:
     requests = sys.stdin.buffer
     packed, stall_seconds = _receive(requests)
     watch = Watch(stall_seconds)
-    mark = mmap.mmap(int(sys.argv[1]), _MARK.size)  # shared: it outlives this process
-    work: Work | None = None
-    while True:
+    mark = mmap.mmap(int(sys.argv[1]), _MARK.size)
+    fault: NosologyError | None = None
+    try:
+        watch.moved()
+        work: Work = pickle.loads(packed)
+        work.open()
+    except Exception as error:
+        fault = _fault(error)
+    watch.rest()
+    _send(answers, fault)
+    while fault is None:
         try:
             interval, deadly = _receive(requests)
         except EOFError:
             return
         try:
-            if work is None:
-                watch.moved()
-                work = pickle.loads(packed)
-                work.open()
             guard = Guard(watch.moved, lambda record: _MARK.pack_into(mark, 0, record), deadly)
             _answer(work, interval, guard, answers, watch)
-        except NosologyError as error:
-            watch.rest()
-            _send(answers, ("fault", error))
         except Exception as error:
             watch.rest()
-            _send(answers, ("fault", NosologyError(f"internal error in a worker: {describe(error)}; please report this line")))
+            _send(answers, ("fault", _fault(error)))
+
+
+def _fault(error: Exception) -> NosologyError:
+    from nosology.runs import describe
+
+    if isinstance(error, NosologyError):
+        return error
+    return NosologyError(f"internal error in a worker: {describe(error)}; please report this line")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""What a process does not print: anything while rows are in hand, and Ray's hints to its own developers."""
+"""What a process does not print or leave: anything while rows are in hand, and Ray's hints to its own developers."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import resource
 import sys
 from collections.abc import Iterator
 
@@ -29,6 +30,12 @@ def silenced() -> Iterator[None]:
         for target, copy in zip((1, 2), kept, strict=True):
             os.dup2(copy, target)
             os.close(copy)
+
+
+def without_core() -> None:
+    """No image of this process's memory on disk when native code ends it: it would hold rows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from nosology.distributed.coverage import Commit, Coverage, Interval, PlannedFil
 from nosology.distributed.isolation import Child, Watch, Work
 from nosology.distributed.parts import read_part
 from nosology.distributed.session import session
-from nosology.distributed.silence import native_muted, silenced
+from nosology.distributed.silence import native_muted, silenced, without_core
 from nosology.distributed.work import IngestWork, Stage, StageWork
 from nosology.errors import InputError, NosologyError
 from nosology.records import DeadLetter, arrow_schema, ingest_schemas
@@ -165,7 +165,12 @@ def run_ingest(
     if ingest.duplicates == "refuse":
         duplicates.refuse(duplicates.find(ledger), ledger.job.files)
     while ingest.duplicates == "first" and not ledger.finished:
-        if repeated := duplicates.by_file(duplicates.find(ledger)):
+        repeated = duplicates.by_file(duplicates.find(ledger))
+        if lacking := repeated.keys() & duplicates.files_without(ledger):  # what they lack must be found too, before it is left out anew
+            ledger = ledger.reopened(lacking)
+            do({})
+            repeated = duplicates.by_file(duplicates.find(ledger))
+        if repeated:
             ledger = ledger.reopened(repeated)
             do(repeated)
         orphaned = duplicates.orphaned(ledger)
@@ -403,6 +408,7 @@ class _Worker:
         self._units, self._writer, self._foreman, self._stall_seconds = units, writer, foreman, stall_seconds
         self._watch = Watch(stall_seconds)
         self._fault: Exception | None = None
+        without_core()
         try:
             if foreman.opening() > _LOSSES:
                 raise _lost_workers("while it loaded its models")

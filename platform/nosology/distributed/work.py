@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from nosology.distributed.duplicates import Found
 
 _RETRY_SECONDS = (1.0, 4.0, 15.0)  # a replica restarts within these; longer, and the job stops and can be resumed
-_PART_ROWS, _PART_CHARACTERS = 2000, 32 << 20  # an ingest writes a part at either
-_HELD_ROWS = 500  # as objects, which are many times larger than their table
+_PART_ROWS, _PART_BYTES = 2000, 32 << 20  # a part is written at either
+_WATCHED_ROWS = 64  # rows that a stage may take cluster.stall_seconds for
+_HELD_ROWS, _HELD_CHARACTERS = 500, 8 << 20  # records that an ingest holds as objects, which are many times larger than their table
 
 
 class Stage(Protocol):
@@ -86,8 +87,10 @@ class StageWork:
             else:
                 rows.append(row)
                 tally.formats[str(row["source_format"])] += 1
-        if rows:
-            for tables in self._process(rows, dead, guard.moved):
+        # what only waits for a service has its own limits there, and is given all at once, to keep the service busy
+        size, moved = (_WATCHED_ROWS, guard.moved) if self.isolable else (len(rows), lambda: None)
+        for at in range(0, len(rows), size or 1):
+            for tables in self._process(rows[at : at + size], dead, moved):
                 yield from tables.items()
 
     def lost(self, unit: Interval, reason: Reason) -> tuple[Tally, DeadLetter]:
@@ -183,7 +186,7 @@ class IngestWork:
                     name = self._names[type(item)]
                     held.setdefault(name, []).append(item)
                     characters += len(getattr(item, "text", "")) + len(getattr(item, "content", b""))
-                    if len(held[name]) >= _HELD_ROWS or characters >= _PART_CHARACTERS:
+                    if len(held[name]) >= _HELD_ROWS or characters >= _HELD_CHARACTERS:
                         yield from self._tables(held, dead, repeated)
                         held, characters = {}, 0
         yield from self._tables(held, dead, repeated)
@@ -268,6 +271,10 @@ def _write(attempt: sink.Attempt, parts: Iterator[tuple[str, pa.Table]]) -> None
         gathered.setdefault(table, []).append(part)
         if sum(piece.num_rows for piece in gathered[table]) >= _PART_ROWS:
             attempt.add(table, pa.concat_tables(gathered.pop(table)))
+        if sum(piece.nbytes for pieces in gathered.values() for piece in pieces) >= _PART_BYTES:
+            while gathered:
+                name, pieces = gathered.popitem()
+                attempt.add(name, pa.concat_tables(pieces))
     for table, pieces in gathered.items():
         attempt.add(table, pa.concat_tables(pieces))
 
