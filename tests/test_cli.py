@@ -105,6 +105,8 @@ def test_a_package_that_cannot_be_loaded_is_an_internal_error() -> None:
 
 
 def test_names_of_files_do_not_reach_the_terminal_raw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from nosology.verbs.upkeep import ProofError
+
     names = [f"a{n}\x1b[31m\n{n}.pdf" for n in range(2)]
     (tmp_path / "in").mkdir()
     for name in names:
@@ -117,6 +119,7 @@ def test_names_of_files_do_not_reach_the_terminal_raw(tmp_path: Path, capsys: py
     assert [f"a{n}\\x1b[31m\\n{n}.pdf" in line for n, line in enumerate(listed)] == [True, True]
     status, last, text = nosology("status", "a\x1b[2J", "--json")
     assert status == 2 and "\x1b" not in text and "a\\x1b[2J" in last["error"]
+    assert str(ProofError({"run": "r", "faults": ["file a\nb: no", "c"]})).splitlines() == ["r: 2 faults", "  file a\\nb: no", "  c"]
     cli._show({"a\x1b": "b\nc", "files": 2})
     assert capsys.readouterr().out == "a\\x1b  b\\nc\nfiles  2\n"
 

@@ -115,13 +115,13 @@ def _newest_epoch(uri: str) -> int:
 
 
 def last_error(uri: str) -> str | None:
-    """What the driver of the newest epoch of a run gave up with; None where it works still, was killed, or ended well: its log is not
+    """What the driver of the newest epoch of a run gave up with, on one line; None where it works still, was killed, or ended well: its log is not
     older than the epoch that it opened."""
     log, epoch = storage.join(uri, "log.jsonl"), _newest_epoch(uri)
     if not epoch or not storage.exists(log) or storage.modified(log) < storage.modified(storage.join(uri, f"epoch-{epoch}.json")):
         return None
     event = json.loads(storage.read_bytes(log).splitlines()[-1])
-    return str(event["error"]) if "error" in event else None
+    return " ".join(line.strip() for line in event["error"].split("\n")) if "error" in event else None
 
 
 def describe(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from nosology import storage
 from nosology.config import Config, parse
-from nosology.errors import ConfigError, DeadLettersError, InputError, NosologyError
+from nosology.errors import ConfigError, DeadLettersError, InputError, NosologyError, printable
 from nosology.runs import command_of, commands, is_claimed
 
 # Reasons of dead letters beside those that `readers.REASONS` explains.
@@ -29,7 +29,7 @@ class ProofError(NosologyError):
     def __init__(self, report: dict[str, Any]) -> None:
         self.report = report
         faults = report["faults"]
-        super().__init__("\n  ".join([f"{report['run']}: {len(faults)} faults", *faults]))
+        super().__init__("\n  ".join([f"{report['run']}: {len(faults)} faults", *map(printable, faults)]))
 
 
 def resume(run: str) -> dict[str, Any]:
@@ -199,9 +199,11 @@ def _check_reasons(run: str, reasons: Collection[str] | None) -> None:
     from nosology.distributed.sink import status
     from nosology.readers import REASONS
 
+    if not reasons:
+        return
     own = status(run)[2].dead
     known = {*REASONS, *STAGE_REASONS, *own}
-    for reason in reasons or ():
+    for reason in reasons:
         if reason not in known:
             near = difflib.get_close_matches(reason, known, n=1)
             hint = f"the nearest is {near[0]}" if near else f"this run has {', '.join(sorted(own)) or 'no dead letters'}"
