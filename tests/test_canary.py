@@ -182,9 +182,9 @@ def test_no_word_of_a_record_leaves_the_tables(tmp_path: Path, archive: Path, ow
         assert ingested["records_dead"] >= 16 and ingested["notes"] >= 8 and set(ingested["by_format"]) == formats
         cleaned = verbs.deidentify(config, str(out / "ingest"), str(out / "clean"), None)
         assert cleaned["phi_spans"] > 0 and all(cleaned["rows"][name] for name in ("patients", "encounters", "conditions", "claims"))
-        spans = verbs.deidentify(config, str(own), str(out / "spans"), out / "spans.jsonl")
+        spans = verbs.deidentify(config, str(own), str(out / "spans"), str(out / "spans.jsonl"))
         assert spans["records_dead"] >= 5
-        coded = verbs.code(config, [str(own)], str(out / "code"), tmp_path / "codes.jsonl")
+        coded = verbs.code(config, [str(own)], str(out / "code"), str(tmp_path / "codes.jsonl"))
         assert coded["records_dead"] >= 8 and coded["codes_assigned"] > 0
         verbs.code(config, [str(out / "ingest")], str(out / "claims"), None)
         learn(tmp_path, out)

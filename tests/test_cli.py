@@ -60,11 +60,13 @@ def test_wrong_key_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
 def test_config_prints_the_tree_and_writes_its_schema(tmp_path: Path) -> None:
     schema = tmp_path / "schema.json"
     status, last, _ = nosology("config", "train.zero=3", "--schema", schema, "--json")
-    assert status == 0 and last["train"]["zero"] == 3
+    assert status == 0 and last["train"]["zero"] == 3 and last.pop("verb") == "config"
     assert json.loads(schema.read_text())["properties"].keys() == last.keys()
     for more in (["--json"], []):
         status, last, text = nosology("config", "--schema", "-", *more, cwd=tmp_path)
-        assert status == 0 and json.loads(text) == json.loads(schema.read_text()) and [*tmp_path.iterdir()] == [schema]
+        printed = json.loads(text)
+        assert status == 0 and printed.pop("verb", None) == ("config" if more else None)
+        assert printed == json.loads(schema.read_text()) and [*tmp_path.iterdir()] == [schema]
     status, _, text = nosology("config", "train.zero=2")
     assert status == 0 and yaml.safe_load(text)["train"]["zero"] == 2
 
@@ -72,6 +74,54 @@ def test_config_prints_the_tree_and_writes_its_schema(tmp_path: Path) -> None:
 def test_unknown_verb_and_missing_option_are_wrong_use() -> None:
     assert nosology("cod")[0] == 2
     assert nosology("code", "--out", "x")[0] == 2
+
+
+USES: list[tuple[tuple[str, ...], str | None, str]] = [
+    (("cod",), None, "Did you mean 'code'"),
+    (("--frob",), None, "--frob"),
+    (("deadletter", "lis"), "deadletter", "Did you mean 'list'"),
+    (("code", "--out", "x"), "code", "'--in'"),
+    (("deadletter", "show"), "deadletter show", "'RUN'"),
+    (("gc", "x", "--grace-seconds", "soon"), "gc", "'--grace-seconds'"),
+    (("ingest", "--in", "x", "--out", "y", "-c", "none.yaml"), "ingest", "none.yaml"),
+    (("submit", "cod"), "submit", "cannot run as a job"),
+    (("verify", "none"), "verify", "none"),
+]
+
+
+@pytest.mark.parametrize(("words", "verb", "said"), USES, ids=[" ".join(words) for words, _, _ in USES])
+def test_wrong_use_ends_with_a_json_line_too(words: tuple[str, ...], verb: str | None, said: str, tmp_path: Path) -> None:
+    status, last, text = nosology(*words, "--json", cwd=tmp_path)
+    assert (status, last["exit"], last["verb"]) == (2, 2, verb) and said in last["error"] and "Traceback" not in text
+    status, last, text = nosology(*words, cwd=tmp_path)
+    assert status == 2 and not last and text.startswith(f"nosology {verb}: " if verb else "nosology: ") and len(text.splitlines()) == 1
+
+
+def test_a_package_that_cannot_be_loaded_is_an_internal_error() -> None:
+    broken = "import sys; sys.modules['nosology.verbs'] = None; from nosology import cli; cli.main()"
+    done = subprocess.run([sys.executable, "-c", broken, "status", "x", "--json"], capture_output=True, text=True)
+    last = json.loads(done.stdout)
+    assert (done.returncode, last["exit"]) == (1, 1) and "internal error" in last["error"] and "Traceback" not in done.stderr
+
+
+def test_names_of_files_do_not_reach_the_terminal_raw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from nosology.verbs.upkeep import ProofError
+
+    names = [f"a{n}\x1b[31m\n{n}.pdf" for n in range(2)]
+    (tmp_path / "in").mkdir()
+    for name in names:
+        (tmp_path / "in" / name).write_bytes(b"%PDF-1.4\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "nosology.cli", "ingest", "--in", tmp_path / "in", "--out", tmp_path / "out"], capture_output=True, text=True
+    )
+    listed = [line for line in done.stderr.splitlines() if ".pdf" in line]
+    assert done.returncode == 2 and "\x1b" not in done.stderr + done.stdout
+    assert [f"a{n}\\x1b[31m\\n{n}.pdf" in line for n, line in enumerate(listed)] == [True, True]
+    status, last, text = nosology("status", "a\x1b[2J", "--json")
+    assert status == 2 and "\x1b" not in text and "a\\x1b[2J" in last["error"]
+    assert str(ProofError({"run": "r", "faults": ["file a\nb: no", "c"]})).splitlines() == ["r: 2 faults", "  file a\\nb: no", "  c"]
+    cli._show({"a\x1b": "b\nc", "files": 2})
+    assert capsys.readouterr().out == "a\\x1b  b\\nc\nfiles  2\n"
 
 
 def test_ingest_takes_a_csv_with_columns_of_its_own(tmp_path: Path) -> None:

@@ -44,40 +44,57 @@ NONE: list[Any] = []
 
 
 def _perform(verb: str, as_json: bool, work: Callable[[], dict[str, Any]]) -> None:
-    """Run a verb's work; print its report; leave with its exit status. The text of an unforeseen exception is never shown,
-    for it could hold a value of a record."""
-    from nosology.errors import NosologyError
-
-    report: dict[str, Any]
+    """Run a verb's work; print its report; leave with its exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what schedulers send
     try:
-        report, status = work(), 0
-    except NosologyError as error:
-        report, status = {"verb": verb, "error": str(error)}, error.exit_code
-        partial = getattr(error, "report", None)
-        if partial:
-            report = {**partial, **report}
-    except (KeyboardInterrupt, SystemExit):  # Ray ends a process that gets SIGTERM with SystemExit
-        report, status = {"verb": verb, "error": "interrupted; the same command resumes"}, 1
-    except Exception as error:
+        report = work()
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # Ray ends a process that gets SIGTERM with SystemExit
+        raise typer.Exit(_fail(verb, as_json, error)) from None
+    if as_json:
+        _print_line(verb, report)
+    else:
+        _show(report)
+    raise typer.Exit(0)
+
+
+def _fail(verb: str | None, as_json: bool, error: BaseException) -> int:
+    """Tell a failure, for a person and under `--json` as the last line too; return the exit status. The text of an unforeseen exception
+    is never shown, for it could hold a value of a record."""
+    from nosology.errors import NosologyError, printable
+
+    report: dict[str, Any] = {}
+    if isinstance(error, NosologyError):
+        said, status, report = str(error), error.exit_code, getattr(error, "report", None) or {}
+    elif isinstance(error, Exception):
         from nosology.runs import describe
 
-        report, status = {"verb": verb, "error": f"internal error: {describe(error)}; please report this line"}, 1
-    if status:
-        print(f"nosology {verb}: {report['error']}", file=sys.stderr)
-    elif not as_json:
-        _show(report)
+        said, status = f"internal error: {describe(error)}; please report this line", 1
+    else:
+        said, status = "interrupted; the same command resumes", 1
+    lines = [printable(line) for line in f"{f'nosology {verb}' if verb else 'nosology'}: {said}".split("\n")]
+    print("\n".join(lines), file=sys.stderr)
     if as_json:
-        print(json.dumps(report | {"exit": status} if status else report), flush=True)
-    raise typer.Exit(status)
+        _print_line(verb, {**report, "error": said, "exit": status})
+    return status
+
+
+def _print_line(verb: str | None, report: dict[str, Any]) -> None:
+    """The line that ends every command under `--json`. `verb` is the command's own; what a run that it looked at or went on with was
+    made by is `run_verb`."""
+    made_by = report.get("verb", verb)
+    named = {"verb": verb} if made_by == verb else {"verb": verb, "run_verb": made_by}
+    print(json.dumps(named | {name: value for name, value in report.items() if name != "verb"}), flush=True)
 
 
 def _show(report: dict[str, Any]) -> None:
     """The report as aligned lines for a person."""
-    width = max(map(len, report), default=0)
-    for name, value in report.items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        print(f"{name.ljust(width)}  {shown}")
+    from nosology.errors import printable
+
+    shown = {printable(name): ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+             for name, value in report.items()}  # fmt: skip
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        print(f"{name.ljust(width)}  {printable(str(value))}")
 
 
 def _load(files: list[Path], overrides: list[str]) -> Config:
@@ -108,7 +125,7 @@ def deidentify(
     out: Out,
     text_column: Annotated[str | None, typer.Option(help="column that holds the note")] = None,
     id_column: Annotated[str | None, typer.Option(help="column that identifies the row")] = None,
-    spans: Annotated[Path | None, typer.Option(help="write the spans found, one JSON line an input")] = None,
+    spans: Annotated[str | None, typer.Option(help="write the spans found, one JSON line an input; local or s3://")] = None,
     config: Files = NONE,
     overrides: Overrides = NONE,
     as_json: Json = False,
@@ -155,7 +172,7 @@ def quantize(input: Input, out: Out, config: Files = NONE, overrides: Overrides 
 def code(
     inputs: Inputs,
     out: Out,
-    jsonl: Annotated[Path | None, typer.Option(help="write the codes, one JSON line a note")] = None,
+    jsonl: Annotated[str | None, typer.Option(help="write the codes, one JSON line a note; local or s3://")] = None,
     config: Files = NONE,
     overrides: Overrides = NONE,
     as_json: Json = False,
@@ -331,7 +348,7 @@ def show_config(
     config: Files = NONE,
     overrides: Overrides = NONE,
     schema: Annotated[
-        Path | None, typer.Option(help="write the JSON schema of the tree to this file; - prints it in place of the tree")
+        str | None, typer.Option(help="write the JSON schema of the tree to this file, local or s3://; - prints it in place of the tree")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -342,10 +359,10 @@ def show_config(
         from nosology.config import Config
 
         tree = _load(config, overrides).model_dump(mode="json")
-        if schema and str(schema) == "-":
+        if schema == "-":
             return Config.model_json_schema()
         if schema:
-            storage.write_json(str(schema), Config.model_json_schema())
+            storage.write_json(schema, Config.model_json_schema())
         return tree
 
     if as_json:
@@ -355,7 +372,7 @@ def show_config(
         import yaml
 
         tree = work()
-        print(json.dumps(tree, indent=1) if str(schema) == "-" else yaml.safe_dump(tree, sort_keys=False).rstrip())
+        print(json.dumps(tree, indent=1) if schema == "-" else yaml.safe_dump(tree, sort_keys=False).rstrip())
         return {}
 
     _perform("config", False, printed)
@@ -392,7 +409,20 @@ def main() -> None:
     # DeepSpeed prints a warning where it has to guess
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if Path("/dev/nvidiactl").exists() else "cpu")
     warnings.simplefilter("ignore")  # libraries' notes to developers; they could quote a value, and no user can act on them
-    app()
+    as_json = "--json" in sys.argv
+    try:
+        sys.exit(app(prog_name="nosology", standalone_mode=False))
+    except typer.TyperException as error:  # wrong use
+        if not str(error):  # no verb was named: what there are is printed already
+            sys.exit(error.exit_code)
+        from nosology.errors import ConfigError
+
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "nosology"
+        said = f"{error.format_message().rstrip('. ')} (`{command} --help` tells what there is)"
+        sys.exit(_fail(command.removeprefix("nosology").strip() or None, as_json, ConfigError(said)))
+    except Exception as error:
+        sys.exit(_fail(None, as_json, error))
 
 
 if __name__ == "__main__":

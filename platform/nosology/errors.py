@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def printable(text: str) -> str:
+    """A text without control characters: each stands there as Python writes it (`\\n`, `\\x1b`), for a name of a file may hold any."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 class NosologyError(Exception):
     """Root of all errors that the product raises on purpose; `exit_code` is the process status."""
 
@@ -33,7 +38,7 @@ class InputError(NosologyError):
 
     def __init__(self, rule: str, *, file: str | None = None, field: str | None = None, remedy: str | None = None) -> None:
         self.rule, self.file, self.field, self.remedy = rule, file, field, remedy
-        where = ", ".join(f"{name} {value}" for name, value in (("file", file), ("field", field)) if value)
+        where = ", ".join(f"{name} {printable(value)}" for name, value in (("file", file), ("field", field)) if value)
         super().__init__(f"{where + ': ' if where else ''}{rule}{'. ' + remedy if remedy else ''}")
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -33,7 +33,7 @@ from nosology.errors import FingerprintError, InputError, NosologyError
 
 VERSION = importlib.metadata.version("nosology")
 _CLAIM = "fingerprint.json"  # of verbs without a ledger, whose `job.json` does the same
-_COMMANDS = "commands"
+COMMANDS = "commands"
 
 
 def fingerprint(verb: str, *sections: Section, **parts: str | None) -> dict[str, str]:
@@ -83,13 +83,45 @@ def commands(uri: str) -> Iterator[str]:
     was there. Each driver removes only its own, so the command of the one that the ledger took is among them."""
     if _is_command(uri):
         yield uri
-    if storage.exists(below := storage.join(uri, _COMMANDS)):
+    if storage.exists(below := storage.join(uri, COMMANDS)):
         places = (file.rsplit("/", 1)[0] for file in storage.list_files(below) if file.endswith("/command.json"))
         yield from (place for place in places if _is_command(place))
 
 
+def command_of(place: str) -> tuple[dict[str, Any], bytes]:
+    """Verb and arguments of a command, and its configuration."""
+    command = storage.read_json(storage.join(place, "command.json"))
+    return {"verb": command["verb"], "arguments": command["arguments"]}, storage.read_bytes(storage.join(place, "config.yaml"))
+
+
+def needed_commands(uri: str) -> set[str]:
+    """Names of the folders below `commands` that `nosology resume` may need: none once the run has ended and so has its own command, until
+    then the first of each kind."""
+    if _is_command(uri) and storage.exists(storage.join(uri, "report.json")):
+        return set()
+    kinds: dict[str, str] = {}
+    for place in commands(uri):
+        command, tree = command_of(place)
+        kinds.setdefault(json.dumps([command, tree.decode()], sort_keys=True), place)
+    return {place.rsplit("/", 1)[-1] for place in kinds.values() if place != uri}
+
+
 def _is_command(uri: str) -> bool:
     return all(storage.exists(storage.join(uri, name)) for name in ("command.json", "config.yaml"))
+
+
+def _newest_epoch(uri: str) -> int:
+    return next(n for n in itertools.count() if not storage.exists(storage.join(uri, f"epoch-{n + 1}.json")))
+
+
+def last_error(uri: str) -> str | None:
+    """What the driver of the newest epoch of a run gave up with, on one line; None where it works still, was killed, or ended well: its log is not
+    older than the epoch that it opened."""
+    log, epoch = storage.join(uri, "log.jsonl"), _newest_epoch(uri)
+    if not epoch or not storage.exists(log) or storage.modified(log) < storage.modified(storage.join(uri, f"epoch-{epoch}.json")):
+        return None
+    event = json.loads(storage.read_bytes(log).splitlines()[-1])
+    return " ".join(line.strip() for line in event["error"].split("\n")) if "error" in event else None
 
 
 def describe(error: BaseException) -> str:
@@ -168,7 +200,7 @@ class Run:
 
     def __enter__(self) -> Self:
         self._held = _check_verb(self.uri, self.verb)
-        self._epoch = self._newest_epoch()
+        self._epoch = _newest_epoch(self.uri)
         self._folders = _absent(self.uri)
         try:
             self._record()
@@ -211,7 +243,7 @@ class Run:
         if self._create("command.json", command):
             self.put("config.yaml", self._tree())
         else:
-            self._beside = storage.join(_COMMANDS, uuid.uuid4().hex)
+            self._beside = storage.join(COMMANDS, uuid.uuid4().hex)
             self._create(storage.join(self._beside, "command.json"), command)
             self._create(storage.join(self._beside, "config.yaml"), self._tree())
 
@@ -227,7 +259,7 @@ class Run:
                 return uri
             if not self._held:
                 raise InputError("a file of this name is here that no run wrote", file=uri, remedy="Choose another folder")
-            self._beside = storage.join(_COMMANDS, uuid.uuid4().hex)
+            self._beside = storage.join(COMMANDS, uuid.uuid4().hex)
         self._create(storage.join(self._beside, name), data)
         return storage.join(self.uri, self._beside, name)
 
@@ -244,10 +276,7 @@ class Run:
         if _CLAIM in self._made:
             records = (_CLAIM, "command.json", "config.yaml")  # those of other drivers too
             return any(uri.rsplit("/", 1)[-1] not in records for uri in storage.list_files(self.uri))
-        return self._claimed or self._newest_epoch() != self._epoch
-
-    def _newest_epoch(self) -> int:
-        return next(n for n in itertools.count() if not storage.exists(storage.join(self.uri, f"epoch-{n + 1}.json")))
+        return self._claimed or _newest_epoch(self.uri) != self._epoch
 
     def _leave_nothing(self) -> None:
         """Takes back what this run wrote; from a folder that is another's by now only what lies apart, for the rest can be that one's."""

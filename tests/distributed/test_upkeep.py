@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -16,9 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from ledger_sample import SCHEMAS, assert_exact, complete, fill, open_job, work
 from nosology import storage
+from nosology.config import load
 from nosology.distributed import sink, upkeep
 from nosology.distributed.parts import read_part
 from nosology.errors import InputError
+from nosology.runs import Run
 
 
 @pytest.fixture
@@ -199,6 +202,27 @@ def test_an_error_after_the_manifest_was_created_costs_no_part(tmp_path, make_pl
     monkeypatch.setattr(storage, "create_if_absent", create)
     complete(open_job(out, plan), plan)
     assert_exact(out, plan)
+
+
+def test_commands_of_killed_drivers_go_when_no_run_needs_them(tmp_path, make_plan, monkeypatch):
+    """Until the run has its own, one of each kind may be it; a file that one wrote is part of the input."""
+    monkeypatch.chdir(tmp_path)
+    drivers = [
+        Run("out", "toy", load([]), inputs=[f"/archive/{name}"]).__enter__() for name in "ABBCD"
+    ]  # the first lies in the folder itself
+    written = drivers[4].put("phrases.jsonl", b"x")
+    plan = [replace(make_plan("a", 10), uri=storage.absolute(written))]
+    complete(open_job("out", plan), plan)
+
+    def left():
+        places = (storage.join("out", driver._beside) if driver._beside else "out" for driver in drivers)
+        return "".join(name for name, place in zip("AB2CD", places, strict=True) if os.path.exists(f"{place}/command.json"))
+
+    assert upkeep.collect_garbage("out")["too_young"] == 2 and left() == "AB2CD"
+    assert upkeep.collect_garbage(str(tmp_path / "out"), 0)["removed"] == 2 and len(left()) == 4 and {*"ACD"} < {*left()}
+    drivers[0].finish({})
+    assert upkeep.collect_garbage("out", 0)["removed"] == 4 and left() == "AD"
+    assert len(os.listdir("out/commands")) == 1 and upkeep.verify("out").faults == []
 
 
 def test_garbage_of_a_relative_folder(run, monkeypatch):

@@ -132,6 +132,7 @@ CASES: dict[str, Case] = {
     "X12 segments outside the loop they belong to": x12(b"LX*1~", b""),
     "FHIR lines cut in half": Case(FHIR[: len(FHIR) - 200], kept=2),
     "FHIR Bundle cut in half": Case(str(samples.bundle(samples.PATIENT, samples.ENCOUNTER)).replace("'", '"').encode()[:300]),
+    "FHIR resource of a type that FHIR does not have": Case(samples.lines({"resourceType": "Pateint", "id": "1"}) + FHIR, kept=3),
     "HL7 v2 batch cut in half": Case(BATCH[: -len(b"BTS|2\r")], kept=10),
     "HL7 v2 message cut in half, without a batch around it": Case(samples.ORU[: samples.ORU.index(b"OBX|3")], kept=5),
     "HL7 v2 message with a damaged header": Case(samples.ORU.replace(b"MSH|^~\\&|", b"MSH|^~|") + samples.ORU, kept=5),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,6 +98,9 @@ BAD: list[tuple[Any, tuple[str, str | None]]] = [
     ({**samples.FHIR_CLAIM, "diagnosis": "E11"}, ("wrong_type", "diagnosis")),
     ({key: value for key, value in samples.PATIENT.items() if key != "id"}, ("missing_field", "id")),
     ({"id": "1", "note": "resourceType"}, ("missing_field", "resourceType")),
+    ({**samples.PATIENT, "resourceType": "Pateint"}, ("wrong_type", "resourceType")),
+    ({**samples.PATIENT, "resourceType": "patient"}, ("wrong_type", "resourceType")),
+    ({**samples.PATIENT, "resourceType": "Patient "}, ("wrong_type", "resourceType")),
     ({**samples.PATIENT, "name": {"family": "Q"}}, ("wrong_type", "name")),
     (samples.document(""), ("empty_note", "text")),
     (samples.document(" \n"), ("empty_note", "text")),
@@ -118,6 +123,28 @@ def test_a_bad_resource_is_a_dead_letter_and_the_others_stand(read: Any, resourc
     assert found.reasons == [reason]
     assert (len(found.of("RawPatient")), len(found.of("RawDocument"))) == (1, 1)
     assert (found.counts.records, found.counts.notes, found.counts.dead) == (3, 1, 1)
+
+
+def test_a_type_that_is_none_is_told_without_its_name(read: Any) -> None:
+    """In lines and in a Bundle; a type that FHIR has, in any release, is skipped."""
+    odd, order = {"resourceType": "Quackenbush", "id": "1"}, {"resourceType": "MedicationOrder", "id": "2"}
+    for data in (samples.lines(odd, order, samples.PATIENT), json.dumps(samples.bundle(odd, order, samples.PATIENT)).encode()):
+        found = read(data)
+        assert (found.counts.records, found.counts.skipped, found.counts.dead) == (2, 1, 1)
+        letter = found.one("DeadLetter")
+        assert (letter.reason, letter.field, letter.rule) == ("wrong_type", "resourceType", "the name of a FHIR resource")
+        assert "Quackenbush" not in repr(letter)
+
+
+@pytest.mark.parametrize("release", ["", "/R4B", "/STU3"])
+def test_the_names_hold_those_of_the_releases(release: str) -> None:
+    import fhir.resources
+    from nosology.readers.fhir.resources import RESOURCES
+
+    folder = Path(f"{fhir.resources.__path__[0]}{release}")
+    parent = r"^class (\w+)\((?:domainresource\.DomainResource|resource\.Resource)\)"
+    names = {name for file in folder.glob("*.py") for name in re.findall(parent, file.read_text(), re.MULTILINE)}
+    assert len(names) > 100 and not names - RESOURCES - {"DomainResource", "CanonicalResource", "MetadataResource"}
 
 
 @pytest.mark.parametrize(

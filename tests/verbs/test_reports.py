@@ -48,7 +48,7 @@ def test_deidentify_counts_notes_that_share_their_id(tmp_path: Path) -> None:
     notes = [{"id": id, "text": f"A cough, seen {n} times."} for n, id in enumerate(("a", "b", "a", "a"))]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes))
     config = load([], [f"deid.key_file={tmp_path / 'key'}", "cluster.num_cpus=1"])
-    report = verbs.deidentify(config, str(tmp_path / "in.jsonl"), str(tmp_path / "out"), tmp_path / "spans.jsonl")
+    report = verbs.deidentify(config, str(tmp_path / "in.jsonl"), str(tmp_path / "out"), str(tmp_path / "spans.jsonl"))
     assert (report["notes_deidentified"], report["duplicate_ids"]) == (4, 2)
     assert [json.loads(line)["id"] for line in (tmp_path / "spans.jsonl").read_text().splitlines()] == ["a", "b", "a", "a"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,20 @@ def test_status(run: Path) -> None:
     found = nosology("status", run / "run")
     assert found["finished"] and found["share"] == 1.0 and (found["records"], found["dead"]) == (9, 3)
     assert found["dead_by_reason"] == {"empty_note": 2, "bad_json": 1}
+    assert (found["verb"], found["run_verb"]) == ("status", "ingest") and "ended_with" not in found
+
+
+def test_status_tells_why_the_last_driver_gave_up(tmp_path: Path) -> None:
+    """An ingest that is refused for its duplicates is done, and not finished."""
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / "in" / f"{name}.jsonl").write_text('{"id": "1", "text": "Seen."}\n' + json.dumps({"id": name, "text": name}) + "\n")
+    out = tmp_path / "out"
+    nosology("ingest", "--in", tmp_path / "in", "--out", out, "ingest.duplicates=refuse", code=2)
+    found = nosology("status", out)
+    assert (found["finished"], found["share"]) == (False, 1.0) and "1 records stand in another file already" in found["ended_with"]
+    (out / "epoch-2.json").write_bytes((out / "epoch-1.json").read_bytes())  # another driver came
+    assert "ended_with" not in nosology("status", out)
 
 
 def test_dead_letters_are_listed_shown_and_exported(run: Path) -> None:
@@ -86,7 +101,7 @@ def test_verify_and_resume_leave_a_finished_run_as_it_is(run: Path) -> None:
     proof = nosology("verify", run / "run", "--inputs")
     assert proof["faults"] == [] and proof["units"] == proof["covered"] == 3 and proof["rows"] == 9
     again = nosology("resume", run / "run")
-    assert again["verb"] == "ingest" and again["resumed_share"] == 1.0
+    assert (again["verb"], again["run_verb"]) == ("resume", "ingest") and again["resumed_share"] == 1.0
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -111,10 +126,65 @@ def test_resume_in_another_folder_goes_on_where_a_kill_left_it(run: Path, tmp_pa
 
 def test_retry_tries_dead_letters_again(run: Path, tmp_path: Path) -> None:
     nosology("ingest", "--in", run / "in", "--out", tmp_path / "run")
-    assert nosology("deadletter", "retry", tmp_path / "run", "--reason", "another")["retried"] == 0
+    assert nosology("deadletter", "retry", tmp_path / "run", "--reason", "process_lost")["retried"] == 0
     report = nosology("deadletter", "retry", tmp_path / "run", "--reason", "bad_json")
     assert report["retried"] == 1 and (report["records_in"], report["dead"]) == (9, 3)  # still broken: dead again, once
     assert nosology("verify", tmp_path / "run")["faults"] == []
+
+
+def test_a_retry_that_was_killed_is_gone_on_with(run: Path, tmp_path: Path) -> None:
+    from nosology.distributed import sink
+
+    out = tmp_path / "run"
+    nosology("ingest", "--in", run / "in", "--out", out)
+    before = nosology("status", out)
+    sink.reopen(str(out), {"bad_json"})  # and killed before anything was done
+    assert not nosology("status", out)["finished"]
+    report = nosology("deadletter", "retry", out, "--reason", "bad_json")
+    assert (report["verb"], report["continued"], report["retried"], report["dead"]) == ("deadletter retry", True, 3, 3)
+    assert nosology("status", out) == before and nosology("verify", out)["faults"] == []
+    assert "continued" not in nosology("deadletter", "retry", out, "--reason", "bad_json")
+
+
+def test_a_reason_that_no_letter_can_have_is_refused(run: Path) -> None:
+    for what, more in (("show", ()), ("retry", ()), ("export", ("--to", run / "none.jsonl"))):
+        error = nosology("deadletter", what, run / "run", "--reason", "bad_json", "--reason", "empty_notes", *more, code=2)["error"]
+        assert "--reason empty_notes" in error and "the nearest is empty_note" in error
+        error = nosology("deadletter", what, run / "run", "--reason", "Xyz", *more, code=2)["error"]
+        assert "this run has bad_json, empty_note" in error
+    assert not (run / "none.jsonl").exists() and nosology("deadletter", "show", run / "run", "--reason", "timed_out")["letters"] == []
+
+
+def test_every_reason_of_the_package_is_known() -> None:
+    import nosology
+    from nosology.readers import REASONS
+    from nosology.verbs.upkeep import STAGE_REASONS
+
+    source = "".join(file.read_text() for file in Path(nosology.__path__[0]).rglob("*.py"))
+    given = set(re.findall(r'\b(?:RecordError|Reason|InvalidBytes)\(\s*"(\w+)"', source))
+    assert len(given) > 20 and not given - REASONS.keys() - STAGE_REASONS
+
+
+@pytest.mark.parametrize("grace", ["-5", "nan"])
+def test_a_grace_that_is_no_time_is_refused(run: Path, grace: str) -> None:
+    assert "--grace-seconds" in nosology("gc", run / "run", "--grace-seconds", grace, code=2)["error"]
+
+
+def test_answers_go_to_an_object_store(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nosology import cli, storage, verbs
+    from typer.testing import CliRunner
+
+    uri, given = "memory://bucket/answers/spans.jsonl", list[Any]()  # of this process
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"id": "1", "text": f"{NAME}, born 1970-02-03."}) + "\n")
+    done = CliRunner().invoke(
+        cli.app, ["deidentify", "--in", str(rows), "--out", str(tmp_path / "out"), "--spans", uri, f"deid.key_file={tmp_path / 'key'}"]
+    )
+    assert done.exit_code == 0, done.output
+    assert [json.loads(line)["id"] for line in storage.read_bytes(uri).splitlines()] == ["1"]
+    monkeypatch.setattr(verbs, "code", lambda *arguments: given.append(arguments[-1]) or {})
+    assert CliRunner().invoke(cli.app, ["code", "--in", "x", "--out", "y", "--jsonl", "s3://bucket/codes.jsonl"]).exit_code == 0
+    assert given == ["s3://bucket/codes.jsonl"]
 
 
 def test_a_retry_that_is_refused_leaves_the_run_finished(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

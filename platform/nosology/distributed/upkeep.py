@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -17,6 +18,7 @@ from nosology.distributed.coverage import Coverage, Part, Snapshot
 from nosology.distributed.parts import parquet_bytes, part_bytes, read_part
 from nosology.errors import ConfigError, InputError
 from nosology.records import DeadLetter, arrow_schema
+from nosology.runs import COMMANDS, needed_commands
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,7 +132,8 @@ def _part_faults(seen: Snapshot, proof: Proof) -> Iterator[str]:
 
 
 def collect_garbage(out: str, grace_seconds: float = GRACE_SECONDS) -> dict[str, int]:
-    """Removes what killed and repeated attempts left and no accepted manifest names: parts, manifests of zombies, temporary files.
+    """Removes what killed and repeated attempts left and no accepted manifest names: parts, manifests of zombies, temporary files, and
+    commands of drivers that were killed before the run was theirs.
 
     What the newest epoch wrote stays: its manifests count as soon as the next epoch begins, however old they are by then.
 
@@ -143,15 +146,18 @@ def collect_garbage(out: str, grace_seconds: float = GRACE_SECONDS) -> dict[str,
     seen = sink.snapshot(out)
     kept = {(part.table, part.uri.rsplit("/", 1)[-1]) for part in seen.parts}
     accepted = {"/".join(sink.manifest_uri(out, epoch, seen.job.files[i.file].key, i).split("/")[-2:]) for epoch, i in seen.placed}
+    needed = needed_commands(out).union(*(file.uri.split("/")[-2:-1] for file in seen.job.files))  # which a driver's own file can be
     counts = {"removed": 0, "bytes": 0, "too_young": 0}
     now = time.time()
     for uri in storage.list_files(out, hidden=True):
-        *_, folder, name = uri.split("/")
+        *above, folder, name = uri.split("/")
         part, manifest, epoch = sink.PART.fullmatch(name), sink.MANIFEST.fullmatch(name), _EPOCH.fullmatch(folder)
         if part and folder in (*seen.job.schemas, sink.DEAD):
             orphan = int(part["epoch"]) < seen.epoch and (folder, name) not in kept
         elif manifest and epoch:
             orphan = int(epoch[1]) < seen.epoch and f"{folder}/{name}" not in accepted
+        elif above[-1:] == [COMMANDS] and _DRIVER.fullmatch(folder):
+            orphan = folder not in needed
         else:
             orphan = _TEMPORARY.fullmatch(name) is not None
         if not orphan:
@@ -162,12 +168,16 @@ def collect_garbage(out: str, grace_seconds: float = GRACE_SECONDS) -> dict[str,
         counts["bytes"] += storage.size(uri)
         counts["removed"] += 1
         storage.remove(uri)
+        if above[-1:] == [COMMANDS] and storage.is_local(uri):
+            with contextlib.suppress(OSError):  # one that holds more stays
+                storage.local_path(uri).parent.rmdir()
     return counts
 
 
 _NO_DELTA = "delta:// needs the package deltalake: pip install 'nosology[delta]'"
 _STATISTICS = "delta.dataSkippingNumIndexedCols"  # columns whose least and greatest values the log holds, in clear; 0 is none
 _EPOCH = re.compile(r"epoch-(\d+)")
+_DRIVER = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nosology import storage
@@ -34,12 +33,13 @@ def ingest(config: Config, inputs: Sequence[str], out: str) -> dict[str, Any]:
         return finish(run, report, {**counts, "dead": report.dead, **kinds, **copies, **unreadable})
 
 
-def deidentify(config: Config, source: str, out: str, spans: Path | None) -> dict[str, Any]:
+def deidentify(config: Config, source: str, out: str, spans: str | None) -> dict[str, Any]:
     """Tables of an ingest, or a user's own table, to Clean tables and an audit.
 
     Args:
         source: run folder of an ingest, or a table with a text column.
-        spans: for a user's table: file that gets one JSON line an input; recall and precision follow where the input has gold `spans`.
+        spans: for a user's table: file, local or `s3://`, that gets one JSON line an input; recall and precision follow where the
+            input has gold `spans`.
     """
     import pyarrow.compute as pc
 
@@ -69,14 +69,14 @@ def deidentify(config: Config, source: str, out: str, spans: Path | None) -> dic
         return finish(run, report, extra)
 
 
-def _spans(config: Config, out: str, report: StageReport, file: Path | None) -> dict[str, Any]:
+def _spans(config: Config, out: str, report: StageReport, file: str | None) -> dict[str, Any]:
     """Write the spans in the order of the input, one line each, dead letters with their reason; measure where a row has gold `spans`."""
     from nosology.deid.measure import measure
     from nosology.deid.stage import span_line
     from nosology.distributed.stages import answers
 
     golds, founds, texts = [], [], []
-    with storage.open_output(str(file)) if file else contextlib.nullcontext() as lines:
+    with storage.open_output(file) if file else contextlib.nullcontext() as lines:
         for answer in answers(out, "spans", report.inputs):
             by_key = {(row["source_digest"], row["source_row"]): row["spans"] for row in answer.output}
             for row in answer.rows:

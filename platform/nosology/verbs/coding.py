@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nosology import storage
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
     from nosology.distributed.stages import StageReport
 
 
-def code(config: Config, inputs: Sequence[str], out: str, jsonl: Path | None) -> dict[str, Any]:
+def code(config: Config, inputs: Sequence[str], out: str, jsonl: str | None) -> dict[str, Any]:
     """Notes and claims to predictions. The models run in Ray Serve; the batch calls their handle.
 
     Args:
         inputs: run folders of `deidentify` (or of `ingest`, when `coding.input` is raw), or tables with a text column.
-        jsonl: file that gets one JSON line a note, in the order of the input.
+        jsonl: file, local or `s3://`, that gets one JSON line a note, in the order of the input.
     """
     from nosology.coding.billed import written
     from nosology.coding.stage import Code
@@ -127,11 +126,11 @@ def _check_trust_zone(config: Config, inputs: Sequence[str], files: Sequence[Pla
             raise InputError("its tables hold PHI", file=folder, remedy=remedy)
 
 
-def _write_codes(config: Config, out: str, report: StageReport, file: Path) -> None:
+def _write_codes(config: Config, out: str, report: StageReport, file: str) -> None:
     """One line a note, in the order of the input, under the id that the input gave it; a dead letter with its reason."""
     from nosology.distributed.stages import answers
 
-    with storage.open_output(str(file)) as lines:
+    with storage.open_output(file) as lines:
         for answer in answers(out, "predictions", report.inputs):
             found: dict[tuple[str, int], dict[str, Any]] = {}
             for row in answer.output:

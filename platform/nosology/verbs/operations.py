@@ -8,11 +8,12 @@ from typing import Any
 
 from nosology import storage
 from nosology.config import Config
-from nosology.errors import ConfigError, InputError
+from nosology.errors import ConfigError, InputError, printable
+from nosology.runs import last_error
 
 
 def status(run: str) -> dict[str, Any]:
-    """Progress of a run, from its folder alone.
+    """Progress of a run, from its folder alone; of one whose last driver gave up, also what it said (`ended_with`).
 
     Raises:
         InputError: the folder holds no run.
@@ -21,7 +22,9 @@ def status(run: str) -> dict[str, Any]:
     from nosology.distributed.stages import job_status
 
     if is_run(run):
-        return job_status(run)
+        found = job_status(run)
+        told = None if found["finished"] else last_error(run)
+        return {**found, "ended_with": told} if told else found
     finished = storage.exists(storage.join(run, "report.json"))
     metrics = storage.join(run, "metrics.jsonl")
     if storage.exists(metrics):  # a training: its steps are its progress
@@ -50,9 +53,9 @@ def doctor(config: Config, out: str, as_json: bool) -> dict[str, Any]:
     if not as_json:
         signs = {"good": "ok  ", "limited": "!   ", "bad": "FAIL"}
         for finding in findings:
-            print(f"{signs[finding.state]}  {finding.check.ljust(18)} {finding.found}")
+            print(printable(f"{signs[finding.state]}  {finding.check.ljust(18)} {finding.found}"))
             if finding.means:
-                print(f"      {finding.means}; mend: {finding.remedy}")
+                print(printable(f"      {finding.means}; mend: {finding.remedy}"))
     report = summary(findings)
     if report["bad"]:
         raise DoctorError(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -12,8 +13,14 @@ from typing import Any
 
 from nosology import storage
 from nosology.config import Config, parse
-from nosology.errors import ConfigError, DeadLettersError, InputError, NosologyError
-from nosology.runs import commands, is_claimed
+from nosology.errors import ConfigError, DeadLettersError, InputError, NosologyError, printable
+from nosology.runs import command_of, commands, is_claimed
+
+# Reasons of dead letters beside those that `readers.REASONS` explains.
+STAGE_REASONS = {
+    "bad_value", "coder_answer", "generator_failed", "internal_error", "process_lost", "raw_record", "timed_out", "too_long",
+    "unknown_table", "unusable_input",
+}  # fmt: skip
 
 
 class ProofError(NosologyError):
@@ -22,7 +29,7 @@ class ProofError(NosologyError):
     def __init__(self, report: dict[str, Any]) -> None:
         self.report = report
         faults = report["faults"]
-        super().__init__("\n  ".join([f"{report['run']}: {len(faults)} faults", *faults]))
+        super().__init__("\n  ".join([f"{report['run']}: {len(faults)} faults", *map(printable, faults)]))
 
 
 def resume(run: str) -> dict[str, Any]:
@@ -35,8 +42,7 @@ def resume(run: str) -> dict[str, Any]:
     """
     given: dict[str, tuple[dict[str, Any], bytes]] = {}
     for place in commands(run):
-        command, tree = storage.read_json(storage.join(place, "command.json")), storage.read_bytes(storage.join(place, "config.yaml"))
-        held = {"verb": command["verb"], "arguments": command["arguments"]}
+        held, tree = command_of(place)
         given.setdefault(json.dumps([held, tree.decode()], sort_keys=True), (held, tree))
     if not given:
         remedy = "Give the run's own command again, with this --out" if is_claimed(run) else "Name the folder that was given as --out"
@@ -57,9 +63,7 @@ def resume(run: str) -> dict[str, Any]:
 def _again(run: str, command: Mapping[str, Any], config: Config) -> dict[str, Any]:
     from nosology import verbs
 
-    arguments = {
-        name: Path(value) if name in ("spans", "jsonl", "phrases") and value else value for name, value in command["arguments"].items()
-    }
+    arguments = {name: Path(value) if name == "phrases" and value else value for name, value in command["arguments"].items()}
     work = {name: getattr(verbs, name) for name in ("ingest", "deidentify", "prepare", "train", "quantize", "code")}
     if command["verb"] not in work:
         raise ConfigError(f"resume: {command['verb']} is run again by its own command")
@@ -90,7 +94,12 @@ def deadletter_list(run: str) -> dict[str, Any]:
 
 
 def deadletter_show(run: str, reasons: Collection[str] | None, limit: int) -> dict[str, Any]:
-    """Where dead letters are: the file of the archive and the number of the record in it; never a word of the record."""
+    """Where dead letters are: the file of the archive and the number of the record in it; never a word of the record.
+
+    Raises:
+        ConfigError: no dead letter can have such a reason.
+    """
+    _check_reasons(run, reasons)
     places = _places(run)
     found: list[dict[str, Any]] = []
     for row in _letters(run, reasons):
@@ -102,7 +111,12 @@ def deadletter_show(run: str, reasons: Collection[str] | None, limit: int) -> di
 
 
 def deadletter_export(run: str, reasons: Collection[str] | None, to: str) -> dict[str, Any]:
-    """The dead letters as JSON lines, local or on `s3://`, with the file that each record lies in."""
+    """The dead letters as JSON lines, local or on `s3://`, with the file that each record lies in.
+
+    Raises:
+        ConfigError: no dead letter can have such a reason.
+    """
+    _check_reasons(run, reasons)
     places = _places(run)
     count = 0
     with storage.open_output(to) as lines:
@@ -113,15 +127,22 @@ def deadletter_export(run: str, reasons: Collection[str] | None, to: str) -> dic
 
 
 def deadletter_retry(run: str, reasons: Collection[str] | None) -> dict[str, Any]:
-    """Try dead letters again, of some reasons or all, with the configuration of the run: their intervals are done anew.
+    """Try dead letters again, of some reasons or all, with the configuration of the run: their intervals are done anew. Where a retry was
+    killed, that one is gone on with, whatever its reasons were (`continued`); `retried` are then the letters that it still had to try.
 
     Raises:
+        ConfigError: no dead letter can have such a reason.
         NosologyError: the run cannot be done again as it was (its input is gone or another, or the configuration, a model, this package
             is); it stays finished.
     """
     from nosology.distributed import sink
 
+    _check_reasons(run, reasons)
     _, _, tally, finished, _ = sink.status(run)
+    told = storage.join(run, "report.json")
+    if not finished and storage.exists(told):  # it had ended once
+        left = max(0, storage.read_json(told)["records_dead"] - tally.dead.total())
+        return {**resume(run), "retried": left, "continued": True}
     if finished and any(reasons is None or reason in reasons for reason in tally.dead):
         with contextlib.suppress(DeadLettersError):  # the run's own; it is to be mended
             resume(run)  # of a finished run it does nothing, once it has found all as it was
@@ -153,10 +174,17 @@ def verify(run: str, inputs: bool) -> dict[str, Any]:
 
 
 def gc(run: str, grace_seconds: float | None) -> dict[str, Any]:
-    """Remove what killed attempts left behind, once it is older than the grace."""
+    """Remove what killed attempts left behind, once it is older than the grace.
+
+    Raises:
+        ConfigError: the grace is no length of time.
+    """
     from nosology.distributed.upkeep import GRACE_SECONDS, collect_garbage
 
-    return {"run": run, **collect_garbage(run, GRACE_SECONDS if grace_seconds is None else grace_seconds)}
+    grace = GRACE_SECONDS if grace_seconds is None else grace_seconds
+    if not grace >= 0:  # nan too
+        raise ConfigError("--grace-seconds: 0 or more; every younger file stays")
+    return {"run": run, **collect_garbage(run, grace)}
 
 
 def publish(run: str, to: str) -> dict[str, Any]:
@@ -164,6 +192,22 @@ def publish(run: str, to: str) -> dict[str, Any]:
     from nosology.distributed.upkeep import publish as send
 
     return {"run": run, **send(run, to)}
+
+
+def _check_reasons(run: str, reasons: Collection[str] | None) -> None:
+    """Raises ConfigError, with the nearest name, for a reason that is neither one of the package's nor one of the run's."""
+    from nosology.distributed.sink import status
+    from nosology.readers import REASONS
+
+    if not reasons:
+        return
+    own = status(run)[2].dead
+    known = {*REASONS, *STAGE_REASONS, *own}
+    for reason in reasons:
+        if reason not in known:
+            near = difflib.get_close_matches(reason, known, n=1)
+            hint = f"the nearest is {near[0]}" if near else f"this run has {', '.join(sorted(own)) or 'no dead letters'}"
+            raise ConfigError(f"--reason {reason}: no dead letter has such a reason; {hint}")
 
 
 def _letters(run: str, reasons: Collection[str] | None) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ each resource); each builder names its differences.
 | documents   | DocumentReference, DiagnosticReport (without a narrative: skipped), Composition        |
 | attachments | where a note's text is: in the resource, in a Binary, in a file beside                 |
 | stream      | lines, Bundles, arrays                                                                 |
+| resources   | the names of all resource types: the others are skipped, any other word is `wrong_type` |
 
 What `entered-in-error` says of itself is skipped: the element is a modifier, so nobody may read such a resource as if it were true.
 

@@ -14,11 +14,11 @@ from nosology.errors import Reason, RecordError
 from nosology.readers import values
 from nosology.readers.fhir import claims, clinical, documents
 from nosology.readers.fhir.attachments import Folder
-from nosology.readers.fhir.elements import Resource, Scope, objects, status, string, target
+from nosology.readers.fhir.elements import Resource, Scope, objects, status, string, target, wrong
+from nosology.readers.fhir.resources import RESOURCES
 from nosology.readers.source import BOM, TOO_LONG, Draft, Job, Kept, Skipped, Unit, fault_of, invalid_bytes, record_bytes
 
 BAD_JSON = Reason("bad_json", None, "a JSON object (FHIR resource)")
-_TYPE = re.compile(r"[A-Z][A-Za-z]{1,40}", re.ASCII)
 _LONE = re.compile(rb'\s*\{.*"resourceType"\s*:.*\}\s*$')
 _START = re.compile(rb"[\[\s]*\{")
 MOST_NESTED = 4  # Bundles within Bundles
@@ -119,8 +119,10 @@ def units(value: Any, scope: Scope, depth: int = 0) -> Iterator[Unit]:
             yield scope.builder.make(_built, build, value, scope)
             return
         kind = values.required(string(kind, "resourceType"), "resourceType")
+        if value["resourceType"] not in RESOURCES:
+            raise wrong("resourceType", "the name of a FHIR resource")
         if kind != "Bundle" or depth >= MOST_NESTED:
-            yield Skipped(kind if _TYPE.fullmatch(kind) else "unknown")
+            yield Skipped(kind)
             return
         members = _entries(value)
     except Exception as error:
