@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from nosology import storage
+from nosology.config import IngestConfig, InputConfig
 from nosology.distributed import sink, source, stages, work
 from nosology.distributed.coverage import Interval
 from nosology.distributed.isolation import Watch
@@ -24,6 +25,7 @@ from nosology.distributed.silence import silenced
 from nosology.distributed.stages import job_status, read_output
 from nosology.distributed.work import StageWork
 from nosology.errors import ModelError, RecordError
+from nosology.records import ingest_schemas
 from ray import cloudpickle
 
 TOY = Path(__file__).with_name("toy.py")
@@ -209,6 +211,34 @@ def test_bad_row_alone_is_dead(tmp_path, make_run):
     assert commit.tally.ok == 15 and dict(commit.tally.dead) == {"bad_row": 1} and commit.tally.records == 16
     assert commit.tally.rows == {"seen": 15, "dead": 1}
     assert len(stage.seen) == 9 and [5] in stage.seen  # 16, then two halves four times, not sixteen single rows
+
+
+@pytest.mark.parametrize("isolable", [True, False])
+def test_the_watch_is_told_often_and_not_at_all_of_a_client_that_waits(tmp_path, make_run, monkeypatch, isolable):
+    """A client of a service has the service's own limits: ended for waiting it would be done again and again, for ever."""
+    monkeypatch.setattr(work, "_WATCHED_ROWS", 4)
+    stage, told = Counting(), []
+    stage.isolable = isolable
+    ledger, here = work_of(stage, tmp_path, make_run)
+    here.watch.moved = lambda: told.append(len(stage.seen))
+    assert here.run(next(ledger.pending())).tally.ok == 16
+    assert [len(rows) for rows in stage.seen] == ([4] * 4 if isolable else [16])
+    assert told == ([0, 1, 2, 3] if isolable else [])
+
+
+def test_parts_are_cut_by_bytes_too(tmp_path, monkeypatch):
+    """Long notes fill memory long before there are many of them."""
+    monkeypatch.setattr(work, "_PART_BYTES", 1000)
+    lines = "".join(json.dumps({"id": str(n), "text": "x" * 400}) + "\n" for n in range(9))
+    (tmp_path / "in.jsonl").write_text(lines)
+    monkeypatch.setattr(work, "_HELD_ROWS", 1)
+    files = source.plan_archive([str(tmp_path / "in.jsonl")], IngestConfig(), InputConfig()).files
+    schemas = ingest_schemas(False, False)
+    ledger = sink.open_ledger(str(tmp_path / "out"), "ingest", {}, files, 1, schemas)
+    units = work.IngestWork(IngestConfig(), InputConfig(), ledger.job.files)
+    units.open()
+    assert ledger.accept(Here(units, ledger.writer(schemas)).run(next(ledger.pending())))
+    assert [part.rows for part in ledger.parts()] == [2, 2, 2, 2, 1]
 
 
 def test_row_that_no_schema_takes_is_dead_without_its_text(tmp_path, make_run):

@@ -18,6 +18,7 @@ from nosology.distributed import sink, source, stages, upkeep
 from nosology.distributed.isolation import Child
 from nosology.distributed.stages import read_output
 from nosology.distributed.work import IngestWork, run_carefully
+from nosology.errors import NosologyError
 from nosology.records import ingest_schemas
 from oracle import Counts
 from ray import cloudpickle
@@ -148,3 +149,27 @@ def test_over_ray(folder: Path, short: Path) -> None:
         {"process_lost": 1},
     ), done.stderr[-2000:]
     assert stages.job_status(str(folder / "out"))["finished"]
+
+
+def test_a_child_that_cannot_begin_blames_no_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "in" / "a.jsonl").write_text(jsonl(["one", "two"]))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(NosologyError, match="could not begin.*resumes"):
+        ingest(folder)
+    assert stages.job_status(str(folder / "out"))["done"] == 0
+
+
+def test_a_child_that_something_killed_between_two_files(folder: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (folder / "in" / name).write_text(jsonl(["one", name]))
+    files = source.plan_archive([str(folder / "in")], IngestConfig(), InputConfig()).files
+    schemas = ingest_schemas(False, False)
+    ledger = sink.open_ledger(str(folder / "out"), "ingest", {}, files, 1, schemas)
+    units = IngestWork(IngestConfig(), InputConfig(), ledger.job.files)
+    with Child(cloudpickle.dumps(units), STALL_SECONDS) as child:
+        for interval in ledger.pending():
+            commit = run_carefully(units, child, ledger.writer(schemas), interval)
+            assert commit is not None and commit.tally.ok == 2 and child._process is not None
+            child._process.kill()
+            child._process.wait()

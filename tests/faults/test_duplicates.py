@@ -20,6 +20,7 @@ from nosology.distributed import duplicates, sink, stages, upkeep, work
 from nosology.distributed.isolation import KILLED
 from nosology.distributed.stages import StageReport, read_output
 from nosology.errors import InputError
+from nosology.readers.source import Builder
 from nosology.storage import StorageError
 from oracle import Counts
 
@@ -147,6 +148,29 @@ def test_what_named_a_row_that_is_lost_is_read_again(source: Path, tmp_path: Pat
     lost = {("b.jsonl", row) for row in range(1, 3)}  # its letter has row 0
     assert everywhere(source, out) == Counter({place: 1 for place in ALL if place not in lost})
     assert ("c.jsonl", 0) in places(source, out, "documents"), "note 4, which stands in b.jsonl and here"
+
+
+def test_what_was_left_out_stays_out_after_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that was dead at first, and is the first of another, makes a file be read again of which more was left out."""
+    (tmp_path / "in").mkdir()
+    for name, texts in {"e": ["a"], "f": ["x", "f"], "g": ["a", "x", "g"]}.items():
+        (tmp_path / "in" / f"{name}.jsonl").write_text("".join(json.dumps({"id": text, "text": text}) + "\n" for text in texts))
+    make, flaky = Builder.make, [True]
+
+    def dies_at_first(self: Any, build: Any, *parts: Any) -> Any:
+        if flaky and b'"x"' in parts[0]:
+            flaky.clear()
+            return KILLED
+        return make(self, build, *parts)
+
+    monkeypatch.setattr(Builder, "make", dies_at_first)
+    out = tmp_path / "out"
+    first = ingest(tmp_path / "in", out, "first")
+    assert (first.dead, first.duplicate_records) == (1, {"documents": 1})
+    assert sink.reopen(str(out), {KILLED.code}) == 1
+    again = ingest(tmp_path / "in", out, "first")
+    assert (again.dead, again.duplicate_records) == (0, {"documents": 2})
+    assert sorted(read_output(str(out), "documents")["document_id"].to_pylist()) == ["a", "f", "g", "x"]
 
 
 def test_a_file_of_dead_letters_is_written_in_parts(tmp_path: Path) -> None:

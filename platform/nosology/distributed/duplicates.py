@@ -19,7 +19,7 @@ from nosology.distributed import sink
 from nosology.distributed.coverage import Part, PlannedFile, Tally
 from nosology.distributed.isolation import KILLED, STALLED
 from nosology.distributed.parts import read_part
-from nosology.errors import InputError
+from nosology.errors import InputError, printable
 from nosology.records import DIGEST, DUPLICATES, TABLES
 
 _BUCKET_ROWS, _MOST_BUCKETS = 1 << 15, 512
@@ -141,7 +141,9 @@ def refuse(found: Iterable[Found], files: Sequence[PlannedFile]) -> None:
         for file, first in zip(rows["file"].tolist(), rows["first_file"].tolist(), strict=True):
             pairs[file, first] += 1
     if pairs:
-        lines = [f"{files[file].uri} has {count} of {files[first].uri}" for (file, first), count in pairs.most_common(_MOST_NAMED)]
+        lines = [
+            printable(f"{files[file].uri} has {count} of {files[first].uri}") for (file, first), count in pairs.most_common(_MOST_NAMED)
+        ]
         more = [f"and {len(pairs) - _MOST_NAMED} more pairs of files"] if len(pairs) > _MOST_NAMED else []
         raise InputError(f"{pairs.total()} records stand in another file already:\n  " + "\n  ".join([*lines, *more]),
                          remedy="\nThe output is not to be used. Take those files out, or set ingest.duplicates to first or keep, and choose"

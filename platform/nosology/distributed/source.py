@@ -16,7 +16,7 @@ from nosology import storage
 from nosology.config import IngestConfig, InputConfig
 from nosology.distributed.coverage import Interval, PlannedFile
 from nosology.distributed.unchanged import Unchanged, changed
-from nosology.errors import InputError, Reason
+from nosology.errors import InputError, Reason, printable
 
 _DIGEST, _DECIMAL = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9]{1,19}")
 
@@ -108,7 +108,7 @@ def _without_copies(files: list[PlannedFile], ingest: IngestConfig, unreadable: 
     copies = [file for file in files if file.key != file.digest]
     if copies and ingest.duplicates == "refuse":
         first = {file.digest: file.uri for file in files if file.key == file.digest}
-        raise InputError(f"{len(copies)} files have the content of another:\n  " + "\n  ".join(f"{c.uri} is {first[c.digest]}" for c in copies),
+        raise InputError(f"{len(copies)} files have the content of another:\n  " + "\n  ".join(printable(f"{c.uri} is {first[c.digest]}") for c in copies),
                          remedy="\nNothing was done. Take them out, or set ingest.duplicates to first or keep")  # fmt: skip
     if ingest.duplicates == "first":
         return Archive([file for file in files if file.key == file.digest], unreadable, len(copies), len(copies))
