@@ -40,7 +40,8 @@ def guarded() -> Iterator[None]:
     import ray
     from ray._private import ray_constants, worker
 
-    node, ending = worker._global_node, False
+    node: Any = worker._global_node
+    ending = False
     kinds = ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER
     processes = {kind: info.process for kind in kinds for info in node.all_processes[kind]}
     over, interrupted = threading.Event(), threading.Event()
