@@ -6,6 +6,7 @@ functions, as they are made. A crash is a BaseException out of the n-th call, be
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -83,6 +84,31 @@ class Ledgers(RuleBasedStateMachine):
             attempt.abandon()
             raise
 
+    def _all_done(self, ledger: sink.Ledger) -> bool:
+        """A driver works on what is left; False where it hears that another one took over."""
+        for interval in list(ledger.pending()):
+            commit = self._work(ledger, interval)
+            if commit is None:
+                return False
+            ledger.accept(commit)
+        return True
+
+    def _tell(self, ledger: sink.Ledger) -> None:
+        """The dictionary learns which commits of its own epoch a driver knows."""
+        mine = ledger.mine.coverage.ranges.items()
+        self.told = {(i.file, i.start, i.stop) for file, spans in mine for span in spans for i in ledger.job.intervals(file, *span)}
+
+    @contextmanager
+    def _sent_away(self, ledger: sink.Ledger) -> Iterator[None]:
+        """Within, only a driver that a later one superseded is told so."""
+        newest = self.epoch
+        try:
+            yield
+        except storage.StorageError:
+            raise
+        except InputError:
+            assert newest > ledger.epoch, "a driver was sent away that nobody had superseded"
+
     # ------------------------------------------------------------------------------------------------ the storage
 
     def _wrapped(self, name: str) -> Callable[..., Any]:
@@ -133,6 +159,9 @@ class Ledgers(RuleBasedStateMachine):
         if self.doing == "finish":
             self.finished = True
             return self.accepted | dict.fromkeys(self.told, self.epoch)
+        if self.doing == "files again":
+            found = self.accepted | dict.fromkeys(self.told, self.epoch)
+            return {place: epoch for place, epoch in found.items() if place[0] not in self.again}
         self.finished = False
         return {place: epoch for place, epoch in self.accepted.items() if not any(unit % 3 == 0 for unit in range(*place[1:]))}
 
@@ -142,6 +171,7 @@ class Ledgers(RuleBasedStateMachine):
     def begin(self, sizes: list[int]) -> None:
         self.plan = [PlannedFile(f"{n:064x}", f"/in/{n}", f"{n:064x}", size, "rows", "rows", "jsonl", size) for n, size in enumerate(sizes)]
         self.doing, self.invisible, self.told = "open", set[tuple[int, int, int]](), set[tuple[int, int, int]]()
+        self.again = set[int]()
 
     @rule(crash=CRASH, stale=st.booleans())
     def driver(self, crash: tuple[int, str] | None, stale: bool) -> None:
@@ -203,21 +233,34 @@ class Ledgers(RuleBasedStateMachine):
         """A driver that works on what is left and closes the job, or finds that it may not."""
         ledger, todo = data.draw(st.sampled_from(self.drivers))
         with self._crashing(crash):
-            self.doing = "finish"
-            for interval in list(ledger.pending()):
-                commit = self._work(ledger, interval)
-                if commit is None:
-                    return
-                ledger.accept(commit)
-            mine = ledger.mine.coverage.ranges.items()
-            self.told = {(i.file, i.start, i.stop) for file, spans in mine for span in spans for i in ledger.job.intervals(file, *span)}
-            newest = self.epoch
+            if self._all_done(ledger):
+                self._tell(ledger)
+                self.doing = "finish"
+                with self._sent_away(ledger):
+                    ledger.finish()
+
+    @precondition(lambda self: any(not ledger.finished for ledger, _ in self.drivers))
+    @rule(crash=CRASH, data=st.data(), worked=st.booleans())
+    def files_again(self, crash: tuple[int, str] | None, data: st.DataObject, worked: bool) -> None:
+        """The second pass of an ingest: files that are done, all or in part, are done once more in a next epoch of the same driver."""
+        ledger, _ = data.draw(st.sampled_from([driver for driver in self.drivers if not driver[0].finished]))
+        again = data.draw(st.sets(st.integers(0, len(self.plan) - 1), min_size=1))
+        with self._crashing(crash):
+            if worked and not self._all_done(ledger):
+                return
+            self._tell(ledger)
+            self.doing, self.again = "files again", again
+            known, superseded = _written(ledger), self.epoch > ledger.epoch
             try:
-                ledger.finish()
-            except InputError as error:
-                if isinstance(error, storage.StorageError):
-                    return
-                assert newest > ledger.epoch, "a driver was sent away that nobody had superseded"
+                with self._sent_away(ledger):
+                    made = ledger.reopened(again)
+                    assert not superseded and made.epoch == self.epoch
+                    todo = list(made.pending())
+                    units = {(interval.file, unit) for interval in todo for unit in range(interval.start, interval.stop)}
+                    assert {(file, unit) for file in again for unit in range(self.plan[file].num_units)} <= units
+                    self.drivers.append((made, todo))
+            finally:
+                assert _written(ledger) == known
 
     @precondition(lambda self: self.finished)
     @rule(crash=CRASH)
@@ -250,11 +293,16 @@ class Ledgers(RuleBasedStateMachine):
         assert found == sorted((file, row) for file, start, stop in self.accepted for row in range(start, stop))
 
 
+def _written(ledger: sink.Ledger) -> str:
+    """What a driver holds as done."""
+    return json.dumps({epoch: group.to_json() for epoch, group in ledger._all().items()}, sort_keys=True)
+
+
 def test_the_ledger_is_the_dictionary() -> None:
     try:
         run_state_machine_as_test(
             Ledgers,
-            settings=settings(max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]),
+            settings=settings(max_examples=120, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]),
         )
     finally:
         assert storage.exists.__module__ == "nosology.storage"

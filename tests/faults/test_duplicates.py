@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import drivers
 import numpy as np
 import pytest
+from crash_points import LOCAL_MOMENTS, REMOTE_MOMENTS
 from drivers import Nursery
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,13 +24,23 @@ from nosology.distributed.stages import StageReport, read_output
 from nosology.errors import InputError
 from nosology.readers.source import Builder
 from nosology.storage import StorageError
-from oracle import Counts
+from oracle import WHOLE, Counts
+from s3_server import BUCKET
 
 NAME = "Quimby"
-POINTS = [
-    "part.created:4", "manifest.before_create:3", "epoch.before_create:2", "epoch.created:2", "part.created:9", "manifest.created:7",
-    "finish.before_create", "finish.created", "sweep.removed",
-]  # fmt: skip
+
+
+def second(*, local: bool) -> list[str]:
+    """All points of the second pass, which its epoch begins."""
+    moments = LOCAL_MOMENTS if local else REMOTE_MOMENTS
+    made = [f"{thing}.{moment}" for thing in ("epoch", "part", "dead", "manifest", "finish") for moment in moments]
+    return [*made, "rollback.removed", "sweep.listed", "sweep.before_remove", "sweep.removed"]
+
+
+POINTS = [("local", point) for point in ("part.created", "manifest.before_create")]  # of the first pass
+POINTS += [("local", f"{point}:second") for point in (second(local=True) if WHOLE else
+            ["epoch.before_create", "epoch.created", "part.created", "manifest.created", "finish.created", "sweep.removed"])]  # fmt: skip
+POINTS += [("s3", f"{point}:second") for point in (second(local=False) if WHOLE else ["epoch.created", "manifest.created"])]
 
 
 def note(number: int) -> str:
@@ -51,10 +63,14 @@ BY_TABLE = {"documents": 4, "patients": 2}
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    (tmp_path / "in").mkdir()
-    for name, lines in FILES.items():
-        (tmp_path / "in" / name).write_text("".join(lines))
+    write_files(tmp_path / "in")
     return tmp_path / "in"
+
+
+def write_files(folder: Path) -> None:
+    folder.mkdir()
+    for name, lines in FILES.items():
+        (folder / name).write_text("".join(lines))
 
 
 def ingest(source: Path, out: Path, policy: str) -> StageReport:
@@ -67,14 +83,14 @@ def keys(source: Path) -> dict[str, str]:
     return {hashlib.sha256((source / name).read_bytes()).hexdigest(): name for name in FILES}
 
 
-def places(source: Path, out: Path, table: str) -> Counter[tuple[str, int]]:
+def places(source: Path, out: Path | str, table: str) -> Counter[tuple[str, int]]:
     rows, names = read_output(str(out), table), keys(source)
     return Counter(
         (names[digest], row) for digest, row in zip(rows["source_digest"].to_pylist(), rows["source_row"].to_pylist(), strict=True)
     )
 
 
-def everywhere(source: Path, out: Path) -> Counter[tuple[str, int]]:
+def everywhere(source: Path, out: Path | str) -> Counter[tuple[str, int]]:
     return sum((places(source, out, table) for table in ("documents", "patients", "dead", "duplicates")), Counter())
 
 
@@ -182,23 +198,41 @@ def test_a_file_of_dead_letters_is_written_in_parts(tmp_path: Path) -> None:
     assert [part.rows for part in parts] == [2000, 2000, 1001] and upkeep.verify(str(tmp_path / "out")).faults == []
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_killed_at(point: str, source: Path, tmp_path: Path, nursery: Nursery, counts: Counts) -> None:
-    out, marks = tmp_path / "out", tmp_path / "marks"
-    marks.mkdir()
+def ended(nursery: Nursery, crash: str, marks: Path, source: Path, out: str) -> int:
     config = Config(ingest=IngestConfig(duplicates="first")).model_dump(mode="json")
+    clients = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    marks.mkdir()
+    environment = {**clients, "NOSOLOGY_CRASH": crash, "NOSOLOGY_CRASH_FOLDER": str(marks)}
+    return nursery.run("verb", environment, name="ingest", config=config, inputs=[str(source)], out=out)
 
-    def run(crash: str) -> int:
-        environment = {"NOSOLOGY_CRASH": crash, "NOSOLOGY_CRASH_FOLDER": str(marks)}
-        return nursery.run("verb", environment, name="ingest", config=config, inputs=[str(source)], out=str(out))
 
-    assert run(point if ":" in point else f"{point}:1") == -9, f"{point} was not reached"
-    counts.faults += 1
-    assert upkeep.verify(str(out)).faults == []
-    assert run("") == 0
+@pytest.fixture(scope="module")
+def hits(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
+    """How often the first pass reaches each point."""
+    root = tmp_path_factory.mktemp("first")
+    crash = ",".join(["epoch.before_create:2", *(f"{point}:1000" for point in second(local=True))])  # a point that is named is counted
+    write_files(root / "in")
+    assert ended(nursery, crash, root / "marks", root / "in", str(root / "out")) == -9
+    return Counter(mark.name.rpartition(".")[0] for mark in (root / "marks").iterdir()) - Counter(["epoch.before_create"])
+
+
+@pytest.mark.parametrize(("backend", "point"), POINTS)
+def test_killed_at(
+    backend: str, point: str, source: Path, tmp_path: Path, nursery: Nursery, counts: Counts, hits: Counter[str], request: Any
+) -> None:
+    out = str(tmp_path / "out")
+    if backend == "s3":
+        request.getfixturevalue("store")
+        out = f"s3://{BUCKET}/{tmp_path.name}/out"
+    name, _, later = point.partition(":")
+    hit = hits[name] + 1 if later else 3
+    assert ended(nursery, f"{name}:{hit}", tmp_path / "killed", source, out) == -9, f"{point} was not reached"
+    counts.points.add((backend, "duplicates", point))
+    assert upkeep.verify(out).faults == []
+    assert ended(nursery, "", tmp_path / "marks", source, out) == 0
     counts.compare(Counter({(*place,): count for place, count in ALL.items()}), everywhere(source, out))
     assert places(source, out, "duplicates") == Counter(dict.fromkeys(REPEATED, 1))
-    proof = upkeep.verify(str(out))
+    proof = upkeep.verify(out)
     assert proof.finished and proof.faults == []
 
 

@@ -32,10 +32,14 @@ _FDOPEN = os.fdopen
 whole_form = pytest.mark.skipif(not WHOLE, reason="part of the whole form (make faults)")
 
 
-class Command:
-    """`toy.py IN OUT` as a user runs it, with a Ray cluster of its own; with crash points, if any are named."""
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def __init__(self, folder: Path, ray: Path, crash: str = "", seconds: float = 0.0) -> None:
+
+class Command:
+    """`toy.py IN OUT` as a user runs it, with a Ray cluster of its own; with crash points, if any are named. It may be deaf to SIGINT."""
+
+    def __init__(self, folder: Path, ray: Path, crash: str = "", seconds: float = 0.0, deaf: bool = False) -> None:
         marks = folder / f"marks-{time.time_ns()}"
         marks.mkdir()
         self.marks = marks
@@ -50,8 +54,9 @@ class Command:
         environment |= {"NOSOLOGY_CRASH": crash, "NOSOLOGY_CRASH_FOLDER": str(marks)}
         arguments = [str(tests / "toy.py"), str(folder / "in"), str(folder / "out"), "batch_rows=4", f"seconds={seconds}"]
         self.process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
+            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+            start_new_session=True, preexec_fn=_ignore_interrupts if deaf else None,
+        )  # fmt: skip
 
     def reached(self, point: str, hit: int = 1) -> int:
         """Waits until a process is at a point; its id."""
@@ -110,8 +115,8 @@ def begin(folder: Path, short: Path) -> Iterator[Any]:
     """Starts commands; ends what is left of them."""
     commands: list[Command] = []
 
-    def start(crash: str = "", seconds: float = 0.0) -> Command:
-        commands.append(Command(folder, short, crash, seconds))
+    def start(crash: str = "", seconds: float = 0.0, deaf: bool = False) -> Command:
+        commands.append(Command(folder, short, crash, seconds, deaf))
         return commands[-1]
 
     yield start
@@ -152,15 +157,29 @@ def test_workers_are_killed_by_id(folder: Path, begin: Any, counts: Counts) -> N
     check(counts, folder, len(points))
 
 
-@whole_form
-def test_the_raylet_is_killed(folder: Path, begin: Any, counts: Counts) -> None:
+@pytest.mark.parametrize(("name", "deaf"), [("raylet", False), ("gcs_server", False), ("raylet", True)] if WHOLE else [("raylet", False)])
+def test_a_process_of_ray_itself_is_killed(folder: Path, begin: Any, counts: Counts, name: str, deaf: bool) -> None:
+    """Ray's native code would end the driver without a word. One that is deaf (it waits in native code, say) cannot end by itself."""
+    command = begin(seconds=0.1, deaf=deaf)
+    command.committed(8)
+    command.child(name).kill()
+    out, err = command.process.communicate(timeout=LONGEST_SECONDS)
+    assert command.process.returncode == 1
+    said = err if deaf else json.loads(out.splitlines()[-1])["error"]
+    assert f"Ray's node process on this machine ({name}) died" in said and said.strip().endswith("run the same command again, it resumes")
+    report = begin().ends()
+    assert report["records_in"] == ROWS and report["resumed_share"] > 0
+    check(counts, folder)
+
+
+def test_a_signal_reaches_every_process_of_a_run(folder: Path, begin: Any, counts: Counts) -> None:
+    """As `timeout` and schedulers send it: Ray's processes end before the driver has done with them. Ray would abort."""
     command = begin(seconds=0.1)
     command.committed(8)
-    command.child("raylet").kill()
-    command.ends(None)  # it may fail
+    os.killpg(command.process.pid, signal.SIGTERM)
+    command.ends(1)
     counts.faults += 1
-    assert begin().ends()["records_in"] == ROWS
-    check(counts, folder, 0)
+    assert not job_status(str(folder / "out"))["finished"] and upkeep.verify(str(folder / "out")).faults == []
 
 
 def test_a_stopped_worker_wakes_after_takeover(folder: Path, begin: Any, counts: Counts) -> None:

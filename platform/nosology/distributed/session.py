@@ -24,6 +24,7 @@ from pathlib import Path
 import nosology
 from nosology import storage
 from nosology.config import ClusterConfig
+from nosology.distributed.guard import guarded
 from nosology.errors import ConfigError, InputError
 
 SOURCE_ROOT = Path(nosology.__file__).resolve().parent.parent
@@ -69,6 +70,7 @@ def session(config: ClusterConfig, *, dashboard: bool = False) -> Iterator[Sessi
     Raises:
         InputError: no cluster answers at the address, or it refuses the token.
         ConfigError: Ray could not be started on this machine.
+        NodeLostError: the Ray that was started here died.
     """
     prepare_environment()
     import ray
@@ -80,11 +82,12 @@ def session(config: ClusterConfig, *, dashboard: bool = False) -> Iterator[Sessi
     with contextlib.ExitStack() as stack:
         if address:
             _join(address)
+            stack.callback(ray.shutdown)
         else:
             folder = stack.enter_context(_temporary_folder())
             stack.enter_context(_loopback())
             _start(config, folder, dashboard)
-        stack.callback(ray.shutdown)
+            stack.enter_context(guarded())
         _quiet()
         yield _running(started=not address)
 

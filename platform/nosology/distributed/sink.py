@@ -16,6 +16,7 @@ read; each group of accepted manifests carries the sum of their SHA-256, so that
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import itertools
 import json
@@ -195,7 +196,7 @@ class Ledger:
         Raises:
             InputError: another driver took the job over.
         """
-        groups = self._all()
+        groups = copy.deepcopy(self._all())  # an error leaves this ledger as it is
         _take_back(self.out, self.job, groups, lambda commit: commit.interval.file in files)
         if not create_epoch(self.out, self.epoch + 1, groups, finished=False):
             raise taken_over(self.out)
