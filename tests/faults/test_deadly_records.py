@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from nosology import storage
 from nosology.config import IngestConfig, InputConfig
 from nosology.distributed import sink, source, stages, upkeep
+from nosology.distributed.coverage import Interval
 from nosology.distributed.isolation import Child
 from nosology.distributed.stages import read_output
 from nosology.distributed.work import IngestWork, run_carefully
@@ -173,3 +175,16 @@ def test_a_child_that_something_killed_between_two_files(folder: Path) -> None:
             assert commit is not None and commit.tally.ok == 2 and child._process is not None
             child._process.kill()
             child._process.wait()
+
+
+def test_a_child_that_waits_for_its_parent_does_not_hang(folder: Path) -> None:
+    """The storage can take long to take a part."""
+    (folder / "in" / "a.jsonl").write_text(jsonl(["x" * 500] * 2000))
+    files = source.plan_archive([str(folder / "in")], IngestConfig(), InputConfig()).files
+    units = IngestWork(IngestConfig(), InputConfig(), files)
+    with Child(cloudpickle.dumps(units), 1.0) as child:
+        sizes = []
+        for first, second in child.produce(Interval(0, 0, 1), {}):
+            time.sleep(1.5 if not sizes else 0.0)
+            sizes.append(second.num_rows if isinstance(first, str) else 0)
+    assert sizes == [500, 500, 500, 500, 0]

@@ -266,6 +266,7 @@ def _answer(work: Work, interval: Interval, guard: Guard, answers: BinaryIO, wat
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)
+        watch.rest()  # until the parent has stored what came before, which says nothing of a row
         _send(answers, ("part", table, sink.getvalue().to_pybytes()))
         watch.moved()
     watch.rest()
