@@ -6,7 +6,9 @@ import bz2
 import gzip
 import hashlib
 import io
+import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,22 @@ from nosology.config import IngestConfig, InputConfig
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(Path(__file__).parent))  # for reader_samples
+
+
+FUZZED = pytest.StashKey[Counter[str]]()
+
+
+@pytest.fixture(scope="session")
+def fuzzed(pytestconfig: pytest.Config) -> Counter[str]:
+    """Damaged inputs that were read, by reader: their number is the last line of the run."""
+    return pytestconfig.stash.setdefault(FUZZED, Counter())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and (counts := config.stash.get(FUZZED, None)):
+        terminal.write_line(json.dumps({"fuzz_inputs": counts.total(), "readers": len(counts)}))
 
 
 @dataclass

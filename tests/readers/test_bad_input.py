@@ -110,6 +110,7 @@ CASES: dict[str, Case] = {
     "PDF, PostScript": Case(b"%PDF-1.4\n1 0 obj <</Type /Catalog>> endobj\ntrailer <</Root 1 0 R>>\n%%EOF\n", "letter.txt"),
     "Office document": Case(zipped({"[Content_Types].xml": b"<x/>", "word/document.xml": b"<x/>"}), "letter.docx"),
     "XML that is no C-CDA and no XHTML": Case(b'<?xml version="1.0"?>\n<Patient xmlns="http://hl7.org/fhir"><id value="1"/></Patient>'),
+    "X12, HL7 v2 or FHIR whose first bytes are damaged": Case(flipped(WHOLE, 1), "claims.txt"),
     "File with a wrong extension": Case(samples.x12(), "claims.parquet", 2),
     "Gzip, zstd or bzip2 with a damaged header": Case(b"\x1f\x8b\x07 and more", "rows.jsonl.gz"),
     "Gzip cut in half": Case(PACKED[: len(PACKED) // 2], kept=lambda n: 30 < n < 300),

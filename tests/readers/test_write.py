@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nosology import readers
 from nosology.config import IngestConfig
-from nosology.errors import InputError
+from nosology.errors import InputError, Reason
 from nosology.readers.source import open_source
 from nosology.readers.write import write_file
 from nosology.records import (
@@ -394,6 +394,50 @@ def test_the_table_holds_them_and_every_column_of_content_is_marked() -> None:
     table = to_table(Original, pieces)
     assert [from_dict(Original, row) for row in table.to_pylist()] == pieces
     assert arrow_schema(Original).field("content").metadata[b"phi"] == b"text"
+
+
+SUBSCRIBERS = "HL*1**20*1~NM1*85*2*C*****XX*1~" + "".join(
+    f"HL*{number + 2}*1*22*0~SBR*P*18*******CI~NM1*IL*1*D*E****MI*{number}~DMG*D8*{born}*F~CLM*{number}*100***11:B:1*Y*A*Y*Y~"
+    f"NTE*ADD*note {number}~HI*ABK:I10~LX*1~SV1*HC:99213*100*UN*1***1~DTP*472*D8*20240301~"
+    for number, born in enumerate(["19800101", "20300101", "19800101"])
+)
+EOBS = [
+    {"resourceType": "ExplanationOfBenefit", "id": f"e{number}", "status": "active", "patient": {"reference": "Patient/1"},
+     "billablePeriod": {"start": "2024-01-01", "end": "2024-01-02"},
+     "item": [{"sequence": 1, "productOrService": {"coding": [{"system": "http://www.ama-assn.org/go/cpt", "code": "99213"}]}}],
+     **({"claim": {"reference": "Claim/1"}} if number == 2 else {})}
+    for number in range(3)
+]  # fmt: skip
+DEAD_ONES: dict[str, tuple[bytes, dict[int, Reason]]] = {
+    "X12, impossible date": (samples.x12(SUBSCRIBERS), {}),
+    "X12, of two transactions": (samples.x12(SUBSCRIBERS).replace(b"HL*3*1", b"SE*1*1~ST*837*2*005010X222A1~HL*1**20*1~HL*3*1")
+                                 .replace(b"HL*4*1", b"SE*1*1~ST*837*3*005010X222A1~HL*1**20*1~HL*4*1"), {}),
+    "X12, lost with its process": (samples.x12(SUBSCRIBERS.replace("20300101", "19800101")), {2: Reason("process_lost")}),
+    "X12, the last one": (samples.x12(SUBSCRIBERS.replace("20300101", "19800101")), {3: Reason("process_lost")}),
+    "Bundle itself": (json.dumps(samples.bundle(*EOBS)).encode(), {1: Reason("process_lost")}),
+    "Bundle, the first one": (json.dumps(samples.bundle(*EOBS)).encode(), {2: Reason("process_lost")}),
+    "Bundle, the second, before a remittance alone": (json.dumps(samples.bundle(*EOBS)).encode(), {3: Reason("process_lost")}),
+    "Bundle, the last one": (json.dumps(samples.bundle(*EOBS[:2])).encode(), {3: Reason("process_lost")}),
+    "lines": (samples.lines(*EOBS), {3: Reason("process_lost")}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DEAD_ONES)
+def test_a_dead_record_that_would_give_two_rows_keeps_its_place(case: str) -> None:
+    data, deadly = DEAD_ONES[case]
+    source = readers.SourceFile("/x/file", "file", hashlib.sha256(data).hexdigest(), len(data))
+    items = list(readers.read_file(source, io.BytesIO(data), IngestConfig(keep_originals=True), builder=readers.Builder(deadly)))
+    pieces = [item for item in items if isinstance(item, Original)]
+    (dead,) = [item for item in items if type(item).__name__ == "DeadLetter"]
+    assert b"".join(write_file(pieces, rows(items))) == data
+    for record in rows(items):
+        if isinstance(record, RawClaim):
+            new = (
+                dataclasses.replace(record, total_charge=77.0) if data.startswith(b"ISA") else dataclasses.replace(record, patient_id="p9")
+            )
+            asked = [new if item is record else item for item in rows(items)]
+            after = b"".join(write_file(pieces, asked))
+            assert after != data and len(after) - len(data) in (-1, 0, 1), dead.source_row
 
 
 def test_off_by_default() -> None:

@@ -55,6 +55,7 @@ from typing import BinaryIO
 from nosology.config import IngestConfig, InputConfig
 from nosology.errors import InputError, Reason, RecordError
 from nosology.readers import charsets, parquet, tabular, values
+from nosology.readers.beginnings import beginning, seems
 from nosology.readers.document import CDA, HTML, RTF, Document, is_other_xml
 from nosology.readers.fhir import Fhir
 from nosology.readers.hl7v2 import Hl7v2
@@ -74,6 +75,7 @@ from nosology.readers.source import (
     SourceFile,
     Unit,
     fault_of,
+    record_bytes,
 )
 from nosology.readers.synpuf import Synpuf
 from nosology.readers.synthea import Synthea
@@ -167,6 +169,11 @@ def recognise(head: bytes, file_name: str) -> Reader:
         if printed:
             remedy = "PDF and PostScript are not read: extract the text, or take it out"
         raise InputError(f"expected one of the formats {known}", file=file_name, remedy=remedy)
+    if found.name == "text" and (damaged := seems(head)):  # all its records would be one note that nobody wrote
+        remedy = "Copy or export it again, or take it out"
+        raise InputError(
+            f"a beginning of {damaged}, which what follows seems to be: its first bytes are damaged", file=file_name, remedy=remedy
+        )
     if found.name == "csv" and name.endswith(_TEXT_NAMES):
         return READERS["text"]
     if found.name == "text" and name.endswith(_TABLE_NAMES) and b"\n" in head:
@@ -199,11 +206,12 @@ def _open(member: Member, config: IngestConfig) -> _Opened | None:
     if not head:
         return None
     encoding = charsets.wide(head)
-    reader = recognise(head.decode(encoding, "ignore").encode() if encoding else head, member.source.name)
+    told, content = beginning(member.content, encoding, record_bytes(config))
+    reader = recognise(told, member.source.name)
     marked = encoding is not None and encoding.startswith("utf-16") and encoding == charsets.marked(head)
     if reader.name == "parquet" or (reader.name in _DECODES and (encoding is None or (marked and reader.name != "hl7v2"))):
-        return _Opened(reader, member.content, None)
-    text = charsets.Text(member.content, config.encoding)
+        return _Opened(reader, content, None)
+    text = charsets.Text(content, config.encoding)
     return _Opened(reader, io.BufferedReader(text, HEAD_BYTES), text)
 
 

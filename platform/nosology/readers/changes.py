@@ -59,6 +59,11 @@ class Rows:
         )  # fmt: skip
 
 
+def was_dead(row: int, given: Sequence[Any], end: int | None) -> bool:
+    """Whether a record that would give these was a dead letter, which took one number: the next one, at `end`, comes sooner than it could."""
+    return end is not None and end - row < len(given)
+
+
 def changed(old: Any, new: Any) -> list[str]:
     """Names of the fields in which two records of a class differ."""
     return [item.name for item in dataclasses.fields(old) if item.name not in _ABOUT and getattr(old, item.name) != getattr(new, item.name)]

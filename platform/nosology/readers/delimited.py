@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from nosology.errors import Reason, RecordError
-from nosology.readers.source import BOM, CUT_HEADER, invalid_bytes
+from nosology.readers.source import BOM, CUT_HEADER, TOO_LONG, invalid_bytes, pieces_of_lines
 
 DELIMITERS = ",\t;|"
 _STRICT_NAME = re.compile(r"[A-Za-z_][\w.]{0,63}", re.ASCII)
@@ -43,12 +43,19 @@ def header(head: bytes) -> tuple[list[str], str] | None:
     return (names, mark) if agreed or (strict and (len(names) > 2 or not below)) else None
 
 
+class _TooLong(Exception):
+    """A line above the limit; `is_row`: it is a row, and the next line begins another."""
+
+    def __init__(self, is_row: bool) -> None:
+        super().__init__()
+        self.is_row = is_row
+
+
 class _Rows:
     """Lines for the csv module, which takes as many as a row has; the bytes of those that it took since `begin`."""
 
     def __init__(self, stream: io.BufferedReader, limit: int) -> None:
-        self._stream, self._limit = stream, limit
-        self._pieces: list[bytes] = []
+        self._lines, self._limit = pieces_of_lines(stream, limit), limit
         self._place = self.start = 0
         self.taken: list[bytes] = []
         self.ended = False
@@ -60,18 +67,26 @@ class _Rows:
         return self
 
     def __next__(self) -> str:
-        if not self._pieces:
-            line = self._stream.readline(self._limit)
-            if not line:
-                self.ended = True
-                raise StopIteration
-            self._pieces = line.splitlines(keepends=True)[::-1] if b"\r" in line else [line]
-        piece = self._pieces.pop()
+        piece = next(self._lines, b"")
+        if not piece:
+            self.ended = True
+            raise StopIteration
+        if len(piece) > self._limit:
+            raise _TooLong(self._closes(piece))
         self._place += len(piece)
         if self._place == len(piece) and piece.startswith(BOM):
             self.start, piece = len(BOM), piece[len(BOM) :]
         self.taken.append(piece)
         return piece.decode("utf-8", "surrogateescape")
+
+    def _closes(self, piece: bytes) -> bool:
+        """Whether a line closes the quotation marks that it opens; passes over the rest of it."""
+        marks = piece.count(b'"')
+        self._place += len(piece)
+        while not piece.endswith((b"\r", b"\n")) and (piece := next(self._lines, b"")):
+            marks += piece.count(b'"')
+            self._place += len(piece)
+        return marks % 2 == 0 and not self.taken
 
 
 def rows(stream: io.BufferedReader, delimiter: str, limit: int) -> Iterator[list[str] | Reason]:
@@ -91,6 +106,13 @@ def rows(stream: io.BufferedReader, delimiter: str, limit: int) -> Iterator[list
         except csv.Error:
             yield BAD_QUOTES
             return
+        except _TooLong as fault:
+            if not fault.is_row:
+                yield BAD_QUOTES
+                return
+            first, whole = False, True
+            yield TOO_LONG
+            continue
         if source.ended:  # a row asks for more than the file has only inside quotation marks: the rest of the file was taken for its cell
             yield BAD_QUOTES
             return

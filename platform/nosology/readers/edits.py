@@ -10,6 +10,8 @@ from nosology.readers.segments import BLANK, Segment
 from nosology.readers.source import Unit
 from nosology.readers.x12_loops import Claim, Marks, Party, at, mark_of
 
+Place = tuple[int, int | None]  # the row of a unit, and that of the next one, where one is known
+
 
 @dataclass(slots=True)
 class Editor:
@@ -24,7 +26,7 @@ class Editor:
     element: str = "*"
     terminator: str = "~"
     items: list[tuple[Segment | None, bytes]] = field(default_factory=list)
-    claims: list[tuple[Claim, Unit, int | None]] = field(default_factory=list)
+    claims: list[tuple[Claim, Unit, Place | None]] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)
 
     def put(self, segment: Segment, place: int, value: str | None) -> None:

@@ -28,11 +28,12 @@ from functools import partial
 from nosology.errors import Reason, RecordError
 from nosology.readers import values
 from nosology.readers.document import CDA, HTML, RTF, kind_of, to_text
-from nosology.readers.source import BOM, TOO_LONG, Draft, InvalidBytes, Job, Skipped, Unit, record_bytes
+from nosology.readers.source import BOM, TOO_LONG, Draft, InvalidBytes, Job, Skipped, Unit, pieces_of_lines, record_bytes
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawCondition, RawDocument, RawEncounter, RawPatient, RawProcedure
 
 _FRAMES = b"\x0b\x1c\x00 \t"
-_BATCH = (b"FHS", b"BHS", b"BTS", b"FTS", b"DSC")
+_PASSED = _FRAMES + b"\r\n"
+_BATCH = frozenset((b"FHS", b"BHS", b"BTS", b"FTS", b"DSC"))
 _TRAILERS = {b"FHS": b"FTS", b"BHS": b"BTS"}
 _SEGMENT_ID = re.compile(r"[A-Z][A-Z0-9]{2}", re.ASCII)
 # HL7 2.7: marks, highlighting, hexadecimal data, formatting commands, other character sets, local ones. What is none of these is text.
@@ -131,21 +132,25 @@ def messages(stream: io.BufferedReader, limit: int) -> Iterator[Lines | Reason]:
     size, fault, stray = 0, False, False
     opened: list[bytes] = []  # batches whose trailer is due
     place = 0
-    while line := stream.readline(limit):
+    goes_on = cut = False  # whether this line is more of the last one; whether it is one above the limit and has no end
+    for line in pieces_of_lines(stream, limit):
         if not place and line.startswith(BOM):
             place, line = len(BOM), line[len(BOM) :]
-        for piece in line.replace(b"\n", b"\r").split(b"\r"):
-            part = piece.lstrip(_FRAMES)
-            start, place = place + len(piece) - len(part), place + len(piece) + 1
-            part = part.rstrip(_FRAMES)
+        part = line.lstrip(_PASSED)
+        size_in = len(line)
+        start, place = place + size_in - len(part), place + size_in
+        part = part.rstrip(_PASSED)
+        if size_in > limit or goes_on or cut:
+            goes_on, cut = cut, not line.endswith((b"\r", b"\n")) and (cut or bool(part))
+        if not part:
+            continue
+        if not goes_on:
             if part.startswith(b"MSH"):
                 if fault:
                     yield TOO_LONG
                 elif found:
                     yield found
                 found, size, fault, stray = [], 0, False, False
-            elif not part:
-                continue
             elif part[:3] in _BATCH:
                 if part[:3] in _TRAILERS:
                     opened.append(_TRAILERS[part[:3]])
@@ -157,12 +162,13 @@ def messages(stream: io.BufferedReader, limit: int) -> Iterator[Lines | Reason]:
                     yield NO_MESSAGE
                 stray = True
                 continue
-            size += len(part)
-            if size > limit:
-                found, fault = [], True
-            elif not fault:
-                found.append((start, part))
-        place -= 1  # behind the last piece of a line stands no break
+        elif not found and not fault:
+            continue  # of a line that belongs to no message
+        size += len(part)
+        if size > limit or goes_on:
+            found, fault = [], True
+        elif not fault:
+            found.append((start, part))
     if fault:
         yield TOO_LONG
     elif found:
@@ -177,7 +183,7 @@ class Hl7v2:
     name = "hl7v2"
 
     def sniff(self, head: bytes) -> bool:
-        head = head.removeprefix(BOM).lstrip(_FRAMES + b"\r\n")
+        head = head.removeprefix(BOM).lstrip(_PASSED)
         mark = head[3:4]
         return head[:3] in (b"MSH", b"FHS", b"BHS") and len(head) > 7 and not mark.isalnum() and not mark.isspace()
 

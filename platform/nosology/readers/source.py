@@ -276,6 +276,30 @@ def record_bytes(config: IngestConfig) -> int:
     return max(16 << 20, 8 * config.max_document_bytes)
 
 
+def pieces_of_lines(stream: io.BufferedReader, limit: int) -> Iterator[bytes]:
+    """Lines with their ends: CR, LF, or both, of which LF may come as a line of its own.
+
+    One above `limit` bytes comes in pieces, of which the last alone has an end; damage is raised behind the last line that is whole.
+    """
+    held: list[bytes] = []  # of a line whose end did not come yet
+    size = 0
+    while piece := stream.read1(HEAD_BYTES):
+        lines = piece.splitlines(keepends=True)
+        rest = b"" if piece.endswith((b"\r", b"\n")) else lines.pop()
+        if held and lines:
+            lines[0] = b"".join((*held, lines[0]))
+            held, size = [], 0
+        yield from lines
+        if rest:
+            held.append(rest)
+            size += len(rest)
+            if size > limit:
+                yield b"".join(held)
+                held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
 class Lines:
     """Lines without their ends, blank ones and a byte order mark left out; None for one above `limit` bytes.
 

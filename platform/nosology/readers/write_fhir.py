@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from nosology.errors import Reason
-from nosology.readers.changes import Rows, changed, check
+from nosology.readers.changes import Rows, changed, check, was_dead
 from nosology.readers.fhir.elements import Scope
 from nosology.readers.fhir.stream import MOST_NESTED, units
 from nosology.readers.source import BOM, Kept, Skipped, Unit
@@ -32,11 +32,11 @@ def write(pieces: Iterator[Original], rows: Rows) -> Iterator[bytes]:
     for piece, following in itertools.pairwise(itertools.chain(pieces, (None,))):
         assert piece is not None
         end = sys.maxsize if following is None else following.source_row
-        yield piece.content if rows.peek(piece.source_row, end) is None else _changed(piece, rows)
+        yield piece.content if rows.peek(piece.source_row, end) is None else _changed(piece, rows, None if following is None else end)
 
 
-def _changed(piece: Original, rows: Rows) -> bytes:
-    """A piece with the values of its records."""
+def _changed(piece: Original, rows: Rows, end: int | None) -> bytes:
+    """A piece with the values of its records; `end` is the row behind its last one."""
     bom = BOM if piece.content.startswith(BOM) else b""
     try:
         text = piece.content[len(bom) :].decode()
@@ -51,6 +51,8 @@ def _changed(piece: Original, rows: Rows) -> bytes:
     upcoming = (rows.peek(row) for row in piece.rows)  # asked for one by one, each before its resource is read
     for number, unit in enumerate(_units(value, upcoming)):
         given = _records(unit, piece, number)
+        if was_dead(piece.rows[number], given, (*piece.rows[number + 1 : number + 2], end)[0]):
+            given = []
         wanted = rows.take(piece.rows[number], given)
         asked[number] = given, wanted
         resource = _at(value, leaves[number])

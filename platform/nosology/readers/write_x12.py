@@ -6,16 +6,17 @@ The reader's own loops say where a value was read; a transaction (ST to SE) is h
 from __future__ import annotations
 
 import io
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from nosology.errors import Reason, RecordError
 from nosology.readers import write_claims, write_remittances
-from nosology.readers.changes import Rows, changed, check
-from nosology.readers.edits import Editor
+from nosology.readers.changes import Rows, changed, check, was_dead
+from nosology.readers.edits import Editor, Place
 from nosology.readers.segments import BETWEEN, ISA_BYTES, repetition_mark, segments
-from nosology.readers.source import Builder, Unit
+from nosology.readers.source import Builder, Kept, Skipped, Unit
 from nosology.readers.x12 import transaction
 from nosology.readers.x12_loops import Claim, Marks, Transaction, at
 from nosology.records import Original, RawClaim, RawDocument, RawRecord, RawRemittance
@@ -25,11 +26,11 @@ _HELD_SEGMENTS = 1 << 12  # outside transactions nothing changes, and nothing ne
 
 
 class _Joined(io.RawIOBase):
-    """The content of pieces; `starts` holds where each begins, with its first row."""
+    """The content of pieces; `starts` holds where each begins, with its first row and that of the next unit."""
 
     def __init__(self, pieces: Iterator[Original]) -> None:
-        self._pieces, self._rest, self._size = pieces, b"", 0
-        self.starts: deque[tuple[int, int | None]] = deque()
+        self._pieces, self._rest, self._size = itertools.pairwise(itertools.chain(pieces, (None,))), b"", 0
+        self.starts: deque[tuple[int, Place | None]] = deque()
         self.digest = ""
 
     def readable(self) -> bool:
@@ -37,19 +38,20 @@ class _Joined(io.RawIOBase):
 
     def readinto(self, target: Any) -> int:
         while not self._rest:
-            piece = next(self._pieces, None)
+            piece, following = next(self._pieces, (None, None))
             if piece is None:
                 return 0
             self.digest, self._rest = piece.source_digest, piece.content
-            self.starts.append((self._size, piece.rows[0] if piece.rows else None))
+            ends = (*piece.rows[1:2], None if following is None else following.source_row)
+            self.starts.append((self._size, (piece.rows[0], ends[0]) if piece.rows else None))
             self._size += len(piece.content)
         size = min(len(target), len(self._rest))
         target[:size] = self._rest[:size]
         self._rest = self._rest[size:]
         return size
 
-    def row_at(self, offset: int) -> int | None:
-        """The row of the piece that begins here; offsets are asked in rising order."""
+    def place_at(self, offset: int) -> Place | None:
+        """The first row of the piece that begins here, and that of the next unit; offsets are asked in rising order."""
         while self.starts and self.starts[0][0] < offset:
             self.starts.popleft()
         return self.starts[0][1] if self.starts and self.starts[0][0] == offset else None
@@ -64,9 +66,10 @@ def _settle(editor: Editor, current: Transaction | None, rows: Rows, digest: str
     """What was held, changed as the records say."""
     wanted: list[tuple[Claim, list[RawRecord], list[RawRecord]]] = []
     dirty = False
-    for claim, unit, row in editor.claims:
-        if isinstance(unit, Reason) or row is None or current is None:
+    for claim, unit, place in editor.claims:
+        if isinstance(unit, Reason | Skipped | Kept) or place is None or current is None or was_dead(place[0], unit, place[1]):
             continue
+        row = place[0]
         given = _records(unit, row, digest)
         asked = rows.take(row, given)
         wanted.append((claim, given, asked))
@@ -101,7 +104,7 @@ def write(pieces: Iterator[Original], rows: Rows) -> Iterator[bytes]:
     stream: io.BufferedReader = io.BufferedReader(joined)
     kept: list[bytes] = []
     editor, current, version = Editor(), None, ""
-    starts: dict[int, int | None] = {}  # row of the claim that a segment begins
+    starts: dict[int, Place | None] = {}  # of the claim that a segment begins
     size = 0
 
     def seen(claim: Claim, unit: Unit) -> None:
@@ -134,7 +137,7 @@ def write(pieces: Iterator[Original], rows: Rows) -> Iterator[bytes]:
         elif kind == "ST":
             current = transaction(at(segment, 1), at(segment, 3) or version, editor.marks, Builder(), seen)
         elif current is not None and kind in current.turns:
-            starts[id(segment)] = joined.row_at(size)
+            starts[id(segment)] = joined.place_at(size)
             list(current.turn(segment))
         elif current is not None and kind in current.wanted:
             current.append(segment)
