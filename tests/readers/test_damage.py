@@ -39,6 +39,17 @@ def test_every_complete_line_before_the_cut_is_read(read: Any) -> None:
     assert len(read(packed).of("RawDocument")) == whole > 0
 
 
+@pytest.mark.parametrize("share", [0.4, 0.9])
+def test_a_resource_before_a_cut_in_the_second_or_third_is_read(read: Any, share: float) -> None:
+    """The second line tells whether the file is one value; the first is not lost while it is looked for."""
+    lines = samples.lines(*({"resourceType": "Patient", "id": str(n), "text": {"div": RANDOM.randbytes(9000).hex()}} for n in range(3)))
+    packed = gzip.compress(lines)
+    found = read(packed[: int(len(packed) * share)], "a.ndjson.gz")
+    assert (
+        found.reasons == [("truncated_file", None)] and [row.patient_id for row in found.of("RawPatient")] == ["0", "1"][: round(share * 2)]
+    )
+
+
 def test_a_wrong_checksum_is_told(read: Any) -> None:
     packed = bytearray(gzip.compress(LINES))
     packed[-5] ^= 1

@@ -16,7 +16,7 @@ A **source record** is what one of these holds; it becomes rows of the tables, o
 |---------|----------------------------------------------------------------|-----------------------------------------------------|
 | x12     | a claim: CLM loop of an 837, CLP loop of an 835                | claim, its NTE joined as one document; remittance   |
 |         | a transaction of another kind                                  | skipped                                             |
-| fhir    | a resource: a line, or an entry of a Bundle                    | the row of its type; other types are skipped        |
+| fhir    | a resource: a line, or an entry of a Bundle                    | the row of its type; others of FHIR's are skipped    |
 | rif     | a claim (rows that follow each other with one CLM_ID), PDE row | claim                                               |
 |         | a beneficiary row                                              | patient                                             |
 | synpuf  | a claim (a row, or two by SEGMENT), a drug event; a beneficiary | claim; patient                                      |

@@ -16,7 +16,7 @@ from nosology.readers.fhir import claims, clinical, documents
 from nosology.readers.fhir.attachments import Folder
 from nosology.readers.fhir.elements import Resource, Scope, objects, status, string, target, wrong
 from nosology.readers.fhir.resources import RESOURCES
-from nosology.readers.source import BOM, TOO_LONG, Draft, Job, Kept, Skipped, Unit, fault_of, invalid_bytes, record_bytes
+from nosology.readers.source import BOM, DAMAGED, TOO_LONG, Draft, Job, Kept, Skipped, Unit, fault_of, invalid_bytes, record_bytes
 
 BAD_JSON = Reason("bad_json", None, "a JSON object (FHIR resource)")
 _LONE = re.compile(rb'\s*\{.*"resourceType"\s*:.*\}\s*$')
@@ -204,6 +204,7 @@ class _Lines:
         self._coming: dict[str, Resource] = {}
         self._is_looked_through = False  # whether the Binaries ahead are known: not while only `is_one_value` held lines
         self._source = self._read()
+        self._damage: Exception | None = None
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes | None]]:
         while True:
@@ -211,6 +212,8 @@ class _Lines:
                 raw, line = self._ahead.popleft()
                 self._ahead_bytes -= len(raw)
                 yield raw, line
+            if self._damage is not None:
+                raise self._damage
             found = next(self._source, None)
             if found is None:
                 return
@@ -232,7 +235,7 @@ class _Lines:
 
     def is_one_value(self) -> bool:
         """Whether the file is one value over many lines: the second line of NDJSON begins with a brace, and none ends within an array."""
-        while len([1 for _, line in self._ahead if line]) < 2 and (found := next(self._source, None)) is not None:
+        while len([1 for _, line in self._ahead if line]) < 2 and (found := self._next()) is not None:
             self._hold(found)
             if found[1] is None:
                 return False
@@ -240,6 +243,14 @@ class _Lines:
         if len(written) < 2:
             return False
         return not written[1].startswith((b"{", b"[")) or (written[0].startswith(b"[") and not written[0].endswith(b"]"))
+
+    def _next(self) -> tuple[bytes, bytes | None] | None:
+        """The next line ahead, None at the end. Damage of the stream waits until what came before it was given out."""
+        try:
+            return next(self._source, None)
+        except DAMAGED as damage:
+            self._damage = damage
+            return None
 
     def give_back(self, held: list[tuple[bytes, bytes | None]]) -> None:
         """All lines of the file, which then come again."""
@@ -269,7 +280,7 @@ class _Lines:
             self._is_looked_through = True
             for _, line in self._ahead:
                 self._look(line)
-        while key not in self._coming and self._ahead_bytes < self._hold_bytes and (found := next(self._source, None)) is not None:
+        while key not in self._coming and self._ahead_bytes < self._hold_bytes and (found := self._next()) is not None:
             self._hold(found)
             self._look(found[1])
         return self._coming.get(key)
