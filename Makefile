@@ -51,7 +51,7 @@ bench-deps: all
 # Every crash point of the commit protocol for every verb, on local disk and S3, and every other fault; `make test` has the short form.
 # The last line on stdout is JSON.
 faults: all
-	@NOSOLOGY_FAULTS=all $(BIN)/python -m pytest tests/faults
+	@NOSOLOGY_FAULTS=all $(BIN)/python -m pytest -n 2 --dist worksteal tests/faults
 
 lint: all
 	$(BIN)/python -m ruff check --fix .

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,24 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(tmp_path / "store")
     request.getfixturevalue("store")
     return f"s3://{BUCKET}/{tmp_path.name}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What a process of pytest-xdist counted goes to the one that prints."""
+    if hasattr(session.config, "workeroutput"):
+        counted = {"points": sorted(COUNTS.points), "faults": COUNTS.faults, "lost": COUNTS.lost, "duplicated": COUNTS.duplicated}
+        session.config.workeroutput["counts"] = counted
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    counted = getattr(node, "workeroutput", {}).get("counts")
+    if counted:
+        COUNTS.points |= {(backend, stage, point) for backend, stage, point in counted["points"]}
+        COUNTS.faults += counted["faults"]
+        COUNTS.lost += counted["lost"]
+        COUNTS.duplicated += counted["duplicated"]
 
 
 @pytest.hookimpl(trylast=True)

@@ -182,9 +182,9 @@ def test_a_child_that_waits_for_its_parent_does_not_hang(folder: Path) -> None:
     (folder / "in" / "a.jsonl").write_text(jsonl(["x" * 500] * 2000))
     files = source.plan_archive([str(folder / "in")], IngestConfig(), InputConfig()).files
     units = IngestWork(IngestConfig(), InputConfig(), files)
-    with Child(cloudpickle.dumps(units), 1.0) as child:
+    with Child(cloudpickle.dumps(units), STALL_SECONDS) as child:
         sizes = []
         for first, second in child.produce(Interval(0, 0, 1), {}):
-            time.sleep(1.5 if not sizes else 0.0)
+            time.sleep(0.0 if sizes else STALL_SECONDS + 1)
             sizes.append(second.num_rows if isinstance(first, str) else 0)
     assert sizes == [500, 500, 500, 500, 0]

@@ -36,6 +36,10 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def _hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests in the background has it ignored
+
+
 class Command:
     """`toy.py IN OUT` as a user runs it, with a Ray cluster of its own; with crash points, if any are named. It may be deaf to SIGINT."""
 
@@ -55,7 +59,7 @@ class Command:
         arguments = [str(tests / "toy.py"), str(folder / "in"), str(folder / "out"), "batch_rows=4", f"seconds={seconds}"]
         self.process = subprocess.Popen(
             [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-            start_new_session=True, preexec_fn=_ignore_interrupts if deaf else None,
+            start_new_session=True, preexec_fn=_ignore_interrupts if deaf else _hear_interrupts,
         )  # fmt: skip
 
     def reached(self, point: str, hit: int = 1) -> int:

@@ -286,5 +286,10 @@ def test_killed_at_every_point(case: Case, references: References) -> None:
 
     proof = upkeep.verify(case.out)
     assert proof.faults == [] and proof.finished
-    assert len(unaccepted(case.out)) == upkeep.collect_garbage(case.out, 0.0)["removed"] and unaccepted(case.out) == []
+    before, doomed = set(storage.list_files(case.out, hidden=True)), set(unaccepted(case.out))
+    count = upkeep.collect_garbage(case.out, 0.0)["removed"]
+    removed = before - set(storage.list_files(case.out, hidden=True))
+    assert (
+        len(removed) == count and doomed <= removed and all("/commands/" in uri for uri in removed - doomed) and unaccepted(case.out) == []
+    )
     case.counts.compare(wanted, rows_of(case.out))
