@@ -34,7 +34,9 @@ _LEAST_STORE_BYTES = 80 << 20
 _MOST_STORE_BYTES = 2 << 30
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
-    "ARROW_DEFAULT_MEMORY_POOL": "system",  # of its own pool a worker cannot give all back: it had 50 MB more after 50 files
+    # Of Arrow's own pool, and of several arenas, a worker cannot give all back: it had 70 MB more, and grew (docs/bench.md)
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_grpc_client_keepalive_time_ms": "10000",
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
