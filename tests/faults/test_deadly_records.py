@@ -26,6 +26,7 @@ from oracle import Counts
 from ray import cloudpickle
 
 STALL_SECONDS = 4.0
+SCHEMAS = ingest_schemas(False, False)
 WORDS = ["one", "KILLS", "three", "HANGS", "KILLS", "six"]
 
 
@@ -84,15 +85,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def opened(folder: Path) -> tuple[sink.Ledger, IngestWork]:
+    files = source.plan_archive([str(folder / "in")], IngestConfig(), InputConfig()).files
+    ledger = sink.open_ledger(str(folder / "out"), "ingest", {}, files, 1, SCHEMAS)
+    return ledger, IngestWork(IngestConfig(), InputConfig(), ledger.job.files)
+
+
 def ingest(folder: Path, stall_seconds: float = STALL_SECONDS) -> sink.Snapshot:
     """What a worker does with files in which another was lost, in this process; the children are real."""
-    files = source.plan_archive([str(folder / "in")], IngestConfig(), InputConfig()).files
-    schemas = ingest_schemas(False, False)
-    ledger = sink.open_ledger(str(folder / "out"), "ingest", {}, files, 1, schemas)
-    units = IngestWork(IngestConfig(), InputConfig(), ledger.job.files)
+    ledger, units = opened(folder)
     with Child(cloudpickle.dumps(units), stall_seconds) as child:
         for interval in ledger.pending():
-            commit = run_carefully(units, child, ledger.writer(schemas), interval)
+            commit = run_carefully(units, child, ledger.writer(SCHEMAS), interval)
             assert commit is not None and ledger.accept(commit)
     ledger.finish()
     assert upkeep.verify(ledger.out).faults == []
@@ -165,13 +169,10 @@ def test_a_child_that_cannot_begin_blames_no_record(folder: Path, monkeypatch: p
 def test_a_child_that_something_killed_between_two_files(folder: Path) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         (folder / "in" / name).write_text(jsonl(["one", name]))
-    files = source.plan_archive([str(folder / "in")], IngestConfig(), InputConfig()).files
-    schemas = ingest_schemas(False, False)
-    ledger = sink.open_ledger(str(folder / "out"), "ingest", {}, files, 1, schemas)
-    units = IngestWork(IngestConfig(), InputConfig(), ledger.job.files)
+    ledger, units = opened(folder)
     with Child(cloudpickle.dumps(units), STALL_SECONDS) as child:
         for interval in ledger.pending():
-            commit = run_carefully(units, child, ledger.writer(schemas), interval)
+            commit = run_carefully(units, child, ledger.writer(SCHEMAS), interval)
             assert commit is not None and commit.tally.ok == 2 and child._process is not None
             child._process.kill()
             child._process.wait()

@@ -34,7 +34,7 @@ _LEAST_STORE_BYTES = 80 << 20
 _MOST_STORE_BYTES = 2 << 30
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
-    # Of Arrow's own pool, and of several arenas, a worker cannot give all back: it had 70 MB more, and grew (docs/bench.md)
+    # Of Arrow's own pool, and of several arenas, a worker cannot give all back: it had 55 MB more, and grew (docs/bench.md)
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -166,7 +166,8 @@ def run_ingest(
         duplicates.refuse(duplicates.find(ledger), ledger.job.files)
     while ingest.duplicates == "first" and not ledger.finished:
         repeated = duplicates.by_file(duplicates.find(ledger))
-        if lacking := repeated.keys() & duplicates.files_without(ledger):  # what they lack must be found too, before it is left out anew
+        # what files lack already must be found too, before it is left out anew
+        if repeated and (lacking := repeated.keys() & duplicates.files_without(ledger)):
             ledger = ledger.reopened(lacking)
             do({})
             repeated = duplicates.by_file(duplicates.find(ledger))

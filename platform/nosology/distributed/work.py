@@ -272,11 +272,16 @@ def _write(attempt: sink.Attempt, parts: Iterator[tuple[str, pa.Table]]) -> None
         if sum(piece.num_rows for piece in gathered[table]) >= _PART_ROWS:
             attempt.add(table, pa.concat_tables(gathered.pop(table)))
         if sum(piece.nbytes for pieces in gathered.values() for piece in pieces) >= _PART_BYTES:
-            while gathered:
-                name, pieces = gathered.popitem()
-                attempt.add(name, pa.concat_tables(pieces))
+            _flush(attempt, gathered)
+    _flush(attempt, gathered)
+
+
+def _flush(attempt: sink.Attempt, gathered: dict[str, list[pa.Table]]) -> None:
+    import pyarrow as pa
+
     for table, pieces in gathered.items():
         attempt.add(table, pa.concat_tables(pieces))
+    gathered.clear()
 
 
 def _commit(attempt: sink.Attempt, tally: Tally, dead: list[DeadLetter]) -> Commit | None:
