@@ -40,7 +40,7 @@ test: all
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(OWN_PROCESS))
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(OWN_PROCESS))
 	set -e; for part in $(OWN_PROCESS); do $(BIN)/python -m pytest $$part; done
 
 # What the benches compare with; `make` alone installs none of it.
