@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import json
 import re
 import signal
@@ -69,6 +70,11 @@ def test_config_prints_the_tree_and_writes_its_schema(tmp_path: Path) -> None:
         assert printed == json.loads(schema.read_text()) and [*tmp_path.iterdir()] == [schema]
     status, _, text = nosology("config", "train.zero=2")
     assert status == 0 and yaml.safe_load(text)["train"]["zero"] == 2
+
+
+def test_version_is_printed() -> None:
+    status, _, text = nosology("--version")
+    assert status == 0 and text.strip() == f"nosology {importlib.metadata.version('nosology')}"
 
 
 def test_unknown_verb_and_missing_option_are_wrong_use() -> None:

@@ -27,6 +27,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        import importlib.metadata
+
+        print(f"nosology {importlib.metadata.version('nosology')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="print the version and exit", is_eager=True, callback=_print_version)] = False,
+) -> None:
+    """What stands before the command."""
+
+
 terms = typer.Typer(help="Code sets: measure their search.", no_args_is_help=True)
 app.add_typer(terms, name="terms")
 deadletter = typer.Typer(help="Records that a run gave up: list, show, retry, export.", no_args_is_help=True)

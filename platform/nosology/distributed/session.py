@@ -24,7 +24,7 @@ from pathlib import Path
 import nosology
 from nosology import storage
 from nosology.config import ClusterConfig
-from nosology.distributed.guard import guarded
+from nosology.distributed.node import watched
 from nosology.errors import ConfigError, InputError
 
 SOURCE_ROOT = Path(nosology.__file__).resolve().parent.parent
@@ -90,7 +90,7 @@ def session(config: ClusterConfig, *, dashboard: bool = False) -> Iterator[Sessi
             folder = stack.enter_context(_temporary_folder())
             stack.enter_context(_loopback())
             _start(config, folder, dashboard)
-            stack.enter_context(guarded())
+            stack.enter_context(watched())
         _quiet()
         yield _running(started=not address)
 

@@ -10,8 +10,8 @@ import orjson
 
 from nosology.readers.source import BOM, DAMAGED, HEAD_BYTES
 
-_OBJECT = re.compile(rb"[\[\s]*\{")
-_TYPE = re.compile(rb'"resourceType"\s*:')
+OBJECT = re.compile(rb"[\[\s]*\{")
+RESOURCE_TYPE = re.compile(rb'"resourceType"\s*:')
 
 
 class _Again(io.RawIOBase):
@@ -63,7 +63,7 @@ def beginning(content: io.BufferedReader, encoding: str | None, limit: int) -> t
 def _is_untold(head: bytes) -> bool:
     """Whether this is the beginning of a JSON object of which it is not known yet whether it is FHIR: its first line is no whole one."""
     head = head.removeprefix(BOM).lstrip()
-    if not _OBJECT.match(head) or _TYPE.search(head):
+    if not OBJECT.match(head) or RESOURCE_TYPE.search(head):
         return False
     try:
         orjson.loads(head.partition(b"\n")[0])

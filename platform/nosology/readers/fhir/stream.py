@@ -12,6 +12,7 @@ import orjson
 
 from nosology.errors import Reason, RecordError
 from nosology.readers import values
+from nosology.readers.beginnings import OBJECT, RESOURCE_TYPE
 from nosology.readers.fhir import claims, clinical, documents
 from nosology.readers.fhir.attachments import Folder
 from nosology.readers.fhir.elements import Resource, Scope, objects, status, string, target, wrong
@@ -20,7 +21,6 @@ from nosology.readers.source import BOM, DAMAGED, TOO_LONG, Draft, Job, Kept, Sk
 
 BAD_JSON = Reason("bad_json", None, "a JSON object (FHIR resource)")
 _LONE = re.compile(rb'\s*\{.*"resourceType"\s*:.*\}\s*$')
-_START = re.compile(rb"[\[\s]*\{")
 MOST_NESTED = 4  # Bundles within Bundles
 
 _BUILD: dict[str, Callable[[Resource, Scope], list[Draft] | Skipped]] = {
@@ -38,7 +38,7 @@ class Fhir:
 
     def sniff(self, head: bytes) -> bool:
         head = head.removeprefix(BOM).lstrip()
-        return _START.match(head) is not None and re.search(rb'"resourceType"\s*:', head) is not None
+        return OBJECT.match(head) is not None and RESOURCE_TYPE.search(head) is not None
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         lines = _Lines(stream, record_bytes(job.ingest))

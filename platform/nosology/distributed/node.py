@@ -31,7 +31,7 @@ class NodeLostError(NosologyError):
 
 
 @contextlib.contextmanager
-def guarded() -> Iterator[None]:
+def watched() -> Iterator[None]:
     """Stops the cluster of this process at the end.
 
     Raises:
@@ -61,7 +61,7 @@ def guarded() -> Iterator[None]:
             print(f"nosology: {NodeLostError(name)}", file=sys.stderr, flush=True)
             os._exit(1)
 
-    threading.Thread(target=watch, name="guard", daemon=True).start()
+    threading.Thread(target=watch, name="node-watch", daemon=True).start()
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
