@@ -52,6 +52,7 @@ app.add_typer(deadletter, name="deadletter")
 Files = Annotated[list[Path], typer.Option("--config", "-c", help="YAML file; may be given several times, later ones win")]
 Overrides = Annotated[list[str], typer.Argument(metavar="[KEY.SUB=VALUE]...", help="values over those of the files")]
 Json = Annotated[bool, typer.Option("--json", help="end with one JSON line on stdout")]
+Archives = Annotated[list[str], typer.Option("--in", help="file or folder, local or s3://; may be given several times")]
 Inputs = Annotated[list[str], typer.Option("--in", help="file, folder or run folder, local or s3://; may be given several times")]
 Input = Annotated[str, typer.Option("--in", help="file, folder or run folder, local or s3://")]
 Out = Annotated[str, typer.Option("--out", help="run folder; the same command again resumes it")]
@@ -122,7 +123,7 @@ def _load(files: list[Path], overrides: list[str]) -> Config:
 
 @app.command()
 def ingest(
-    inputs: Inputs,
+    inputs: Archives,
     out: Out,
     allow_unreadable: Annotated[bool, typer.Option("--allow-unreadable", help="go on without files that nobody can read")] = False,
     config: Files = NONE,

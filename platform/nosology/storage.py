@@ -86,6 +86,16 @@ def absolute(uri: str) -> str:
     return str(local_path(uri).absolute()) if is_local(uri) else uri
 
 
+def resolved(uri: str) -> str:
+    """One spelling for all of a place: of a local path, without links and `..`."""
+    return os.path.realpath(local_path(uri)) if is_local(uri) else uri
+
+
+def is_regular(uri: str) -> bool:
+    """Whether what a listing names can be a file: no pipe, socket or device. A link to nothing can, of a disk that is not mounted."""
+    return not is_local(uri) or (place := local_path(uri)).is_file() or not place.exists()
+
+
 def exists(uri: str) -> bool:
     """Whether a file or folder is there."""
     with named_errors(uri):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from nosology import storage
 from nosology.config import IngestConfig, InputConfig
 from nosology.distributed.source import Archive, check_apart, plan_archive
 from nosology.errors import InputError
+from nosology.readers import SourceFile, name_of, read_file
+from nosology.records import RawDocument
+from nosology.records.content import record_digest
 
 GOOD = {"a.837": samples.x12(), "b.jsonl.gz": gzip.compress(samples.JSONL), "c.txt": b"Seen today."}
 BAD = {"scan.tif": bytes(range(256)) * 4, "cut.gz": b"\x1f\x8b\x08", "x.csv": b"id,body\n1,x\n", "y.parquet": b"PAR1"}
@@ -74,10 +78,34 @@ def test_a_link_to_nothing_stops_whatever_is_allowed(tmp_path: Path) -> None:
         plan(root, allow_unreadable=True)
     assert "--allow-unreadable" not in str(caught.value)
 
+    (Path(root) / "other.837").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="2 files cannot be read") as caught:
+        plan(root, allow_unreadable=True)
+    assert "--allow-unreadable" not in str(caught.value)
+
+
+def test_a_pipe_in_a_folder_is_what_nobody_can_read(tmp_path: Path) -> None:
+    root = folder(tmp_path, GOOD)
+    os.mkfifo(Path(root) / "pipe")
+    with pytest.raises(InputError, match=r"pipe: not a regular file.*--allow-unreadable"):
+        plan(root)
+    found = plan(root, allow_unreadable=True)
+    assert (names(found), found.unreadable) == (sorted(GOOD), (f"{root}/pipe",))
+
+
+def test_a_name_that_is_no_utf8_names_its_note(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"bad\xff.txt")).write_text("Seen.")
+    (file,) = plan(str(tmp_path)).files
+    with open(file.uri, "rb") as stream:
+        (note,) = read_file(SourceFile(file.uri, name_of(file.uri), file.digest, file.size_bytes), stream)
+    assert isinstance(note, RawDocument) and note.document_id == r"bad\udcff" and record_digest(note)
+
 
 def test_a_file_that_two_inputs_name_is_read_once(tmp_path: Path) -> None:
     root = folder(tmp_path, GOOD)
-    found = plan_archive([f"{root}/{next(iter(GOOD))}", root, root], IngestConfig(), InputConfig())
+    (tmp_path.parent / f"{tmp_path.name}-link").symlink_to(root)
+    aside = f"{tmp_path.parent}/{tmp_path.name}-link"
+    found = plan_archive([f"{root}/{next(iter(GOOD))}", root, f"{root}/../{tmp_path.name}", aside], IngestConfig(), InputConfig())
     assert sorted(names(found)) == sorted(GOOD) and found.duplicates == 0
 
 

@@ -58,6 +58,8 @@ def test_status_tells_why_the_last_driver_gave_up(tmp_path: Path) -> None:
     nosology("ingest", "--in", tmp_path / "in", "--out", out, "ingest.duplicates=refuse", code=2)
     found = nosology("status", out)
     assert (found["finished"], found["share"]) == (False, 1.0) and "1 records stand in another file already" in found["ended_with"]
+    (fault,) = nosology("verify", out, code=1)["faults"]
+    assert "2 of its 2 units are done; its last driver gave up: " in fault and found["ended_with"] in fault
     (out / "epoch-2.json").write_bytes((out / "epoch-1.json").read_bytes())  # another driver came
     assert "ended_with" not in nosology("status", out)
 
@@ -90,9 +92,73 @@ def test_dead_letters_are_exported_to_an_object_store(run: Path) -> None:
 def test_places_are_found_through_the_runs_before(run: Path) -> None:
     key = f"deid.key_file={run / 'key'}"
     nosology("deidentify", "--in", run / "run", "--out", run / "clean", key)
-    from nosology.verbs.upkeep import _places
+    from nosology.distributed.source import plan
+    from nosology.verbs.upkeep import _Places
 
-    assert {Path(uri).name for uri in _places(str(run / "clean")).values()} == {"notes.jsonl", "one.txt", "patients.ndjson"}
+    digests = [file.digest for file in plan([str(run / "in")])]
+    places = _Places(str(run / "clean"))
+    found = [places({"source_digest": digest, "source_row": 0, "stage": "deidentify"}) for digest in digests]
+    assert [Path(uri or "").name for uri in found] == ["notes.jsonl", "one.txt", "patients.ndjson"]
+
+
+def test_each_copy_of_a_file_has_its_letters(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / "in" / f"{name}.jsonl").write_text('{"id": "1", "text": " "}\n{"id": "2", "text": "Seen."}\n{"id": "3", "text": ""}\n')
+    nosology("ingest", "--in", tmp_path / "in", "--out", tmp_path / "run")
+    letters = nosology("deadletter", "show", tmp_path / "run")["letters"]
+    assert sorted((Path(one["file"]).name, one["row"]) for one in letters) == [
+        ("a.jsonl", 0),
+        ("a.jsonl", 2),
+        ("b.jsonl", 0),
+        ("b.jsonl", 2),
+    ]
+    nosology("deadletter", "export", tmp_path / "run", "--to", tmp_path / "letters.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "letters.jsonl").read_text().splitlines()]
+    assert sorted((Path(one["file"]).name, one["source_row"]) for one in lines) == [
+        ("a.jsonl", 0),
+        ("a.jsonl", 2),
+        ("b.jsonl", 0),
+        ("b.jsonl", 2),
+    ]
+
+
+def test_resume_reads_a_table_with_few_columns_as_its_first_run(tmp_path: Path) -> None:
+    """The configuration of a run names every column, and no table has all of them."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.csv").write_text("id,text\n1,Seen.\n2,\n")
+    nosology("ingest", "--in", tmp_path / "in", "--out", tmp_path / "run", "--allow-unreadable")
+    assert nosology("resume", tmp_path / "run")["records"] == 2
+    assert nosology("deadletter", "retry", tmp_path / "run")["retried"] == 1
+    shutil.copytree(tmp_path / "run", tmp_path / "begun")
+    for path in (tmp_path / "begun").iterdir():
+        if path.name not in ("config.yaml", "command.json"):  # as after a kill in the plan
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    report = nosology("resume", tmp_path / "begun")
+    assert (report["records"], report["unreadable"]["count"]) == (2, 0)
+
+
+def test_another_input_is_told_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        (tmp_path / "in" / f"{name}.txt").write_text(f"{NAME} {name}")
+    nosology("ingest", "--in", tmp_path / "in", "--out", tmp_path / "run")
+    (tmp_path / "in" / "a.txt").unlink()
+    (tmp_path / "in" / "b.txt").write_text(f"{NAME} again")
+    (tmp_path / "in" / "d.txt").write_text(f"{NAME} d")
+    error = nosology("ingest", "--in", tmp_path / "in", "--out", tmp_path / "run", code=2)["error"]
+    said = re.search(r"input \((.*)\) differs", error)
+    assert said is not None
+    assert [[Path(word).name for word in one.split(": ")] for one in said[1].split("; ")] == [
+        ["changed", "b.txt"], ["not there any more", "a.txt"], ["new", "d.txt"],
+    ]  # fmt: skip
+
+
+def test_the_folder_of_a_run_is_no_archive(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "run", tmp_path / "in" / "below" / "run")
+    for folder in (run / "run", tmp_path / "in"):
+        error = nosology("ingest", "--in", folder, "--out", tmp_path / "out", "--allow-unreadable", code=2)["error"]
+        assert f"{'' if folder == run / 'run' else 'below'}/run: files of an archive, not the folder of a run" in error
 
 
 def test_verify_and_resume_leave_a_finished_run_as_it_is(run: Path) -> None:
@@ -115,7 +181,7 @@ def test_resume_in_another_folder_goes_on_where_a_kill_left_it(run: Path, tmp_pa
     half = nosology("status", tmp_path / "run")
     assert not half["finished"] and half["done"] == 1 and "seconds_left" in half
     unfinished = nosology("verify", tmp_path / "run", code=1)
-    assert unfinished["finished"] is False and "not finished" in unfinished["faults"][0]
+    assert unfinished["finished"] is False and "not finished: 1 of its 3 units are done; nosology resume" in unfinished["faults"][0]
     report = nosology("resume", tmp_path / "run")
     assert (report["records_in"], report["dead"]) == (9, 3) and 0 < report["resumed_share"] < 1
     after = nosology("status", tmp_path / "run")
@@ -229,6 +295,8 @@ def test_harm_is_told_with_its_file(run: Path, tmp_path: Path) -> None:
     part.write_bytes(data[:-7])
     report = nosology("verify", tmp_path / "run", code=1)
     assert len(report["faults"]) == 1 and part.name in report["faults"][0] and "truncated" in report["faults"][0]
+    error = nosology("publish", tmp_path / "run", "--to", tmp_path / "lake", code=2)["error"]
+    assert "damaged (1 faults)" in error and not (tmp_path / "lake").exists()
 
 
 def test_publish_twice_adds_once(run: Path) -> None:
@@ -237,6 +305,7 @@ def test_publish_twice_adds_once(run: Path) -> None:
     assert nosology("publish", run / "run", "--to", run / "lake")["added"] == 9
     assert pq.read_table(run / "lake" / "dead").num_rows == 3, "a folder of Parquet as any reader takes it"
     assert nosology("publish", run / "run", "--to", run / "lake")["added"] == 0
+    assert "the input of this run" in nosology("publish", run / "run", "--to", run / "in", code=2)["error"]
 
 
 @pytest.mark.parametrize("verb", ["resume", "verify", "gc", "status"])

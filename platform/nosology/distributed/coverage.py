@@ -11,6 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from nosology.errors import printable
+
+_FEW = 3  # files that an error names of each kind
+
 MODULUS = 1 << 256
 
 
@@ -188,6 +192,26 @@ class Job:
 
     def schema(self, table: str) -> pa.Schema:
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.schemas[table])))
+
+    def differences(self, other: Job) -> list[str]:
+        """What makes the other one another job, in words; files by name, a few of them."""
+        if self.verb != other.verb:
+            return [f"verb ({self.verb}, not {other.verb})"]
+        fields = sorted(set(self.fingerprint) | set(other.fingerprint))
+        names = [name for name in fields if self.fingerprint.get(name) != other.fingerprint.get(name)]
+        if self.input != other.input:
+            names.append(f"input ({'; '.join(self._unlike(other)) or 'the number of rows'})")
+        if self.schemas != other.schemas:
+            names.append("columns of the output")
+        return names
+
+    def _unlike(self, other: Job) -> Iterator[str]:
+        held, found = ({file.key: file.uri for file in job.files} for job in (self, other))
+        gone, new = ({uri for key, uri in a.items() if key not in b} for a, b in ((held, found), (found, held)))
+        for said, uris in (("changed", gone & new), ("not there any more", gone - new), ("new", new - gone)):
+            if uris:
+                few = ", ".join(map(printable, sorted(uris)[:_FEW]))
+                yield f"{said}: {few}{f' and {len(uris) - _FEW} more' if len(uris) > _FEW else ''}"
 
     def intervals(self, file: int, start: int, stop: int) -> Iterator[Interval]:
         """The commits that a range consists of."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 KILLED = Reason("process_lost", None, "a unit that does not end the process that works on it")
 STALLED = Reason("timed_out", None, "a unit that is done within cluster.stall_seconds")
 _ATTEMPTS = 2  # of one unit or record alone, so that a process which something else killed costs no row
+_OPENING_SECONDS = 120.0  # for a child to load its models, at least: that takes long on a busy machine
 _MOST_DEADLY = 64  # records of one unit; each takes two more readings of it
 _MARK = struct.Struct("=Q")
 
@@ -282,16 +283,16 @@ def main() -> None:
     os.dup2(nowhere, 2)
     requests = sys.stdin.buffer
     packed, stall_seconds = _receive(requests)
-    watch = Watch(stall_seconds)
+    opening, watch = Watch(max(stall_seconds, _OPENING_SECONDS)), Watch(stall_seconds)
     mark = mmap.mmap(int(sys.argv[1]), _MARK.size)
     fault: NosologyError | None = None
     try:
-        watch.moved()
+        opening.moved()
         work: Work = pickle.loads(packed)
         work.open()
     except Exception as error:
         fault = _fault(error)
-    watch.rest()
+    opening.rest()
     _send(answers, fault)
     while fault is None:
         try:

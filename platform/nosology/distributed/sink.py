@@ -250,7 +250,7 @@ def open_ledger(
     job = Job(verb, dict(fingerprint), plan_digest, batch_rows, tuple(files), encoded)
     storage.probe(out)
     held = job if storage.create_if_absent(_job_uri(out), _job_bytes(job)) else read_job(out)
-    differing = _differences(held, job)
+    differing = held.differences(job)
     if differing:
         raise FingerprintError(
             f"{out} belongs to another job; {', '.join(differing)} {'differs' if len(differing) == 1 else 'differ'}. "
@@ -275,18 +275,6 @@ def open_ledger(
 def taken_over(out: str) -> InputError:
     """What a driver says when a later one works on its job."""
     return InputError("another run of this job took over", file=out, remedy="Let it finish; `nosology status` shows how far it is")
-
-
-def _differences(held: Job, job: Job) -> list[str]:
-    if held.verb != job.verb:
-        return [f"verb ({held.verb}, not {job.verb})"]
-    fields = sorted(set(held.fingerprint) | set(job.fingerprint))
-    names = [name for name in fields if held.fingerprint.get(name) != job.fingerprint.get(name)]
-    if held.input != job.input:
-        names.append("input (files, their content or their number of rows)")
-    if held.schemas != job.schemas:
-        names.append("columns of the output")
-    return names
 
 
 def _harvest(out: str, job: Job, epoch: int) -> Group:

@@ -70,38 +70,45 @@ def plan_archive(inputs: Sequence[str], ingest: IngestConfig, columns: InputConf
         InputError: an input is missing or empty, or files cannot be read (unless `ingest.allow_unreadable`), or there are copies where
             `ingest.duplicates` refuses them; all of those are named at once.
     """
-    from nosology import readers
-
     planned: list[PlannedFile] = []
     faults: list[InputError] = []
     unread: list[InputError] = []
-    unreadable: list[str] = []
     seen: set[str] = set()
     for uri in map(storage.absolute, inputs):
         for file in _files(uri, seen):
             try:
-                source = readers.SourceFile(file, file.rsplit("/", 1)[-1], storage.digest(file), storage.size(file))
-                with storage.open_input(file) as stream:
-                    name, found = readers.probe(source, stream, ingest, columns)
+                found, unreadable = _probed(file, ingest, columns)
             except InputError as error:  # of the storage: never a reason to go on without the file
                 faults.append(error)
                 continue
-            places = [file + (fault.file or "").removeprefix(source.name) for fault in found]  # a member's behind its archive's
-            if ingest.allow_unreadable:
-                unreadable += places
-            else:
-                unread += [
-                    InputError(fault.rule, file=place, field=fault.field, remedy=fault.remedy)
-                    for fault, place in zip(found, places, strict=True)
-                ]
-            if name is not None:
-                planned.append(PlannedFile(source.digest, file, source.digest, 1, "archive", "", name, source.size_bytes))
+            unread += unreadable
+            planned += found
+    if ingest.allow_unreadable:
+        return _without_copies(_checked(planned, faults, inputs), ingest, tuple(fault.file or "" for fault in unread))
     if len(unread) == 1 and planned and not faults:
         (fault,) = unread
         remedy = f"{fault.remedy or 'Take it out'}; `nosology ingest --allow-unreadable` goes on without it"
         raise InputError(fault.rule, file=fault.file, field=fault.field, remedy=remedy)
-    faults += unread
-    return _without_copies(_checked(planned, faults, inputs), ingest, tuple(unreadable))
+    way_on = " (`nosology ingest --allow-unreadable` goes on without those that nobody can read)" if unread else ""
+    return _without_copies(_checked(planned, faults + unread, inputs, way_on), ingest, ())
+
+
+def _probed(file: str, ingest: IngestConfig, columns: InputConfig) -> tuple[list[PlannedFile], list[InputError]]:
+    """A file of an archive, where a reader takes it, and what of it nobody can read."""
+    from nosology import readers
+
+    if not storage.is_regular(file):
+        return [], [InputError("not a regular file", file=file, remedy="Copy what it gives into a file, or take it out")]
+    source = readers.SourceFile(file, readers.name_of(file), storage.digest(file), storage.size(file))
+    with storage.open_input(file) as stream:
+        name, faults = readers.probe(source, stream, ingest, columns)
+    unread = [
+        InputError(fault.rule, field=fault.field, remedy=fault.remedy,
+                   file=file + (fault.file or "").removeprefix(source.name))  # a member's behind its archive's
+        for fault in faults
+    ]  # fmt: skip
+    planned = [PlannedFile(source.digest, file, source.digest, 1, "archive", "", name, source.size_bytes)] if name is not None else []
+    return planned, unread
 
 
 def _without_copies(files: list[PlannedFile], ingest: IngestConfig, unreadable: tuple[str, ...]) -> Archive:
@@ -122,10 +129,19 @@ def _is_run(uri: str) -> bool:
 
 
 def _files(uri: str, seen: set[str]) -> Iterator[str]:
-    """The files of an input; one that an earlier input had is passed over."""
+    """The files of an input; one that an earlier input had, by whatever spelling of its path, is passed over.
+
+    Raises:
+        InputError: the folder of a run would be read as files of an archive.
+    """
+    place = storage.resolved(uri)
     for file in storage.list_files(uri) if storage.is_folder(uri) else [uri]:
-        if file not in seen:
-            seen.add(file)
+        if file.endswith("/job.json") and storage.exists(file.removesuffix("job.json") + "epoch-1.json"):
+            raise InputError("files of an archive, not the folder of a run", file=file.removesuffix("/job.json"),
+                             remedy="deidentify, prepare and code take a run folder, one --in for each; else take it out of the input")  # fmt: skip
+        known = place + file.removeprefix(uri)
+        if known not in seen:
+            seen.add(known)
             yield file
 
 
@@ -159,13 +175,12 @@ def _rows_file(uri: str, needed: Sequence[str]) -> PlannedFile:
     return PlannedFile(digest, uri, digest, tabular.count_rows(uri), "rows", table or "rows", name, size)
 
 
-def _checked(planned: list[PlannedFile], faults: list[InputError], inputs: Sequence[str]) -> list[PlannedFile]:
+def _checked(planned: list[PlannedFile], faults: list[InputError], inputs: Sequence[str], way_on: str = "") -> list[PlannedFile]:
     if len(faults) == 1:
         raise faults[0]
     if faults:
         raise InputError(f"{len(faults)} files cannot be read:\n  " + "\n  ".join(str(fault) for fault in faults),
-                         remedy="\nNothing was done. Mend these files or take them out of the input, then run again"
-                         " (`nosology ingest --allow-unreadable` goes on without those that nobody can read)")  # fmt: skip
+                         remedy=f"\nNothing was done. Mend these files or take them out of the input, then run again{way_on}")  # fmt: skip
     planned = [file for file in planned if file.num_units]
     if not planned:
         raise InputError("nothing to read here", file=", ".join(inputs), remedy="Check the path")

@@ -194,6 +194,8 @@ def publish(out: str, to: str) -> dict[str, Any]:
     seen = sink.snapshot(out)
     if not seen.finished:
         raise InputError("this run is not finished", file=out, remedy="Resume it first (nosology resume)")
+    if faults := verify(out).faults:  # before anything is handed on
+        raise InputError(f"this run is damaged ({len(faults)} faults)", file=out, remedy="`nosology verify` names them")
     # of the job and not of its newest epoch: after a retry of dead letters it is the same rows that would go there again
     identity = hashlib.sha256(storage.read_bytes(storage.join(out, "job.json"))).hexdigest()[:32]
     send = _to_delta if to.startswith("delta://") else _to_folder
@@ -213,6 +215,9 @@ def _check_target(seen: Snapshot, to: str) -> None:
         raise InputError("neither a path nor an address", file=to, remedy="Write delta:///path, s3://bucket/path or a path")
     if sink.is_run(place):
         raise InputError("this is the folder of a run", file=place, remedy="Publish into a folder of its own")
+    below = f"{storage.absolute(place).rstrip('/')}/"
+    if any(file.uri.startswith(below) for file in seen.job.files):
+        raise InputError("the input of this run lies here", file=place, remedy="Publish into a folder of its own")
     if to.startswith("delta://"):
         for table in [*seen.job.schemas, sink.DEAD]:
             _check_columns(storage.join(place, table), _schema(seen, table))

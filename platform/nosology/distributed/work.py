@@ -173,7 +173,7 @@ class IngestWork:
         held: dict[str, list[Any]] = {}
         characters = 0
         with open_checked(file.uri, file.digest, guard.moved) as stream:
-            described = readers.SourceFile(file.uri, file.uri.rsplit("/", 1)[-1], file.digest, file.size_bytes)
+            described = readers.SourceFile(file.uri, readers.name_of(file.uri), file.digest, file.size_bytes)
             builder = readers.Builder(guard.deadly, guard.told)
             reading = readers.read_file(described, stream, self._ingest, self._columns, builder)
             for item in reading:

@@ -84,7 +84,20 @@ from nosology.readers.x12 import X12
 from nosology.records import DeadLetter, Original, RawClaim, RawDocument, RawRecord
 from nosology.storage import StorageError
 
-__all__ = ["READERS", "REASONS", "Builder", "Counts", "Reader", "Reading", "Skipped", "SourceFile", "probe", "read_file", "recognise"]
+__all__ = [
+    "READERS",
+    "REASONS",
+    "Builder",
+    "Counts",
+    "Reader",
+    "Reading",
+    "Skipped",
+    "SourceFile",
+    "name_of",
+    "probe",
+    "read_file",
+    "recognise",
+]
 
 # In the order in which they are asked: the strictest first. A new format is one file and one line here.
 READERS: dict[str, Reader] = {
@@ -149,6 +162,11 @@ class Counts:
 
 
 _PRINTED = (b"%PDF-", b"%!PS")  # without pictures all of it may be ASCII
+
+
+def name_of(uri: str) -> str:
+    """The name of a file, for records: bytes of it that are no UTF-8 as Python writes them (`\\udcff`)."""
+    return uri.rsplit("/", 1)[-1].encode("utf-8", "backslashreplace").decode()
 
 
 def recognise(head: bytes, file_name: str) -> Reader:

@@ -284,8 +284,10 @@ def unit(row: Row | Reason, job: Job) -> Unit:
 
 def check_columns(names: list[str], job: Job, file: str) -> None:
     """Raises `InputError` when a table has neither the columns of one of ours nor those of a note."""
-    # what the configuration names must be there; what it leaves as it is may be absent, but for text and id
-    chosen = [getattr(job.columns, name) for name in job.columns.model_fields_set if name.endswith("_column")]
+    # what the configuration names anew must be there; what has its default name may be absent, but for text and id. A run's own
+    # config.yaml names all of them, so the names decide and not who wrote them down.
+    fields = type(job.columns).model_fields
+    chosen = [value for name, value in job.columns if name.endswith("_column") and value != fields[name].default]
     absent = [name for name in dict.fromkeys([job.columns.text_column, job.columns.id_column, *sorted(chosen)]) if name not in names]
     if absent and table_of(names) is None:
         remedy = "Name the columns with input.text_column, input.id_column and so on, or take the file out"

@@ -14,7 +14,7 @@ from typing import Any
 from nosology import storage
 from nosology.config import Config, parse
 from nosology.errors import ConfigError, DeadLettersError, InputError, NosologyError, printable
-from nosology.runs import command_of, commands, is_claimed
+from nosology.runs import command_of, commands, is_claimed, last_error
 
 # Reasons of dead letters beside those that `readers.REASONS` explains.
 STAGE_REASONS = {
@@ -100,12 +100,12 @@ def deadletter_show(run: str, reasons: Collection[str] | None, limit: int) -> di
         ConfigError: no dead letter can have such a reason.
     """
     _check_reasons(run, reasons)
-    places = _places(run)
+    places = _Places(run)
     found: list[dict[str, Any]] = []
     for row in _letters(run, reasons):
         if len(found) == limit:
             break
-        found.append({"file": places.get(row["source_digest"], row["source_digest"]), "row": row["source_row"],
+        found.append({"file": places(row) or row["source_digest"], "row": row["source_row"],
                       **{name: row[name] for name in ("source_format", "stage", "reason", "field", "rule")}})  # fmt: skip
     return {"run": run, "letters": found}
 
@@ -117,11 +117,11 @@ def deadletter_export(run: str, reasons: Collection[str] | None, to: str) -> dic
         ConfigError: no dead letter can have such a reason.
     """
     _check_reasons(run, reasons)
-    places = _places(run)
+    places = _Places(run)
     count = 0
     with storage.open_output(to) as lines:
         for row in _letters(run, reasons):
-            lines.write(json.dumps({**row, "file": places.get(row["source_digest"])}).encode() + b"\n")
+            lines.write(json.dumps({**row, "file": places(row)}).encode() + b"\n")
             count += 1
     return {"run": run, "exported": count, "to": to}
 
@@ -162,12 +162,15 @@ def verify(run: str, inputs: bool) -> dict[str, Any]:
     Raises:
         ProofError: something is wrong; every fault is named.
     """
+    from nosology.distributed.sink import status
     from nosology.distributed.upkeep import verify as prove
 
     proof = prove(run, inputs=inputs)
     report = {"run": run, **asdict(proof)}
     if not proof.finished:
-        proof.faults.append(f"the run is not finished: {proof.covered} of its {proof.units} units are accepted; nosology resume goes on")
+        told = last_error(run)
+        why = f"; its last driver gave up: {told}" if told else "; nosology resume goes on"
+        proof.faults.append(f"the run is not finished: {status(run)[1].num_units} of its {proof.units} units are done{why}")
     if proof.faults:
         raise ProofError({**report, "faults": proof.faults})
     return report
@@ -218,20 +221,32 @@ def _letters(run: str, reasons: Collection[str] | None) -> Iterator[dict[str, An
     return (row for part in parts for row in part.to_pylist() if reasons is None or row["reason"] in reasons)
 
 
-def _places(run: str) -> dict[str, str]:
-    """Files of the archive by digest, through the runs that a run was made from."""
-    from nosology.distributed.sink import is_run, read_job
+class _Places:
+    """Files of the archive, through the runs that a run was made from. Of files with one content, which have letters alike, each letter
+    gets another."""
 
-    found: dict[str, str] = {}
-    waiting, seen = [run], set[str]()
-    while waiting:
-        folder = waiting.pop()
-        if folder in seen or not is_run(folder):
-            continue
-        seen.add(folder)
-        for file in read_job(folder).files:
-            if file.kind == "part":  # RUN/TABLE/PART
-                waiting.append(file.uri.rsplit("/", 2)[0])
-            else:
-                found[file.digest] = file.uri
-    return found
+    def __init__(self, run: str) -> None:
+        from nosology.distributed.sink import is_run, read_job
+
+        self._files: dict[str, list[str]] = {}
+        self._given: Counter[tuple[Any, ...]] = Counter()
+        waiting, seen = [run], set[str]()
+        while waiting:
+            folder = waiting.pop()
+            if folder in seen or not is_run(folder):
+                continue
+            seen.add(folder)
+            for file in read_job(folder).files:
+                if file.kind == "part":  # RUN/TABLE/PART
+                    waiting.append(file.uri.rsplit("/", 2)[0])
+                else:
+                    self._files.setdefault(file.digest, []).append(file.uri)
+
+    def __call__(self, letter: Mapping[str, Any]) -> str | None:
+        """The file of a dead letter; None where it is not known."""
+        files = self._files.get(letter["source_digest"])
+        if files is None:
+            return None
+        like = tuple(letter[name] for name in ("source_digest", "source_row", "stage"))
+        self._given[like] += 1
+        return files[(self._given[like] - 1) % len(files)]
