@@ -150,6 +150,8 @@ CASES: dict[str, Case] = {
     "Parquet with an extension type": Case(extension(), "rows.parquet"),
     "Parquet with a damaged row group": Case(broken_group(), kept=4),
     "CSV without the column of the note": Case(b"id,body\n1,x\n"),
+    "CSV or Parquet with a column that is read twice": Case(b"id,text,text\n1,x,y\n", "rows.csv"),
+    "Synthea table that lacks a column": Case(b"START,STOP,PATIENT,ENCOUNTER,DESCRIPTION\n2024-02-29,,p1,e1,x\n", "conditions.csv"),
     "JSON line without the column of the note": Case(samples.lines({"id": 1}, GOOD), kept=1),
     "Note of 10 MB": jsonl(text="x" * 10_000_000),
     "Line that does not end": Case(samples.lines(GOOD) + b'{"id": 1, "text": "' + b"x" * (33 << 20), kept=1),

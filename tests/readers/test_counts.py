@@ -22,7 +22,7 @@ from nosology.records import TABLES
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data" / "claims"
-SYNTHEA = ("patients", "encounters", "conditions", "claims")
+SYNTHEA = ("patients", "encounters", "conditions", "procedures", "claims")
 Count = tuple[int, int, int]  # records, notes, skipped
 
 

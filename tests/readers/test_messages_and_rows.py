@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import reader_samples as samples
+from nosology.errors import InputError
 from nosology.records import ClaimLine, Coding, Diagnosis
 
 DAY = datetime.date
@@ -293,6 +294,110 @@ def test_bad_synthea_rows(read: Any) -> None:
     found = read(samples.PATIENTS_CSV + b"".join(bad) + good)
     assert [reason for reason, _ in found.reasons] == ["impossible_date", "column_count", "invalid_utf8", "missing_field"]
     assert len(found.of("RawPatient")) == 2
+
+
+PROCEDURES = b"START,STOP,PATIENT,ENCOUNTER,SYSTEM,CODE,DESCRIPTION,BASE_COST,REASONCODE,REASONDESCRIPTION\n"
+PROCEDURES += b"2024-02-29T23:30:00Z,2024-03-01T00:10:00Z,p1,e1,http://snomed.info/sct,430193006,Reconciliation,5.5,44054006,Diabetes\n"
+OLD_PROCEDURES = b"DATE,PATIENT,ENCOUNTER,CODE,DESCRIPTION,%s,REASONCODE,REASONDESCRIPTION\n"
+OLD_PROCEDURES += b"2024-02-29,p1,e1,430193006,Reconciliation,5.5,44054006,Diabetes\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "end"),
+    [(PROCEDURES, DAY(2024, 3, 1)), (OLD_PROCEDURES % b"BASE_COST", None), (OLD_PROCEDURES % b"COST", None), (OLD_PROCEDURES % b"X", None)],
+)
+def test_synthea_procedures(data: bytes, end: datetime.date | None, read: Any) -> None:
+    done = read(data).one("RawProcedure")
+    assert (done.patient_id, done.encounter_id, done.start_date, done.end_date) == ("p1", "e1", DAY(2024, 2, 29), end)
+    assert done.codings == (Coding(system="SNOMED CT", code="430193006", display="Reconciliation"),)
+    assert done.reasons == (Coding(system="SNOMED CT", code="44054006", display="Diabetes"),)
+    again = read(data + data.splitlines(keepends=True)[1].replace(b"430193006", b"868187001")).of("RawProcedure")
+    assert again[0].procedure_id == done.procedure_id != again[1].procedure_id, "told apart, and the same wherever the row stands"
+
+
+def test_bad_synthea_procedures(read: Any) -> None:
+    good = PROCEDURES.splitlines(keepends=True)[1]
+    bad = [
+        good.replace(b"02-29", b"02-30"),
+        good.replace(b"430193006", b""),
+        good.replace(b"03-01", b"02-01"),
+        good.replace(b",e1,", b",,"),
+    ]
+    found = read(PROCEDURES + b"".join(bad))
+    assert found.reasons == [("impossible_date", "START"), ("missing_field", "CODE"), ("impossible_date", "STOP")]
+    assert [one.encounter_id for one in found.of("RawProcedure")] == ["e1", None]
+
+
+SYNTHEA = {
+    "patients": samples.PATIENTS_CSV.split(b"\n")[0].decode(),
+    "conditions": "START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION",
+    "procedures": PROCEDURES.split(b"\n")[0].decode(),
+    "medications": "START,STOP,PATIENT,PAYER,ENCOUNTER,CODE,DESCRIPTION,BASE_COST,PAYER_COVERAGE,DISPENSES,TOTALCOST,REASONCODE,REASONDESCRIPTION",
+    "careplans": "Id,START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION,REASONCODE,REASONDESCRIPTION",
+    "devices": "START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION,UDI",
+}
+
+
+def without(header: str, *columns: str) -> bytes:
+    names = [name for name in header.split(",") if name not in columns]
+    return (",".join(names) + "\n" + ",".join("x" for _ in names) + "\n").encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "column"),
+    [
+        ("patients", "GENDER"), ("conditions", "CODE"), ("conditions", "PATIENT"), ("procedures", "CODE"), ("procedures", "START"),
+        ("procedures", "REASONCODE"), ("medications", "DISPENSES"), ("careplans", "Id"), ("devices", "ENCOUNTER"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["table.csv", "table", "*.csv"])
+def test_a_synthea_table_that_lacks_a_column_is_named(kind: str, column: str, name: str, read: Any, probe: Any) -> None:
+    """Also where the columns that are left are all those of a smaller table: procedures hold those of conditions."""
+    name = name.replace("*", kind)
+    data = without(SYNTHEA[kind], column)
+    with pytest.raises(InputError, match=f"file {name}, field {column}: it looks like Synthea {kind}; it lacks column {column}"):
+        probe(data, name)
+    assert read(data, name).reasons == [("unreadable_file", column)]
+
+
+@pytest.mark.parametrize(("kind", "column"), [("procedures", "BASE_COST"), ("careplans", "Id"), ("encounters", "ENCOUNTERCLASS")])
+def test_the_name_decides_between_two_that_lack_as_many(kind: str, column: str, probe: Any) -> None:
+    header = SYNTHEA.get(kind, "Id,START,STOP,PATIENT,ORGANIZATION,ENCOUNTERCLASS,CODE,DESCRIPTION,REASONCODE,REASONDESCRIPTION")
+    with pytest.raises(InputError, match=f"it looks like Synthea {kind}; it lacks column {column}"):
+        probe(without(header, column), f"{kind}.csv")
+
+
+def test_synthea_tables_of_other_releases(probe: Any, read: Any) -> None:
+    for header, kind in {
+        "Id,ORGANIZATION,NAME,GENDER,SPECIALITY,ADDRESS,CITY,STATE,ZIP,LAT,LON,ENCOUNTERS,PROCEDURES": "providers",
+        "PATIENT,MEMBERID,START_DATE,END_DATE,PAYER,SECONDARY_PAYER,PLAN_OWNERSHIP,OWNER_NAME": "payer_transitions",
+        "START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION,COST,DISPENSES,TOTALCOST,REASONCODE,REASONDESCRIPTION": "medications",
+        "ID,START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION,REASONCODE,REASONDESCRIPTION": "careplans",
+        "DATE,PATIENT,ENCOUNTER,CODE,DESCRIPTION,COST": "immunizations",
+        "DATE,PATIENT,ENCOUNTER,CODE,DESCRIPTION,VALUE,UNITS,TYPE": "observations",
+    }.items():
+        data = without(header)
+        assert probe(data) == "synthea" and [item.kind for item in read(data).items] == [kind]
+
+
+def test_what_looks_like_synthea_by_chance_is_read(read: Any, probe: Any) -> None:
+    assert probe(without(SYNTHEA["devices"], "UDI")) == "synthea", "the header of conditions"
+    notes = without(SYNTHEA["conditions"], "CODE")
+    assert probe(notes, text_column="DESCRIPTION", id_column="ENCOUNTER") == "csv"
+    assert read(notes, text_column="DESCRIPTION", id_column="ENCOUNTER").one("RawDocument").text == "x"
+    for header in (b"key,body\n1,x\n", b"PATIENT,START,STOP\n1,2,3\n", b"START,PATIENT,DESCRIPTION\n1,2,3\n"):
+        with pytest.raises(InputError, match="table of notes"):
+            probe(header)
+
+
+def test_a_synthea_column_that_stands_twice(read: Any, probe: Any) -> None:
+    twice = b"START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION,CODE\n2024-02-29,,p1,e1,1,x,2\n"
+    for name in ("conditions.csv", "conditions"):
+        with pytest.raises(InputError, match="field CODE: the column stands twice in the header: rename or drop one"):
+            probe(twice, name)
+        assert read(twice, name).reasons == [("unreadable_file", "CODE")]
+    unread = b"START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION,X,X\n2024-02-29,,p1,e1,1,x,2,3\n"
+    assert probe(unread) == "synthea" and read(unread).one("RawCondition").codings[0].code == "1"
 
 
 @pytest.mark.parametrize("data", [samples.BENEFICIARY, samples.PDE, samples.carrier("-1|1|30-May-2015")])

@@ -229,3 +229,52 @@ def test_jsonl_whose_first_rows_all_lack_a_column_is_refused(tmp_path: Path) -> 
         tabular.describe(str(file), ["text", "id"])
     file.write_text('{"id": "a"}\n{"id": "b", "text": "x"}\n')  # one row that lacks it is that row's fault
     assert tabular.describe(str(file), ["text", "id"])[0] == "jsonl"
+
+
+def repeated(form: str, *names: str) -> bytes:
+    """A table of one row whose columns have these names."""
+    if form == "csv":
+        return (",".join(names) + "\n" + ",".join(str(n) for n in range(len(names))) + "\n").encode()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays([pa.array([str(n)]) for n in range(len(names))], names=list(names)), out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_column_that_is_read_stands_once(form: str, read: Any, probe: Any, tmp_path: Path) -> None:
+    said = "field text: the column stands twice in the header: rename or drop one"
+    data = repeated(form, "id", "text", "text")
+    with pytest.raises(InputError, match=said):
+        probe(data, f"rows.{form}")
+    found = read(data, f"rows.{form}")
+    assert (found.reasons, len(found.items)) == ([("unreadable_file", "text")], 1)
+    path = tmp_path / f"rows.{form}"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=said):
+        tabular.describe(str(path), ["text", "id"])
+    by_name = {"text_column": "body", "kind_column": "class"}
+    with pytest.raises(InputError, match="field class: .*twice"):
+        probe(repeated(form, "id", "body", "class", "class"), f"rows.{form}", **by_name)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_column_that_is_not_read_may_stand_twice(form: str, read: Any, probe: Any, tmp_path: Path) -> None:
+    data = repeated(form, "id", "text", "more", "more")
+    assert probe(data, f"rows.{form}") == form and read(data, f"rows.{form}").one("RawDocument").text == "1"
+    path = tmp_path / f"rows.{form}"
+    path.write_bytes(data)
+    assert tabular.describe(str(path), ["text", "id"]) == (form, None)
+
+
+def test_a_column_of_our_own_tables_stands_once(read: Any, probe: Any) -> None:
+    row = records.to_dict(read(samples.ORU).of("RawCondition")[0])
+    with pytest.raises(InputError, match="field onset_date: .*twice"):
+        probe(repeated("csv", *row, "onset_date"), "conditions.csv")
+
+
+def test_the_delimiter_is_told_although_a_name_repeats(read: Any, probe: Any) -> None:
+    with pytest.raises(InputError, match="field text: .*twice"):
+        probe(b"id;text;text\n1;a;b\n", "rows.csv")

@@ -20,7 +20,7 @@ A **source record** is what one of these holds; it becomes rows of the tables, o
 | rif     | a claim (rows that follow each other with one CLM_ID), PDE row | claim                                               |
 |         | a beneficiary row                                              | patient                                             |
 | synpuf  | a claim (a row, or two by SEGMENT), a drug event; a beneficiary | claim; patient                                      |
-| synthea | a row of patients, encounters, conditions, claims              | its row; rows of other tables are skipped           |
+| synthea | a row of patients, encounters, conditions, procedures, claims  | its row; rows of other tables are skipped           |
 | hl7v2   | a message                                                      | patients, encounters, conditions, text as a document|
 | rtf, html, ccda | the file                                         | document                                            |
 | jsonl, csv, parquet | a row                                              | document, or row of the table whose columns it has  |
@@ -54,7 +54,7 @@ from typing import BinaryIO
 
 from nosology.config import IngestConfig, InputConfig
 from nosology.errors import InputError, Reason, RecordError
-from nosology.readers import charsets, parquet, tabular, values
+from nosology.readers import charsets, parquet, synthea, tabular, values
 from nosology.readers.beginnings import beginning, seems
 from nosology.readers.document import CDA, HTML, RTF, Document, is_other_xml
 from nosology.readers.fhir import Fhir
@@ -276,10 +276,17 @@ def _probe(member: Member, job: Job) -> str:
     opened = _open(member, job.ingest)
     if opened is None:
         return "text"
+    name = member.source.name
     if opened.reader.name == "parquet":
-        tabular.check_columns(parquet.names(opened.stream, member.source.name), job, member.source.name)
+        names = parquet.names(opened.stream, name)
+        tabular.check_repeats(names, job, name)
+        tabular.check_columns(names, job, name)
     elif opened.reader.name == "csv":
-        tabular.check_columns(tabular.header_of(opened.stream, member.source.name), job, member.source.name)
+        names = tabular.header_of(opened.stream, name)
+        tabular.check_header(names, job, name)
+        tabular.check_columns(names, job, name)
+    elif opened.reader.name == "synthea":
+        synthea.check(opened.stream.peek(HEAD_BYTES)[:HEAD_BYTES], name)
     return opened.reader.name
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from nosology.errors import Reason, RecordError
+from nosology.errors import InputError, Reason, RecordError
 from nosology.readers.source import BOM, CUT_HEADER, TOO_LONG, invalid_bytes, pieces_of_lines
 
 DELIMITERS = ",\t;|"
@@ -16,10 +16,11 @@ _NAME = re.compile(r"[A-Za-z_][\w.()/#%-]*( [\w.()/#%-]+){0,3}", re.ASCII)
 BAD_QUOTES = Reason("broken_row", None, "quotation marks that close within eight times ingest.max_document_bytes")
 
 
-def header(head: bytes) -> tuple[list[str], str] | None:
+def header(head: bytes, repeats: bool = False) -> tuple[list[str], str] | None:
     """Column names and delimiter of a table with a header, or None when the head does not look like one.
 
-    Two columns at least; their names differ and are names; a row below has as many cells (three plain names need none).
+    Two columns at least; their names are names, and differ (save with `repeats`); a row below has as many cells (three plain names need
+    none).
     """
     text = head.removeprefix(BOM).decode("utf-8", "replace")
     first = text.splitlines()[0] if text else ""
@@ -35,12 +36,18 @@ def header(head: bytes) -> tuple[list[str], str] | None:
     except csv.Error:
         return None
     names = [name.strip() for name in found[0]]
-    if len(set(names)) != len(names) or not all(_NAME.fullmatch(name) and len(name) <= 64 for name in names):
+    if (len(set(names)) != len(names) and not repeats) or not all(_NAME.fullmatch(name) and len(name) <= 64 for name in names):
         return None
     strict = all(_STRICT_NAME.fullmatch(name) for name in names)
     below = [row for row in found[1:] if row]
     agreed = any(len(row) == len(names) for row in below)
     return (names, mark) if agreed or (strict and (len(names) > 2 or not below)) else None
+
+
+def stand_once(names: list[str], read: Collection[str], file: str) -> None:
+    """Raises `InputError` where a column that is read stands in the header twice."""
+    if twice := [name for name in dict.fromkeys(names) if name in read and names.count(name) > 1]:
+        raise InputError("the column stands twice in the header: rename or drop one", file=file, field=", ".join(twice))
 
 
 class _TooLong(Exception):

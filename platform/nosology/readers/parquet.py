@@ -8,7 +8,7 @@ import binascii
 import io
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nosology import storage
@@ -124,11 +124,14 @@ def count(stream: BinaryIO, file: str) -> int:
     return int(open_file(stream, file).metadata.num_rows)
 
 
-def read(stream: BinaryIO, file: str, start: int, stop: int | None) -> Iterator[tuple[int, dict[str, Any] | Reason]]:
-    """Rows start to stop (exclusive; None: to the end) with their numbers; row groups outside are not read."""
+def read(
+    stream: BinaryIO, file: str, start: int, stop: int | None, check: Callable[[list[str]], None] = lambda _: None
+) -> Iterator[tuple[int, dict[str, Any] | Reason]]:
+    """Rows start to stop (exclusive; None: to the end) with their numbers; row groups outside are not read. `check` sees the columns."""
     import pyarrow as pa
 
     table = open_file(stream, file)
+    check(list(table.schema_arrow.names))
     first = 0
     for group in range(table.num_row_groups):
         size = table.metadata.row_group(group).num_rows

@@ -1,6 +1,7 @@
-"""Synthea CSV: patients, encounters, conditions and claims; the other tables of an export are known, skipped and counted.
+"""Synthea CSV: patients, encounters, conditions, procedures, claims; the other tables of an export are known, skipped and counted.
 
-Tables are told by their header. Columns: github.com/synthetichealth/synthea/wiki/CSV-File-Data-Dictionary. Diagnoses are SNOMED CT.
+Tables are told by their header. Columns: github.com/synthetichealth/synthea/wiki/CSV-File-Data-Dictionary. Diagnoses and procedures are
+SNOMED CT. Older exports have DATE for START and STOP of a procedure, and COST for BASE_COST.
 """
 
 from __future__ import annotations
@@ -9,49 +10,107 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from nosology.errors import Reason
+from nosology.errors import InputError, Reason
 from nosology.readers import values
-from nosology.readers.delimited import header, mapping, rows
-from nosology.readers.source import Draft, Job, Skipped, Unit, record_bytes
+from nosology.readers.delimited import header, mapping, rows, stand_once
+from nosology.readers.source import HEAD_BYTES, Draft, Job, Skipped, Unit, record_bytes
 from nosology.readers.values import SNOMED
-from nosology.records import Coding, Diagnosis, RawClaim, RawCondition, RawEncounter, RawPatient
+from nosology.records import Coding, Diagnosis, RawClaim, RawCondition, RawEncounter, RawPatient, RawProcedure
 
-# Columns that tell a table: the longest set that lies in the header wins.
+# Columns that tell a table, in one form or another: the longest set that lies in the header wins.
 _TABLES = {
     "patients": "Id BIRTHDATE SSN FIRST LAST GENDER ADDRESS ZIP",
     "encounters": "Id START PATIENT ORGANIZATION ENCOUNTERCLASS CODE DESCRIPTION",
     "conditions": "START STOP PATIENT ENCOUNTER CODE DESCRIPTION",
     "claims": "Id PATIENTID PROVIDERID DIAGNOSIS1 SERVICEDATE APPOINTMENTID HEALTHCARECLAIMTYPEID1",
     "allergies": "START STOP PATIENT ENCOUNTER CODE DESCRIPTION TYPE CATEGORY REACTION1",
-    "careplans": "Id START STOP PATIENT ENCOUNTER CODE DESCRIPTION REASONCODE REASONDESCRIPTION",
+    "careplans": "Id START STOP PATIENT ENCOUNTER CODE DESCRIPTION REASONCODE REASONDESCRIPTION"
+                 " | ID START STOP PATIENT ENCOUNTER CODE DESCRIPTION REASONCODE REASONDESCRIPTION",
     "claims_transactions": "ID CLAIMID CHARGEID PATIENTID TYPE AMOUNT",
     "devices": "START STOP PATIENT ENCOUNTER CODE DESCRIPTION UDI",
     "imaging_studies": "PATIENT ENCOUNTER BODYSITE_CODE MODALITY_CODE SOP_CODE",
-    "immunizations": "DATE PATIENT ENCOUNTER CODE DESCRIPTION BASE_COST",
-    "medications": "START STOP PATIENT PAYER ENCOUNTER CODE DESCRIPTION DISPENSES",
+    "immunizations": "DATE PATIENT ENCOUNTER CODE DESCRIPTION BASE_COST | DATE PATIENT ENCOUNTER CODE DESCRIPTION COST",
+    "medications": "START STOP PATIENT PAYER ENCOUNTER CODE DESCRIPTION BASE_COST DISPENSES TOTALCOST REASONCODE"
+                   " | START STOP PATIENT ENCOUNTER CODE DESCRIPTION COST DISPENSES TOTALCOST REASONCODE",
     "observations": "DATE PATIENT ENCOUNTER CODE DESCRIPTION VALUE UNITS TYPE",
     "organizations": "Id NAME ADDRESS CITY STATE ZIP PHONE REVENUE UTILIZATION",
-    "payer_transitions": "PATIENT START_YEAR END_YEAR PAYER",
+    "payer_transitions": "PATIENT START_YEAR END_YEAR PAYER | PATIENT MEMBERID START_DATE END_DATE PAYER",
     "payers": "Id NAME AMOUNT_COVERED AMOUNT_UNCOVERED COVERED_ENCOUNTERS",
-    "procedures": "START STOP PATIENT ENCOUNTER CODE DESCRIPTION BASE_COST REASONCODE",
-    "providers": "Id ORGANIZATION NAME GENDER ADDRESS CITY UTILIZATION",
+    "procedures": "START STOP PATIENT ENCOUNTER CODE DESCRIPTION BASE_COST REASONCODE"
+                  " | DATE PATIENT ENCOUNTER CODE DESCRIPTION BASE_COST REASONCODE REASONDESCRIPTION"
+                  " | DATE PATIENT ENCOUNTER CODE DESCRIPTION REASONCODE REASONDESCRIPTION",
+    "providers": "Id ORGANIZATION NAME GENDER ADDRESS CITY UTILIZATION | Id ORGANIZATION NAME GENDER ADDRESS CITY ENCOUNTERS PROCEDURES",
     "supplies": "DATE PATIENT ENCOUNTER CODE DESCRIPTION QUANTITY",
 }  # fmt: skip
-_SIGNATURES = {name: frozenset(columns.split()) for name, columns in _TABLES.items()}
+_SIGNATURES = [(name, frozenset(form.split())) for name, forms in _TABLES.items() for form in forms.split("|")]
+_MOST_ABSENT, _LEAST_HELD = 2, 3  # of a table's columns, where a header looks like it
 _FORMS = {"1": "professional", "2": "institutional"}
+# Columns that are read beside those that tell a table.
+_BESIDE = "DEATHDATE DRIVERS PASSPORT PREFIX MIDDLE SUFFIX MAIDEN CITY STATE STOP REASONCODE REASONDESCRIPTION SYSTEM STATUS1"
+_MORE = frozenset((*_BESIDE.split(" "), *(f"DIAGNOSIS{n}" for n in range(1, 9))))
 
 Row = Mapping[str, str]
 
 
+def _told(names: list[str]) -> tuple[str, frozenset[str]] | None:
+    """The table of a header, and the columns that tell it."""
+    held = set(names)
+    found = [(name, columns) for name, columns in _SIGNATURES if columns <= held]
+    return max(found, key=lambda one: len(one[1]), default=None)
+
+
 def table(names: list[str]) -> str | None:
     """The Synthea table of a header, or None. SPECIALITY is the source's own spelling, PROVIDERS' newer exports have SPECIALTY."""
-    held = set(names)
-    found = [name for name, columns in _SIGNATURES.items() if columns <= held]
-    return max(found, key=lambda name: len(_SIGNATURES[name]), default=None)
+    found = _told(names)
+    return found[0] if found else None
+
+
+def resembled(names: list[str], file: str) -> tuple[str, list[str]] | None:
+    """The Synthea table that a header looks like, and the one or two columns that it lacks; None where it is whole, or is none.
+    The file's name decides between tables that lack as many.
+
+    Columns may be all those of a smaller table, as procedures without BASE_COST hold those of conditions. The larger is meant where the
+    header has as many more of its columns as it lacks.
+    """
+    held, whole = set(names), _told(names)
+    near: list[tuple[str, frozenset[str]]] = []
+    for name, columns in _SIGNATURES:
+        absent, has = len(columns - held), len(columns & held)
+        larger = whole is None or (whole[1] < columns and has - len(whole[1]) >= absent)
+        if 0 < absent <= _MOST_ABSENT and has >= _LEAST_HELD and larger:
+            near.append((name, columns))
+    if not near:
+        return None
+    kind, columns = min(near, key=lambda one: (len(one[1] - held), one[0] not in file.lower(), -len(one[1])))
+    return kind, sorted(columns - held)
+
+
+def refuse_partial(names: list[str], file: str) -> None:
+    """Raises `InputError` for the header of a Synthea table that lacks a column or two."""
+    if found := resembled(names, file):
+        kind, absent = found
+        lacks = f"column{'s' if len(absent) > 1 else ''} {', '.join(absent)}"
+        rule = f"it looks like Synthea {kind}; it lacks {lacks}"
+        raise InputError(rule, file=file, field=", ".join(absent), remedy="Export it again with all its columns, or take it out")
+
+
+def check(head: bytes, file: str) -> None:
+    """Raises `InputError` where the header lacks a column, or one that is read stands there twice; one that is cut is left to `read`."""
+    found = header(head, repeats=True) if b"\n" in head or b"\r" in head else None
+    if found is None:
+        return
+    refuse_partial(found[0], file)
+    if (told := _told(found[0])) and told[0] in _BUILD:
+        stand_once(found[0], told[1] | _MORE, file)
 
 
 def _optional(row: Row, name: str) -> str | None:
     return row.get(name, "").strip() or None
+
+
+def _reasons(row: Row) -> tuple[Coding, ...]:
+    code = _optional(row, "REASONCODE")
+    return (Coding(system=SNOMED, code=code, display=_optional(row, "REASONDESCRIPTION")),) if code else ()
 
 
 def _patient(row: Row) -> Draft:
@@ -70,11 +129,9 @@ def _patient(row: Row) -> Draft:
 def _encounter(row: Row) -> Draft:
     start, end = values.day(row["START"], "START"), values.day(row.get("STOP"), "STOP")
     values.in_order(start, end, "STOP")
-    reason = _optional(row, "REASONCODE")
-    reasons = (Coding(system=SNOMED, code=reason, display=_optional(row, "REASONDESCRIPTION")),) if reason else ()
     return partial(
         RawEncounter, encounter_id=values.required(row["Id"], "Id"), patient_id=_optional(row, "PATIENT"),
-        setting=_optional(row, "ENCOUNTERCLASS"), start_date=start, end_date=end, reasons=reasons,
+        setting=_optional(row, "ENCOUNTERCLASS"), start_date=start, end_date=end, reasons=_reasons(row),
     )  # fmt: skip
 
 
@@ -85,6 +142,21 @@ def _condition(row: Row) -> Draft:
     code = values.dotted(values.required(row["CODE"], "CODE"), system)
     return partial(
         RawCondition, patient_id=_optional(row, "PATIENT"), encounter_id=_optional(row, "ENCOUNTER"), onset_date=start,
+        codings=(Coding(system=system, code=code, display=_optional(row, "DESCRIPTION")),),
+    )  # fmt: skip
+
+
+def _procedure(row: Row) -> Draft:
+    """A procedure has no id in the source: what it is, where and when is one."""
+    begun = "START" if "START" in row else "DATE"
+    start, end = values.day(row[begun], begun), values.day(row.get("STOP"), "STOP")
+    values.in_order(start, end, "STOP")
+    system = values.system(row.get("SYSTEM")) or SNOMED
+    code = values.dotted(values.required(row["CODE"], "CODE"), system)
+    parts = (_optional(row, column) for column in ("PATIENT", "ENCOUNTER", begun))
+    return partial(
+        RawProcedure, procedure_id="/".join([*(part for part in parts if part), code]), patient_id=_optional(row, "PATIENT"),
+        encounter_id=_optional(row, "ENCOUNTER"), start_date=start, end_date=end, reasons=_reasons(row),
         codings=(Coding(system=system, code=code, display=_optional(row, "DESCRIPTION")),),
     )  # fmt: skip
 
@@ -102,7 +174,7 @@ def _claim(row: Row) -> Draft:
 
 
 _BUILD: dict[str, Callable[[Row], Draft]] = {
-    "patients": _patient, "encounters": _encounter, "conditions": _condition, "claims": _claim,
+    "patients": _patient, "encounters": _encounter, "conditions": _condition, "procedures": _procedure, "claims": _claim,
 }  # fmt: skip
 
 
@@ -112,10 +184,11 @@ class Synthea:
     name = "synthea"
 
     def sniff(self, head: bytes) -> bool:
-        found = header(head)
+        found = header(head, repeats=True)
         return found is not None and found[1] == "," and table(found[0]) is not None
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
+        check(stream.peek(HEAD_BYTES)[:HEAD_BYTES], job.source.name)
         source = rows(stream, ",", record_bytes(job.ingest))
         first = next(source, None)
         if first is None or isinstance(first, Reason):

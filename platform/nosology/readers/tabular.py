@@ -24,11 +24,11 @@ from typing import Any
 import orjson
 
 from nosology import storage
-from nosology.config import IngestConfig
+from nosology.config import IngestConfig, InputConfig
 from nosology.errors import InputError, Reason, RecordError
-from nosology.readers import parquet, values
+from nosology.readers import parquet, synthea, values
 from nosology.readers.charsets import Text
-from nosology.readers.delimited import header, mapping, rows
+from nosology.readers.delimited import header, mapping, rows, stand_once
 from nosology.readers.source import (
     BOM,
     DAMAGED,
@@ -71,7 +71,7 @@ def _json_row(line: bytes | None, start: int) -> Row | Reason:
 def _csv_rows(stream: io.BufferedReader, limit: int, file: str) -> tuple[list[str], Iterator[list[str] | Reason]]:
     """Column names, and the rows below the header."""
     try:
-        found = header(stream.peek(HEAD_BYTES)[:HEAD_BYTES])
+        found = header(stream.peek(HEAD_BYTES)[:HEAD_BYTES], repeats=True)
         source = rows(stream, found[1] if found else ",", limit)
         first = next(source, None)
     except DAMAGED:
@@ -125,7 +125,7 @@ def describe(uri: str, needed: typing.Collection[str] = ()) -> tuple[str, str | 
         needed: columns that the file must have when it is none of those tables; of JSONL, some of its first rows.
 
     Raises:
-        InputError: the file cannot be read, is of no such format, or lacks a column.
+        InputError: the file cannot be read, is of no such format, lacks a column, or has one that is needed twice.
     """
     with _opened(uri) as (stream, kind):
         if kind == "jsonl":
@@ -135,6 +135,7 @@ def describe(uri: str, needed: typing.Collection[str] = ()) -> tuple[str, str | 
         else:
             names = parquet.names(stream, uri) if kind == "parquet" else _csv_rows(stream, _LIMIT_BYTES, uri)[0]
             absent = [name for name in needed if name not in names]
+            stand_once(names, _columns_read(names, needed), uri)
     record = table_of(names)
     if record is None and absent:
         # the names it has are not shown: in a file without a header they are a record
@@ -207,6 +208,25 @@ def table_of(names: typing.Iterable[str]) -> Any:
     held = set(names)
     tables: list[Any] = list(TABLES.values())
     return next((record for record in tables if _fields(record).keys() <= held), None)
+
+
+def _columns_read(names: list[str], of_a_note: typing.Collection[str]) -> typing.Collection[str]:
+    """Columns of which a table with these names may have one alone: all of a record's with its key, else those of a note."""
+    record = table_of(names)
+    return of_a_note if record is None else {*_fields(record), *(item.name for item in dataclasses.fields(Sourced))}
+
+
+def check_repeats(names: list[str], job: Job, file: str) -> None:
+    """Raises `InputError` where a column that an ingest reads stands in the header twice."""
+    of_a_note = [getattr(job.columns, name) for name in InputConfig.model_fields if name.endswith("_column")]
+    stand_once(names, _columns_read(names, [*of_a_note, "date"]), file)
+
+
+def check_header(names: list[str], job: Job, file: str) -> None:
+    """`check_repeats` of a delimited table; and `InputError` for one without a note that looks like one of Synthea's."""
+    check_repeats(names, job, file)
+    if job.columns.text_column not in names and table_of(names) is None:
+        synthea.refuse_partial(names, file)
 
 
 def _typed(hint: Any, value: Any, field: str) -> Any:
@@ -318,6 +338,7 @@ class Csv:
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         names, source = _csv_rows(stream, record_bytes(job.ingest), job.source.name)
+        check_header(names, job, job.source.name)
         for row in source:
             yield row if isinstance(row, Reason) else job.builder.make(lambda row: unit(_csv_row(names, row), job), row)
 
@@ -331,5 +352,5 @@ class Parquet:
         return head.startswith(parquet.MAGIC)
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
-        for _, row in parquet.read(stream, job.source.name, 0, None):
+        for _, row in parquet.read(stream, job.source.name, 0, None, lambda names: check_repeats(names, job, job.source.name)):
             yield job.builder.make(unit, row, job)
