@@ -5,12 +5,13 @@ Exit status: 0 done, 2 wrong use or configuration, 3 finished with dead letters 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,20 +60,42 @@ Out = Annotated[str, typer.Option("--out", help="run folder; the same command ag
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="run folder, local or s3://")]
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="only letters of this reason; may be given several times")]
 NONE: list[Any] = []
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _perform(verb: str, as_json: bool, work: Callable[[], dict[str, Any]]) -> None:
     """Run a verb's work; print its report; leave with its exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what schedulers send
-    try:
-        report = work()
-    except (Exception, KeyboardInterrupt, SystemExit) as error:  # Ray ends a process that gets SIGTERM with SystemExit
-        raise typer.Exit(_fail(verb, as_json, error)) from None
+    with _heeding(verb, as_json):
+        try:
+            report = work()
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # Ray ends a process that gets SIGTERM with SystemExit
+            raise typer.Exit(_fail(verb, as_json, error)) from None
     if as_json:
         _print_line(verb, report)
     else:
         _show(report)
     raise typer.Exit(0)
+
+
+@contextlib.contextmanager
+def _heeding(verb: str, as_json: bool) -> Iterator[None]:
+    """Within, Ctrl-C and the SIGTERM that schedulers send interrupt the work; a second one, while it is leaving, ends the process at once."""
+    seen = False
+
+    def interrupt(number: int, frame: object) -> None:
+        nonlocal seen
+        if seen:
+            os._exit(_fail(verb, as_json, KeyboardInterrupt()))
+        seen = True
+        raise KeyboardInterrupt
+
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = [signal.signal(number, interrupt) for number in heeded]
+    try:
+        yield
+    finally:
+        for number, handler in zip(heeded, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _fail(verb: str | None, as_json: bool, error: BaseException) -> int:
@@ -429,7 +452,10 @@ def main() -> None:
     warnings.simplefilter("ignore")  # libraries' notes to developers; they could quote a value, and no user can act on them
     as_json = "--json" in sys.argv
     try:
-        sys.exit(app(prog_name="nosology", standalone_mode=False))
+        status = app(prog_name="nosology", standalone_mode=False)
+        for number in _SIGNALS:  # the work is done or given up; what comes now would only take the exit status away
+            signal.signal(number, signal.SIG_IGN)
+        sys.exit(status)
     except typer.TyperException as error:  # wrong use
         if not str(error):  # no verb was named: what there are is printed already
             sys.exit(error.exit_code)

@@ -120,7 +120,10 @@ def last_error(uri: str) -> str | None:
     log, epoch = storage.join(uri, "log.jsonl"), _newest_epoch(uri)
     if not epoch or not storage.exists(log) or storage.modified(log) < storage.modified(storage.join(uri, f"epoch-{epoch}.json")):
         return None
-    event = json.loads(storage.read_bytes(log).splitlines()[-1])
+    try:
+        event = json.loads(storage.read_bytes(log).splitlines()[-1])
+    except (IndexError, ValueError):  # another's, or cut
+        return None
     return " ".join(line.strip() for line in event["error"].split("\n")) if "error" in event else None
 
 

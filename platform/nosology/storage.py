@@ -87,13 +87,17 @@ def absolute(uri: str) -> str:
 
 
 def resolved(uri: str) -> str:
-    """One spelling for all of a place: of a local path, without links and `..`."""
-    return os.path.realpath(local_path(uri)) if is_local(uri) else uri
+    """One spelling for all of a place: of a local path, without links and `..`; elsewhere as a listing gives it."""
+    if is_local(uri):
+        return os.path.realpath(local_path(uri))
+    filesystem, path = _remote(uri)
+    return str(filesystem.unstrip_protocol(path))
 
 
 def is_regular(uri: str) -> bool:
     """Whether what a listing names can be a file: no pipe, socket or device. A link to nothing can, of a disk that is not mounted."""
-    return not is_local(uri) or (place := local_path(uri)).is_file() or not place.exists()
+    with named_errors(uri):
+        return not is_local(uri) or (place := local_path(uri)).is_file() or not place.exists()
 
 
 def exists(uri: str) -> bool:

@@ -382,7 +382,8 @@ def test_row_that_kills_its_process_is_dead_and_no_other(tmp_path, make_run):
 
 
 def test_row_that_hangs_its_process_is_dead_and_no_other(tmp_path, make_run):
-    done = poison(tmp_path / "out", make_run, tmp_path, stall_seconds=3, hang=[9])
+    """Its child may take longer to load its models than a row may."""
+    done = poison(tmp_path / "out", make_run, tmp_path, stall_seconds=3, hang=[9], opening_seconds=5)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout) == [64, 63, {"timed_out": 1}]
 

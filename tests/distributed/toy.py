@@ -57,13 +57,13 @@ class Poison:
 
     def __init__(self, options) -> None:
         self.kill, self.hang, self.once = (set(options.get(name, ())) for name in ("kill", "hang", "once"))
-        self.marks = options.get("marks")
+        self.marks, self.opening_seconds = options.get("marks"), options.get("opening_seconds", 0)
 
     def schemas(self) -> dict[str, pa.Schema]:
         return {"doubles": pa.schema([("source_digest", pa.string()), ("source_row", pa.int64()), ("n", pa.int64())])}
 
     def open(self) -> None:
-        pass
+        time.sleep(self.opening_seconds)
 
     def process(self, rows):
         for row in rows:

@@ -360,6 +360,36 @@ def test_a_synthea_table_that_lacks_a_column_is_named(kind: str, column: str, na
     assert read(data, name).reasons == [("unreadable_file", column)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "columns"), [("procedures", "BASE_COST REASONCODE"), ("careplans", "Id REASONCODE REASONDESCRIPTION"), ("devices", "UDI")]
+)
+def test_the_name_tells_a_table_that_lacks_all_that_sets_it_apart(kind: str, columns: str, read: Any, probe: Any) -> None:
+    data = without(SYNTHEA[kind], *columns.split())
+    if kind == "careplans":  # three are too many
+        assert probe(data, f"{kind}.csv") == "synthea"
+        return
+    with pytest.raises(InputError, match=f"it looks like Synthea {kind}; it lacks column"):
+        probe(data, f"{kind}.csv")
+    assert probe(data, "conditions.csv") == "synthea"
+
+
+def test_a_table_that_is_whole_under_its_name_may_have_more(probe: Any) -> None:
+    more = without(SYNTHEA["conditions"] + ",REASONCODE")
+    assert probe(more, "2024_conditions.csv") == "synthea"
+    with pytest.raises(InputError, match="it looks like Synthea procedures; it lacks column BASE_COST"):
+        probe(more, "table.csv")
+
+
+@pytest.mark.parametrize("kind", [*SYNTHEA, "immunizations"])
+def test_a_table_of_notes_may_have_all_columns_of_synthea(kind: str, read: Any, probe: Any) -> None:
+    header = SYNTHEA.get(kind, "DATE,PATIENT,ENCOUNTER,CODE,DESCRIPTION,COST")
+    notes = without(f"id,text,{header}")
+    assert probe(notes) == "csv" and read(notes).one("RawDocument").text == "x"
+    assert probe(without(f"id,text,{header}", header.split(",")[0])) == "csv"
+    chosen = {"text_column": header.split(",")[-1], "id_column": header.split(",")[0]}
+    assert probe(without(header), **chosen) == "csv" and read(without(header), **chosen).one("RawDocument").document_id == "x"
+
+
 @pytest.mark.parametrize(("kind", "column"), [("procedures", "BASE_COST"), ("careplans", "Id"), ("encounters", "ENCOUNTERCLASS")])
 def test_the_name_decides_between_two_that_lack_as_many(kind: str, column: str, probe: Any) -> None:
     header = SYNTHEA.get(kind, "Id,START,STOP,PATIENT,ORGANIZATION,ENCOUNTERCLASS,CODE,DESCRIPTION,REASONCODE,REASONDESCRIPTION")
@@ -372,6 +402,7 @@ def test_synthea_tables_of_other_releases(probe: Any, read: Any) -> None:
         "Id,ORGANIZATION,NAME,GENDER,SPECIALITY,ADDRESS,CITY,STATE,ZIP,LAT,LON,ENCOUNTERS,PROCEDURES": "providers",
         "PATIENT,MEMBERID,START_DATE,END_DATE,PAYER,SECONDARY_PAYER,PLAN_OWNERSHIP,OWNER_NAME": "payer_transitions",
         "START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION,COST,DISPENSES,TOTALCOST,REASONCODE,REASONDESCRIPTION": "medications",
+        "START,STOP,PATIENT,PAYER,ENCOUNTER,CODE,DESCRIPTION,DISPENSES": "medications",
         "ID,START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION,REASONCODE,REASONDESCRIPTION": "careplans",
         "DATE,PATIENT,ENCOUNTER,CODE,DESCRIPTION,COST": "immunizations",
         "DATE,PATIENT,ENCOUNTER,CODE,DESCRIPTION,VALUE,UNITS,TYPE": "observations",

@@ -109,6 +109,28 @@ def test_a_file_that_two_inputs_name_is_read_once(tmp_path: Path) -> None:
     assert sorted(names(found)) == sorted(GOOD) and found.duplicates == 0
 
 
+def test_links_are_files_of_their_own_within_one_input_only(tmp_path: Path) -> None:
+    other = folder(tmp_path / "other", {"x.txt": b"Seen."})
+    root = folder(tmp_path / "in", {"y.txt": b"Seen too."})
+    (tmp_path / "in" / "link.txt").symlink_to(f"{other}/x.txt")
+    (tmp_path / "in" / "sub").symlink_to(other)
+    alone = plan_archive([root], IngestConfig(), InputConfig())
+    assert [Path(file.uri).relative_to(root).as_posix() for file in alone.files] == ["link.txt", "sub/x.txt", "y.txt"]
+    for first in (f"{root}/link.txt", f"{root}/sub", f"{root}/sub/x.txt", other):
+        found = plan_archive([first, root], IngestConfig(), InputConfig())
+        assert (len(found.files), found.duplicates) == (2, 0), first
+        assert len(plan_archive([root, first], IngestConfig(), InputConfig()).files) == 3, first
+
+
+def test_what_may_not_be_looked_at_is_a_fault_of_the_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(storage.StorageError, match=r"a.837: permission denied"):
+        storage.is_regular(f"{tmp_path}/a.837")
+
+
 def test_the_output_is_no_input(tmp_path: Path) -> None:
     root = folder(tmp_path, GOOD)
     for out in (root, f"{root}/out"):

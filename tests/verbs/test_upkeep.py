@@ -114,6 +114,9 @@ def test_each_copy_of_a_file_has_its_letters(tmp_path: Path) -> None:
         ("b.jsonl", 2),
     ]
     nosology("deadletter", "export", tmp_path / "run", "--to", tmp_path / "letters.jsonl")
+    (tmp_path / "in" / "a.jsonl").unlink()
+    error = nosology("ingest", "--in", tmp_path / "in", "--out", tmp_path / "run", code=2)["error"]
+    assert f"input (not there any more: {tmp_path}/in/a.jsonl) differs" in error
     lines = [json.loads(line) for line in (tmp_path / "letters.jsonl").read_text().splitlines()]
     assert sorted((Path(one["file"]).name, one["source_row"]) for one in lines) == [
         ("a.jsonl", 0),
@@ -306,6 +309,19 @@ def test_publish_twice_adds_once(run: Path) -> None:
     assert pq.read_table(run / "lake" / "dead").num_rows == 3, "a folder of Parquet as any reader takes it"
     assert nosology("publish", run / "run", "--to", run / "lake")["added"] == 0
     assert "the input of this run" in nosology("publish", run / "run", "--to", run / "in", code=2)["error"]
+
+
+def test_a_damaged_snapshot_is_a_fault_that_is_named(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "run", tmp_path / "run")
+    (tmp_path / "run" / "epoch-2.json").unlink()  # as if it were not finished
+    (tmp_path / "run" / "log.jsonl").write_bytes(b"")
+    assert "ended_with" not in nosology("status", tmp_path / "run")
+    epoch = tmp_path / "run" / "epoch-1.json"
+    data = epoch.read_bytes()
+    epoch.unlink()
+    epoch.write_bytes(data[:-9])
+    (fault,) = nosology("verify", tmp_path / "run", code=1)["faults"]
+    assert "epoch-1.json" in fault
 
 
 @pytest.mark.parametrize("verb", ["resume", "verify", "gc", "status"])

@@ -206,8 +206,7 @@ class Job:
         return names
 
     def _unlike(self, other: Job) -> Iterator[str]:
-        held, found = ({file.key: file.uri for file in job.files} for job in (self, other))
-        gone, new = ({uri for key, uri in a.items() if key not in b} for a, b in ((held, found), (found, held)))
+        gone, new = set(_surplus(self.files, other.files)), set(_surplus(other.files, self.files))
         for said, uris in (("changed", gone & new), ("not there any more", gone - new), ("new", new - gone)):
             if uris:
                 few = ", ".join(map(printable, sorted(uris)[:_FEW]))
@@ -219,6 +218,17 @@ class Job:
             until = min((start // self.batch_rows + 1) * self.batch_rows, stop)
             yield Interval(file, start, until)
             start = until
+
+
+def _surplus(files: Sequence[PlannedFile], others: Sequence[PlannedFile]) -> Iterator[str]:
+    """Where files lie whose content others have not, or less often; wherever those lie."""
+    places = {file.uri for file in others}
+    left = Counter(file.digest for file in others)
+    for file in sorted(files, key=lambda file: file.uri not in places):
+        if left[file.digest]:
+            left[file.digest] -= 1
+        else:
+            yield file.uri
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,20 +129,21 @@ def _is_run(uri: str) -> bool:
 
 
 def _files(uri: str, seen: set[str]) -> Iterator[str]:
-    """The files of an input; one that an earlier input had, by whatever spelling of its path, is passed over.
+    """The files of an input; one that an earlier input had, by whatever path, is passed over. Links within one input are files too.
 
     Raises:
         InputError: the folder of a run would be read as files of an archive.
     """
-    place = storage.resolved(uri)
+    own: set[str] = set()
     for file in storage.list_files(uri) if storage.is_folder(uri) else [uri]:
         if file.endswith("/job.json") and storage.exists(file.removesuffix("job.json") + "epoch-1.json"):
             raise InputError("files of an archive, not the folder of a run", file=file.removesuffix("/job.json"),
                              remedy="deidentify, prepare and code take a run folder, one --in for each; else take it out of the input")  # fmt: skip
-        known = place + file.removeprefix(uri)
-        if known not in seen:
-            seen.add(known)
+        names = {file, storage.resolved(file)}
+        if seen.isdisjoint(names):
+            own |= names
             yield file
+    seen |= own
 
 
 def check_apart(inputs: Sequence[str], out: str) -> None:

@@ -215,9 +215,10 @@ def _check_target(seen: Snapshot, to: str) -> None:
         raise InputError("neither a path nor an address", file=to, remedy="Write delta:///path, s3://bucket/path or a path")
     if sink.is_run(place):
         raise InputError("this is the folder of a run", file=place, remedy="Publish into a folder of its own")
-    below = f"{storage.absolute(place).rstrip('/')}/"
-    if any(file.uri.startswith(below) for file in seen.job.files):
-        raise InputError("the input of this run lies here", file=place, remedy="Publish into a folder of its own")
+    inputs = {file.uri.rpartition("/")[0] for file in seen.job.files}
+    for below in (place, *(storage.join(place, table) for table in [*seen.job.schemas, sink.DEAD])):
+        if storage.absolute(below).rstrip("/") in inputs:
+            raise InputError("the input of this run lies here", file=below, remedy="Publish into a folder of its own")
     if to.startswith("delta://"):
         for table in [*seen.job.schemas, sink.DEAD]:
             _check_columns(storage.join(place, table), _schema(seen, table))

@@ -45,7 +45,6 @@ A fault of this package, which no content should bring about, is an `internal_er
 
 from __future__ import annotations
 
-import datetime
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -56,6 +55,7 @@ from nosology.config import IngestConfig, InputConfig
 from nosology.errors import InputError, Reason, RecordError
 from nosology.readers import charsets, parquet, synthea, tabular, values
 from nosology.readers.beginnings import beginning, seems
+from nosology.readers.delimited import header
 from nosology.readers.document import CDA, HTML, RTF, Document, is_other_xml
 from nosology.readers.fhir import Fhir
 from nosology.readers.hl7v2 import Hl7v2
@@ -75,6 +75,7 @@ from nosology.readers.source import (
     SourceFile,
     Unit,
     fault_of,
+    name_of,
     record_bytes,
 )
 from nosology.readers.synpuf import Synpuf
@@ -148,6 +149,7 @@ REASONS = {
 }
 Row = RawRecord | DeadLetter | Skipped | Original
 _DECODES = ("hl7v2", "rtf", "ccda", "html")  # formats that name their encoding themselves
+_COLUMNS = InputConfig.model_validate({})
 _TEXT_NAMES, _TABLE_NAMES = (".txt", ".text", ".md"), (".csv", ".tsv")
 
 
@@ -164,13 +166,11 @@ class Counts:
 _PRINTED = (b"%PDF-", b"%!PS")  # without pictures all of it may be ASCII
 
 
-def name_of(uri: str) -> str:
-    """The name of a file, for records: bytes of it that are no UTF-8 as Python writes them (`\\udcff`)."""
-    return uri.rsplit("/", 1)[-1].encode("utf-8", "backslashreplace").decode()
-
-
-def recognise(head: bytes, file_name: str) -> Reader:
+def recognise(head: bytes, file_name: str, columns: InputConfig | None = None) -> Reader:
     """The reader of a file that begins with these uncompressed bytes. The name's ending decides only between table and plain text.
+
+    Args:
+        columns: names of the columns of a user's own table, which may have some of Synthea's beside.
 
     Raises:
         InputError: the content is of no known format.
@@ -192,6 +192,8 @@ def recognise(head: bytes, file_name: str) -> Reader:
         raise InputError(
             f"a beginning of {damaged}, which what follows seems to be: its first bytes are damaged", file=file_name, remedy=remedy
         )
+    if found.name == "synthea" and (told := header(head, repeats=True)) and tabular.is_of_notes(told[0], columns or _COLUMNS):
+        return READERS["csv"]
     if found.name == "csv" and name.endswith(_TEXT_NAMES):
         return READERS["text"]
     if found.name == "text" and name.endswith(_TABLE_NAMES) and b"\n" in head:
@@ -200,7 +202,7 @@ def recognise(head: bytes, file_name: str) -> Reader:
 
 
 def _job(source: SourceFile, config: IngestConfig | None, columns: InputConfig | None, builder: Builder | None = None) -> Job:
-    limits, names = config or IngestConfig.model_validate({}), columns or InputConfig.model_validate({})
+    limits, names = config or IngestConfig.model_validate({}), columns or _COLUMNS
     return Job(source, limits, names, builder=builder or Builder())
 
 
@@ -213,7 +215,7 @@ class _Opened:
     text: charsets.Text | None  # None where the reader decodes by itself, or there is nothing to decode
 
 
-def _open(member: Member, config: IngestConfig) -> _Opened | None:
+def _open(member: Member, job: Job) -> _Opened | None:
     """The reader and the content that it gets; None of a file without content.
 
     Raises:
@@ -224,12 +226,12 @@ def _open(member: Member, config: IngestConfig) -> _Opened | None:
     if not head:
         return None
     encoding = charsets.wide(head)
-    told, content = beginning(member.content, encoding, record_bytes(config))
-    reader = recognise(told, member.source.name)
+    told, content = beginning(member.content, encoding, record_bytes(job.ingest))
+    reader = recognise(told, member.source.name, job.columns)
     marked = encoding is not None and encoding.startswith("utf-16") and encoding == charsets.marked(head)
     if reader.name == "parquet" or (reader.name in _DECODES and (encoding is None or (marked and reader.name != "hl7v2"))):
         return _Opened(reader, content, None)
-    text = charsets.Text(content, config.encoding)
+    text = charsets.Text(content, job.ingest.encoding)
     return _Opened(reader, io.BufferedReader(text, HEAD_BYTES), text)
 
 
@@ -273,7 +275,7 @@ def probe(
 
 
 def _probe(member: Member, job: Job) -> str:
-    opened = _open(member, job.ingest)
+    opened = _open(member, job)
     if opened is None:
         return "text"
     name = member.source.name
@@ -352,7 +354,7 @@ class Reading(Iterator[Row]):
         if member.fault is not None:
             return member.fault
         try:
-            opened = _open(member, self._job.ingest)
+            opened = _open(member, self._job)
         except Expanded:
             return EXPANDED
         except DAMAGED:
@@ -439,7 +441,7 @@ class Reading(Iterator[Row]):
         if isinstance(row, RawDocument):
             self._check_note(row.text)
         elif isinstance(row, RawClaim):
-            _check_dates(row)
+            values.check_days(row)
         self._next_row += 1
         return row
 
@@ -472,14 +474,6 @@ class Reading(Iterator[Row]):
             if self._text.encoding != charsets.UTF8:
                 rule = f"{self._text.encoding} throughout"
         return rule if place is None else f"{rule}; the first byte that is not has offset {place}"
-
-
-def _check_dates(claim: RawClaim) -> None:
-    """Raises `impossible_date` for a claim that ends before it begins, or serves someone not yet born."""
-    values.in_order(claim.service_from, claim.service_to, "service_to")
-    days: list[datetime.date] = [day for day in (claim.service_to, claim.service_from, *(line.service_date for line in claim.lines)) if day]
-    if claim.birth_date is not None and days and max(days) < claim.birth_date:
-        raise RecordError("impossible_date", "birth_date", "a birth not after the service")
 
 
 def read_file(

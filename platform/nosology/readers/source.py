@@ -271,6 +271,11 @@ def open_source(stream: BinaryIO, budget: Budget | None = None) -> io.BufferedRe
     return io.BufferedReader(_Content(stream, None), HEAD_BYTES)
 
 
+def name_of(uri: str) -> str:
+    """The name of a file, for records: bytes of it that are no UTF-8 as Python writes them (`\\udcff`)."""
+    return uri.rsplit("/", 1)[-1].encode("utf-8", "backslashreplace").decode()
+
+
 def record_bytes(config: IngestConfig) -> int:
     """Longest line or segment that is read: room for a note of the largest size in its most wasteful encoding."""
     return max(16 << 20, 8 * config.max_document_bytes)

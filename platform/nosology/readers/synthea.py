@@ -31,6 +31,7 @@ _TABLES = {
     "imaging_studies": "PATIENT ENCOUNTER BODYSITE_CODE MODALITY_CODE SOP_CODE",
     "immunizations": "DATE PATIENT ENCOUNTER CODE DESCRIPTION BASE_COST | DATE PATIENT ENCOUNTER CODE DESCRIPTION COST",
     "medications": "START STOP PATIENT PAYER ENCOUNTER CODE DESCRIPTION BASE_COST DISPENSES TOTALCOST REASONCODE"
+                   " | START STOP PATIENT PAYER ENCOUNTER CODE DESCRIPTION DISPENSES"
                    " | START STOP PATIENT ENCOUNTER CODE DESCRIPTION COST DISPENSES TOTALCOST REASONCODE",
     "observations": "DATE PATIENT ENCOUNTER CODE DESCRIPTION VALUE UNITS TYPE",
     "organizations": "Id NAME ADDRESS CITY STATE ZIP PHONE REVENUE UTILIZATION",
@@ -67,21 +68,23 @@ def table(names: list[str]) -> str | None:
 
 def resembled(names: list[str], file: str) -> tuple[str, list[str]] | None:
     """The Synthea table that a header looks like, and the one or two columns that it lacks; None where it is whole, or is none.
-    The file's name decides between tables that lack as many.
 
-    Columns may be all those of a smaller table, as procedures without BASE_COST hold those of conditions. The larger is meant where the
-    header has as many more of its columns as it lacks.
+    Columns may be all those of a smaller table, as procedures without BASE_COST hold those of conditions. Which is meant the file's name
+    tells; without one, it is the larger where the header has as many more of its columns as it lacks.
     """
+    named = max((name for name in _TABLES if name in file.lower()), key=len, default=None)
     held, whole = set(names), _told(names)
+    if whole and whole[0] == named:
+        return None
     near: list[tuple[str, frozenset[str]]] = []
     for name, columns in _SIGNATURES:
         absent, has = len(columns - held), len(columns & held)
-        larger = whole is None or (whole[1] < columns and has - len(whole[1]) >= absent)
-        if 0 < absent <= _MOST_ABSENT and has >= _LEAST_HELD and larger:
+        larger = named is None and whole is not None and whole[1] < columns and has - len(whole[1]) >= absent
+        if 0 < absent <= _MOST_ABSENT and has >= _LEAST_HELD and (whole is None or name == named or larger):
             near.append((name, columns))
     if not near:
         return None
-    kind, columns = min(near, key=lambda one: (len(one[1] - held), one[0] not in file.lower(), -len(one[1])))
+    kind, columns = min(near, key=lambda one: (one[0] != named, len(one[1] - held), -len(one[1])))
     return kind, sorted(columns - held)
 
 

@@ -222,10 +222,15 @@ def check_repeats(names: list[str], job: Job, file: str) -> None:
     stand_once(names, _columns_read(names, [*of_a_note, "date"]), file)
 
 
+def is_of_notes(names: list[str], columns: InputConfig) -> bool:
+    """Whether a header has the columns of a table of notes, whatever else it has."""
+    return columns.text_column in names and columns.id_column in names
+
+
 def check_header(names: list[str], job: Job, file: str) -> None:
     """`check_repeats` of a delimited table; and `InputError` for one without a note that looks like one of Synthea's."""
     check_repeats(names, job, file)
-    if job.columns.text_column not in names and table_of(names) is None:
+    if not is_of_notes(names, job.columns) and table_of(names) is None:
         synthea.refuse_partial(names, file)
 
 

@@ -11,6 +11,7 @@ import math
 import re
 
 from nosology.errors import RecordError
+from nosology.records import RawClaim
 
 ICD10CM, ICD9CM, ICD10PCS, SNOMED, HCPCS, LOINC, RXNORM, NDC, REVENUE = (
     "ICD-10-CM", "ICD-9-CM", "ICD-10-PCS", "SNOMED CT", "HCPCS", "LOINC", "RxNorm", "NDC", "REVENUE",
@@ -145,3 +146,11 @@ def system(name: str | None) -> str | None:
         return None
     plain = name.lower().removeprefix("http://").removeprefix("https://").rstrip("/")
     return _SYSTEMS.get(plain, name)
+
+
+def check_days(claim: RawClaim) -> None:
+    """Raises `impossible_date` for a claim that ends before it begins, or serves someone not yet born."""
+    in_order(claim.service_from, claim.service_to, "service_to")
+    days: list[datetime.date] = [day for day in (claim.service_to, claim.service_from, *(line.service_date for line in claim.lines)) if day]
+    if claim.birth_date is not None and days and max(days) < claim.birth_date:
+        raise RecordError("impossible_date", "birth_date", "a birth not after the service")

@@ -167,7 +167,7 @@ def verify(run: str, inputs: bool) -> dict[str, Any]:
 
     proof = prove(run, inputs=inputs)
     report = {"run": run, **asdict(proof)}
-    if not proof.finished:
+    if not proof.finished and not proof.faults:
         told = last_error(run)
         why = f"; its last driver gave up: {told}" if told else "; nosology resume goes on"
         proof.faults.append(f"the run is not finished: {status(run)[1].num_units} of its {proof.units} units are done{why}")
@@ -245,8 +245,8 @@ class _Places:
     def __call__(self, letter: Mapping[str, Any]) -> str | None:
         """The file of a dead letter; None where it is not known."""
         files = self._files.get(letter["source_digest"])
-        if files is None:
-            return None
+        if files is None or len(files) == 1:
+            return files[0] if files else None
         like = tuple(letter[name] for name in ("source_digest", "source_row", "stage"))
         self._given[like] += 1
         return files[(self._given[like] - 1) % len(files)]
