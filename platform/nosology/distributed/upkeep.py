@@ -195,7 +195,11 @@ def publish(out: str, to: str) -> dict[str, Any]:
     if not seen.finished:
         raise InputError("this run is not finished", file=out, remedy="Resume it first (nosology resume)")
     if faults := verify(out).faults:  # before anything is handed on
-        raise InputError(f"this run is damaged ({len(faults)} faults)", file=out, remedy="`nosology verify` names them")
+        raise InputError(
+            f"this run is damaged: {faults[0]}",
+            file=out,
+            remedy=f"`nosology verify` names {'it' if len(faults) == 1 else f'all {len(faults)} faults'}",
+        )
     # of the job and not of its newest epoch: after a retry of dead letters it is the same rows that would go there again
     identity = hashlib.sha256(storage.read_bytes(storage.join(out, "job.json"))).hexdigest()[:32]
     send = _to_delta if to.startswith("delta://") else _to_folder
