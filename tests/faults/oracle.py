@@ -18,8 +18,11 @@ def unaccepted(out: str) -> list[str]:
     accepted = {part.uri for part in seen.parts}
     accepted |= {sink.manifest_uri(out, epoch, seen.job.files[one.file].key, one) for epoch, one in seen.placed}
     accepted |= {storage.join(out, table, "empty.parquet") for table in [*seen.job.schemas, sink.DEAD]}
-    made = [uri for uri in storage.list_files(out, hidden=True)
-            if uri.endswith(".parquet") or "/manifests/" in uri or uri.rsplit("/", 1)[-1].startswith(".")]  # fmt: skip
+    made = []
+    for uri in storage.list_files(out, hidden=True):
+        name = uri.rsplit("/", 1)[-1]
+        if sink.PART.fullmatch(name) or "/manifests/" in uri or name.startswith("."):  # what `prepare` makes of its parts is none
+            made.append(uri)
     return sorted(set(made) - accepted)
 
 

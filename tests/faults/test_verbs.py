@@ -104,14 +104,14 @@ class Case:
         self.proved()
 
     def ended(self, crash: str = "") -> None:
-        """The verb, again and again until it ends: without Ray, which the command before had, but for `code`, which needs its service."""
+        """The verb, again and again until it ends: without Ray, which the command before had, but for `code`, which needs its service.
+        It is killed at each of the points once, for the hits of all of its processes are counted together."""
         for _ in range(8):
             status = self.command(crash).returncode if self.verb == "code" else self.alone(crash)
             self.proved()
             if status == 0:
                 return
             assert status in (1, -9) if self.verb == "code" else status == -9
-            crash = ""
         pytest.fail(f"{self.verb} did not end")
 
 
