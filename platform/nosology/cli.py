@@ -32,9 +32,9 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        import importlib.metadata
+        from nosology.runs import VERSION
 
-        print(f"nosology {importlib.metadata.version('nosology')}")
+        print(f"nosology {VERSION}")
         raise typer.Exit
 
 

@@ -105,7 +105,7 @@ def test_a_reader_that_cannot_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def broken(head: bytes, name: str) -> Any:
+    def broken(*_: Any) -> Any:
         raise KeyError(SECRET)
 
     (tmp_path / "a.jsonl").write_bytes(THREE)

@@ -53,7 +53,7 @@ from typing import BinaryIO
 
 from nosology.config import IngestConfig, InputConfig
 from nosology.errors import InputError, Reason, RecordError
-from nosology.readers import charsets, parquet, synthea, tabular, values
+from nosology.readers import charsets, tabular, values
 from nosology.readers.beginnings import beginning, seems
 from nosology.readers.delimited import header
 from nosology.readers.document import CDA, HTML, RTF, Document, is_other_xml
@@ -73,6 +73,7 @@ from nosology.readers.source import (
     Reader,
     Skipped,
     SourceFile,
+    Table,
     Unit,
     fault_of,
     name_of,
@@ -278,17 +279,8 @@ def _probe(member: Member, job: Job) -> str:
     opened = _open(member, job)
     if opened is None:
         return "text"
-    name = member.source.name
-    if opened.reader.name == "parquet":
-        names = parquet.names(opened.stream, name)
-        tabular.check_repeats(names, job, name)
-        tabular.check_columns(names, job, name)
-    elif opened.reader.name == "csv":
-        names = tabular.header_of(opened.stream, name)
-        tabular.check_header(names, job, name)
-        tabular.check_columns(names, job, name)
-    elif opened.reader.name == "synthea":
-        synthea.check(opened.stream.peek(HEAD_BYTES)[:HEAD_BYTES], name)
+    if isinstance(opened.reader, Table):
+        opened.reader.check(opened.stream, replace(job, source=member.source))
     return opened.reader.name
 
 

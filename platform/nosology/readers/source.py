@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar, runtime_checkable
 
 import zstandard
 
@@ -153,6 +153,15 @@ class Reader(Protocol):
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         """The file's source records in order. Content never raises, save what the (damaged) stream itself raises."""
+        ...
+
+
+@runtime_checkable
+class Table(Protocol):
+    """A reader whose files have columns, which tell before any work whether they can be read."""
+
+    def check(self, stream: io.BufferedReader, job: Job) -> None:
+        """Raises `InputError` for columns that are missing or stand twice."""
         ...
 
 

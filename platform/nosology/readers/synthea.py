@@ -48,7 +48,7 @@ _MOST_ABSENT, _LEAST_HELD = 2, 3  # of a table's columns, where a header looks l
 _FORMS = {"1": "professional", "2": "institutional"}
 # Columns that are read beside those that tell a table.
 _BESIDE = "DEATHDATE DRIVERS PASSPORT PREFIX MIDDLE SUFFIX MAIDEN CITY STATE STOP REASONCODE REASONDESCRIPTION SYSTEM STATUS1"
-_MORE = frozenset((*_BESIDE.split(" "), *(f"DIAGNOSIS{n}" for n in range(1, 9))))
+_MORE = frozenset((*_BESIDE.split(), *(f"DIAGNOSIS{n}" for n in range(1, 9))))
 
 Row = Mapping[str, str]
 
@@ -95,16 +95,6 @@ def refuse_partial(names: list[str], file: str) -> None:
         lacks = f"column{'s' if len(absent) > 1 else ''} {', '.join(absent)}"
         rule = f"it looks like Synthea {kind}; it lacks {lacks}"
         raise InputError(rule, file=file, field=", ".join(absent), remedy="Export it again with all its columns, or take it out")
-
-
-def check(head: bytes, file: str) -> None:
-    """Raises `InputError` where the header lacks a column, or one that is read stands there twice; one that is cut is left to `read`."""
-    found = header(head, repeats=True) if b"\n" in head or b"\r" in head else None
-    if found is None:
-        return
-    refuse_partial(found[0], file)
-    if (told := _told(found[0])) and told[0] in _BUILD:
-        stand_once(found[0], told[1] | _MORE, file)
 
 
 def _optional(row: Row, name: str) -> str | None:
@@ -190,8 +180,18 @@ class Synthea:
         found = header(head, repeats=True)
         return found is not None and found[1] == "," and table(found[0]) is not None
 
+    def check(self, stream: io.BufferedReader, job: Job) -> None:
+        head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+        found = header(head, repeats=True) if b"\n" in head or b"\r" in head else None
+        if found is None:  # one that is cut is left to `read`
+            return
+        names, file = found[0], job.source.name
+        refuse_partial(names, file)
+        if (told := _told(names)) and told[0] in _BUILD:
+            stand_once(names, told[1] | _MORE, file)
+
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
-        check(stream.peek(HEAD_BYTES)[:HEAD_BYTES], job.source.name)
+        self.check(stream, job)
         source = rows(stream, ",", record_bytes(job.ingest))
         first = next(source, None)
         if first is None or isinstance(first, Reason):

@@ -341,6 +341,11 @@ class Csv:
     def sniff(self, head: bytes) -> bool:
         return header(head) is not None
 
+    def check(self, stream: io.BufferedReader, job: Job) -> None:
+        names = header_of(stream, job.source.name)
+        check_header(names, job, job.source.name)
+        check_columns(names, job, job.source.name)
+
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         names, source = _csv_rows(stream, record_bytes(job.ingest), job.source.name)
         check_header(names, job, job.source.name)
@@ -355,6 +360,11 @@ class Parquet:
 
     def sniff(self, head: bytes) -> bool:
         return head.startswith(parquet.MAGIC)
+
+    def check(self, stream: io.BufferedReader, job: Job) -> None:
+        names = parquet.names(stream, job.source.name)
+        check_repeats(names, job, job.source.name)
+        check_columns(names, job, job.source.name)
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         for _, row in parquet.read(stream, job.source.name, 0, None, lambda names: check_repeats(names, job, job.source.name)):
