@@ -20,6 +20,11 @@ from oracle import COUNTS, Counts  # noqa: E402
 from s3_server import BUCKET, ENVIRONMENT, Store  # noqa: E402
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first and by one process, which alone then makes what they are compared with; short ones fill the end."""
+    items.sort(key=lambda item: item.path.name != "test_verbs.py")
+
+
 @pytest.fixture(scope="session")
 def counts() -> Counts:
     return COUNTS
