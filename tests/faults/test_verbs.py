@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 import json
 import os
 import subprocess
@@ -114,10 +113,6 @@ class Case:
                 return
             assert status in (1, -9) if self.verb == "code" else status == -9
         pytest.fail(f"{self.verb} did not end")
-
-
-def newest_epoch(out: str) -> int:
-    return next(n for n in itertools.count() if not storage.exists(sink.epoch_uri(out, n + 1)))
 
 
 def rows_of(out: str) -> Counter[tuple[Any, ...]]:
@@ -245,7 +240,7 @@ def test_killed_at_every_point(case: Case, references: References) -> None:
 
     # drivers that find all of it; an epoch that had nothing left to do has nothing to find, then one that did all is made
     whole = case.out
-    if not any(f"/manifests/epoch-{newest_epoch(whole)}/" in uri for uri in storage.list_files(whole)):
+    if not any(f"/manifests/epoch-{sink.snapshot(whole).epoch}/" in uri for uri in storage.list_files(whole)):
         case.out = f"{whole}-found"
         case.killed_at("finish.before_create")
     for point in ("harvest.listed", "harvest.read"):
