@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from nosology.deid import RECOGNIZERS, recognizer
-from nosology.deid.resolve import kept, known, repeated, resolve
+from nosology.deid.languages import language
+from nosology.deid.patterns import Scan
+from nosology.deid.resolve import known, repeated, resolve
 from nosology.deid.rewrite import TAG
 from nosology.records import Span
 
@@ -24,7 +25,8 @@ class Detector:
     """
 
     def __init__(self, config: DeidConfig, *, rules_only: bool = False) -> None:
-        self._recognizers = [recognizer(name) for name in RECOGNIZERS]
+        self._language = language(config.language)
+        self._scan = Scan(self._language.recognizer(name) for name in self._language.names)
         self._tagging: Tagging | None = None
         if not rules_only:
             from nosology.deid.ner import load_tagging
@@ -36,12 +38,12 @@ class Detector:
         tagged = self._tagging.find(texts) if self._tagging else [[] for _ in texts]
         found = []
         for number, text in enumerate(texts):
-            spans = [span for one in self._recognizers for span in one.find(text)]
-            spans += [span for span in tagged[number] if not kept(text, span)]
+            spans = self._scan.find(text)
+            spans += [span for span in tagged[number] if not self._language.keeps(text, span)]
             if known_names:
-                spans += known(text, known_names[number])
+                spans += known(text, known_names[number], self._language)
             spans = resolve(text, spans)
-            again = repeated(text, spans)
+            again = repeated(text, spans, self._language)
             spans = resolve(text, spans + again) if again else spans
             found.append(_outside_tags(text, spans))
         return found
