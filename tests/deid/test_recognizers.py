@@ -79,7 +79,7 @@ FOUND = {
         ("FULL_FACE_PHOTO=PHOTO-FACE-OM312", "PHOTO-FACE-OM312", "PHOTO"),
         ("username: jdoe_77", "jdoe_77", "ID"),
     ],
-    "numbers": [
+    "bare_codes": [
         ("1M8GDM9AXKP042788 drove", "1M8GDM9AXKP042788", "VEHICLE"),
         ("(01)00884838010210(21)A4471", "(01)00884838010210(21)A4471", "DEVICE"),
         ("card 4111 1111 1111 1111", "4111 1111 1111 1111", "ACCOUNT"),
@@ -175,7 +175,7 @@ KEPT = {
         "device placed",
         "lot of pain",
     ],
-    "numbers": [
+    "bare_codes": [
         "SNOMED 73211009",
         "(RxNorm 6809000)",
         "platelets 250,000",

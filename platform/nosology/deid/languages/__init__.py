@@ -22,7 +22,7 @@ LANGUAGES: dict[str, str] = {
 # of every language; last, because of findings that are as sure the first gives the class
 SHARED: dict[str, str] = {
     "contacts": "nosology.deid.recognizers.contacts:Contacts",
-    "numbers": "nosology.deid.recognizers.numbers:Numbers",
+    "bare_codes": "nosology.deid.recognizers.bare_codes:BareCodes",
     "phones": "nosology.deid.recognizers.phones:Phones",
 }
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import regex  # type: ignore[import-untyped]
+import regex
 
 from nosology.deid.patterns import Patterns, Rule
 

@@ -60,10 +60,10 @@ def _no_trial(match: re.Match[str]) -> bool:
     return not match[0].upper().startswith(("NCT", "PMID", "PMC", "ICD", "CPT", "COVID", "SARS")) and _no_code(match)
 
 
-class Numbers(Patterns):
+class BareCodes(Patterns):
     """Payment cards, IBAN, VIN, UDI, UUID, and bare codes too long to be a clinical value."""
 
-    name = "numbers"
+    name = "bare_codes"
     rules = (
         rule("ACCOUNT", r"(?<![\w-])\d(?:[ -]?\d){11,18}(?![\w-])", check=_card, score=1.0),
         rule("ACCOUNT", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", check=_iban, flags=re.I, score=1.0),
