@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nosology.config import Config, DeidConfig, InputConfig
+from nosology.deid.languages import language
 from nosology.deid.rewrite import rewrite
 from nosology.deid.secret import Secret, load_secret
 from nosology.deid.structured import clean, own_names, patient_of, relabelled, to_search
@@ -44,9 +46,10 @@ class Deidentify:
 
     def fingerprint(self) -> dict[str, str]:
         """What decides the output beside the configuration: which key (not the key itself) and which tagger."""
-        from nosology.deid.ner import digest
+        from nosology.deid.classifier import digest
 
-        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(self._config.ner)}
+        folder = Path(self._config.ner) if self._config.ner else language(self._config.language).tagger
+        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(folder)}
 
     def schemas(self) -> dict[str, pa.Schema]:
         """The Clean tables, `audit`, and `spans` (for users' rows: spans into the input text, by key; the ids stay in the input)."""

@@ -8,8 +8,10 @@ the public suffix list from the network; ours stand in for them. Its context wor
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import regex
@@ -75,13 +77,27 @@ def _rule(recognizer: Any, pattern: Any, label: str) -> Rule:
     return Rule(label, regex.compile(pattern.regex, regex.S | regex.M | regex.I), check, max(score, THRESHOLD))
 
 
+@contextlib.contextmanager
+def _absent(*modules: str) -> Iterator[None]:
+    """While it lasts, modules that are not loaded yet cannot be: Presidio imports spaCy, and spaCy torch and transformers where it finds
+    them, 300 MB a worker, for engines that are not used here."""
+    hidden = [name for name in modules if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
 class Presidio(Patterns):
     """A weak pattern counts only with its context word before it."""
 
     name = "presidio"
 
     def __init__(self) -> None:
-        from presidio_analyzer import predefined_recognizers as theirs
+        with _absent("torch", "transformers"):
+            from presidio_analyzer import predefined_recognizers as theirs
 
         recognizers: tuple[Any, ...] = (
             theirs.UsSsnRecognizer(),
