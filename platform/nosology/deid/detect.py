@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -55,10 +57,15 @@ def _outside_tags(text: str, spans: list[Span]) -> list[Span]:
     if not tags:
         return spans
     kept_parts = []
+    ends = [end for _, end in tags]
     for span in spans:
         at = span.start
-        for start, end in [*((a, b) for a, b in tags if span.start < b and a < span.end), (span.end, span.end)]:
+        for start, end in tags[bisect_right(ends, span.start) :]:
+            if start >= span.end:
+                break
             if at < start:
-                kept_parts.append(Span(start=at, end=min(start, span.end), label=span.label, score=span.score, source=span.source))
+                kept_parts.append(dataclasses.replace(span, start=at, end=start))
             at = max(at, end)
+        if at < span.end:
+            kept_parts.append(dataclasses.replace(span, start=at))
     return [part for part in resolve(text, kept_parts) if any(c.isalnum() for c in text[part.start : part.end])]

@@ -11,6 +11,8 @@ from nosology.records import Span
 # spans of these classes that touch, or that only blanks part, are one identifier
 JOINED = frozenset({"NAME", "LOCATION", "ORGANIZATION", "DATE"})
 
+_WORD = re.compile(r"(?<![\w-])[^\W\d_][\w’'-]{2,}")  # what may be a word of a name
+
 
 def trimmed(text: str, span: Span) -> Span | None:
     """The span without blanks and punctuation at its ends; None when nothing is left."""
@@ -70,16 +72,13 @@ def repeated(text: str, spans: list[Span], language: Language) -> list[Span]:
         if span.label == "NAME" and span.score >= 0.5:
             words |= {
                 w
-                for w in re.findall(r"[^\W\d_][\w’'-]{3,}", text[span.start : span.end])
+                for w in _WORD.findall(text[span.start : span.end])
                 if w[0].isupper() and w.lower() not in language.ordinary and w.lower() not in language.sure_eponyms
             }
-    if not words:
-        return []
-    pattern = re.compile(r"(?<![\w-])(?:" + "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True)) + r")(?![\w-])")
     return [
         Span(start=m.start(), end=m.end(), label="NAME", score=0.5, source="repeated")
-        for m in pattern.finditer(text)
-        if not language.is_eponym(text, m.start(), m.end())
+        for m in _WORD.finditer(text if words else "")
+        if m[0].removesuffix("'s").removesuffix("’s") in words and not language.is_eponym(text, m.start(), m.end())
     ]
 
 

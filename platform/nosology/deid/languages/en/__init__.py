@@ -14,6 +14,7 @@ LANGUAGE = Language(
         "dates": "nosology.deid.languages.en.dates:Dates",
         "ages": "nosology.deid.languages.en.ages:Ages",
         "identifiers": "nosology.deid.languages.en.identifiers:Identifiers",
+        "references": "nosology.deid.languages.en.references:References",
         "places": "nosology.deid.languages.en.places:Places",
         "names": "nosology.deid.languages.en.names:Names",
         "presidio": "nosology.deid.languages.en.presidio:Presidio",

@@ -13,8 +13,28 @@ MONTH = (
 )
 SPANISH_MONTH = r"(?:enero|febrero|marzo|abril|mayo|junio|julio|agosto|sep?tiembre|octubre|noviembre|diciembre)"
 WEEKDAY = r"(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day)"
+ANY_WEEKDAY = r"(?:(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs?)?|Fri|Sat(?:ur)?|Sun)(?:day)?\b\.?)"
+ORDINAL = r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)"
+# what an ordinal may count that is no day of a month
+NO_DAY = (
+    r"(?!\s+(?:rib|ribs|percentile|grade|week|weeks|day|days|month|trimester|nerve|cranial|digit|digits|toe|finger|metatarsal|metacarpal|century"
+    r"|edition|floor|time|dose|degree|intercostal|ventricle|line|attempt|visit|cycle|round|generation|decade|leading|most|and \d|to \d"
+    r"|(?:st|street|ave|avenue|rd|road)\b))"
+)
+SEASON = r"(?:spring|summer|fall|autumn|winter)"
+HOLIDAY = (
+    r"(?:Christmas(?: Eve| Day)?|Thanksgiving(?: Day)?|New Year['’]?s(?: Eve| Day)|Easter(?: Sunday| Monday)?|Halloween|Labor Day|Memorial Day"
+    r"|Independence Day|(?:the )?(?:4th|Fourth) of July|Valentine['’]?s Day|Hanukkah|Chanukah|Ramadan|Yom Kippur|Rosh Hashanah|Passover|Purim"
+    r"|Sukkot|Diwali|Holi|Onam|Vishu|Pongal|Navratri|Nowruz|Eid(?: al-(?:Fitr|Adha))?|Lunar New Year|Chinese New Year|Mother['’]?s Day"
+    r"|Father['’]?s Day|Veterans Day|Columbus Day|Presidents['’]? Day|Indigenous Peoples['’]? Day|Flag Day|May ?day|Juneteenth|Groundhog Day"
+    r"|MLK Day|Martin Luther King Day|Cinco de Mayo|St\.? Patrick['’]?s Day|Mardi Gras|Ash Wednesday|Good Friday|Palm Sunday|Maundy Thursday"
+    r"|Pentecost|All Saints['’]? Day|All Souls['’]? Day|Boxing Day|Canada Day|Anzac Day|Australia Day|Waitangi Day|Guy Fawkes(?: Night)?"
+    r"|Bastille Day|Three Kings Day|Kwanzaa|Midsummer(?: Eve| Day)?|Black Friday|Election Day|Super Bowl Sunday|Patriots['’]? Day)"
+)
 CLOCK = r"(?:[T ]\s?(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?:\s?[AaPp]\.?[Mm]\b\.?)?(?:Z|[+-]\d\d:?\d\d)?)?"
 YEAR = r"(?:1[89]|20)\d\d"
+FULL_MONTHS_ANY = rf"(?:{FULL_MONTHS})"
+SHORT_MONTH = r"(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)"
 DAY = r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
 CUE = (
     r"(?:\b(?:on|since|dated?|until|till|by|from|starting|through|thru|to|admitted"
@@ -37,9 +57,32 @@ def _numeric(match: re.Match[str]) -> bool:
 
 _SCORE_AFTER = re.compile(
     r"\s*(?:strength|motor|murmur|power|pain|scale|tab|dose|mg|systolic|diastolic"
-    r"|reflex|bilateral|pulse|in\b|throughout|/)",
+    r"|reflex|bilateral|pulse|in\b|throughout|(?:lymph )?nodes?|cores?|biops|teeth|points?|correct|/)",
     re.I,
 )
+
+
+_RATIO_BEFORE = re.compile(
+    r"\b(?:gcs|mmse|moca|phq-?\d*|gad-?\d*|apgars?|score[sd]?|scale|scored|vision|va|acuity|od|os|ou|pain|strength|motor|dtrs?|reflexes|pulses?|grade"
+    r"|rated|murmur|bp|ratio|of|hba1c|vent|settings|ps|fio2|ldl|hdl|cup|c/d|nihss|ecog|aldrete|braden|kps|slums|epworth|apache|sofa|rpe|nodes)"
+    r"\W{0,3}(?:(?:is|was|of|at|score)\W{0,2})?(?:(?:\d{1,2}/\d{1,2}|[a-z]+)[\s,;]{1,2})?$",
+    re.I,
+)
+
+
+def _no_ratio(match: re.Match[str]) -> bool:
+    """No score out of a total, visual acuity or strength."""
+    at = match.start("v" if "v" in match.re.groupindex else 0)
+    return not _SCORE_AFTER.match(match.string, match.end()) and not _RATIO_BEFORE.search(match.string, max(0, at - 32), at)
+
+
+def _no_version(match: re.Match[str]) -> bool:
+    """`v. 1.2.10` and `section 4.2.11` are no dates."""
+    return not re.search(
+        r"\b(?:v|ver|version|section|sec|chapter|release|fig|table|protocol|grade|\w*pack)\W{0,2}$",
+        match.string[max(0, match.start() - 12) : match.start()],
+        re.I,
+    )
 
 
 def _no_score(match: re.Match[str]) -> bool:
@@ -101,10 +144,64 @@ class Dates(Patterns):
         rule("DATE", rf"\bthe\s+(?P<v>{DAY}\s+of\s+(?:this|last|next)\s+month)\b", flags=re.I),
         rule(
             "DATE",
-            r"\b(?:Christmas(?: Eve| Day)?|Thanksgiving(?: Day)?|New Year'?s(?: Eve| Day)"
-            r"|Easter(?: Sunday)?|Halloween|Labor Day|Memorial Day|Independence Day"
-            r"|(?:the )?(?:4th|Fourth) of July|Valentine'?s Day|Hanukkah|Ramadan|Yom Kippur"
-            r"|Diwali|Mother'?s Day|Father'?s Day|Veterans Day|Columbus Day|MLK Day|Cinco de Mayo)\b",
+            rf"\b(?:(?:(?:the )?(?:day|week|weekend|night|morning|{WEEKDAY}) (?:before|after|of) ))?{HOLIDAY}\b"
+            r"(?!\s+(?:disease|tree|factor|Island|card|sockets?))",
+        ),
+        rule(
+            "DATE",
+            r"\b(?:born|return|adm|admit|admitted|admission|surgery|due|transfused|visit|discharged|seen)\s*:?\s*"
+            r"(?P<v>(?:0?[1-9]|[12]\d|3[01])\.(?:0?[1-9]|1[0-2])\b\.?)(?![\d%])(?!\s?(?:kg|lbs?|g|weeks?|wks?|months?|cm|mm|ml))",
+            flags=re.I,
+        ),
+        # a weekday before or behind its date, in any order and short form
+        rule(
+            "DATE",
+            rf"\b{ANY_WEEKDAY},?\s*(?:the\s+)?(?:night |morning |afternoon |evening )?(?:(?:{MONTH}\.?\s+{DAY}|{DAY}\s+(?:of\s+)?{MONTH})\b\.?"
+            rf"(?:\s*,?\s*(?:{YEAR}|'\d\d))?|{ORDINAL}|\d{{1,2}}[/.-]\d{{1,2}}(?:[/.-]\d{{2,4}})?)(?![\w/])",
+            flags=re.I,
+        ),
+        rule(
+            "DATE",
+            r"\b(?:[Ll]ast|[Tt]his|[Nn]ext|[Pp]ast|[Oo]n|[Ss]ince|[Ff]rom|[Bb]y|[Uu]ntil|[Tt]ill|were|was|due|recheck|return)\s+"
+            r"(?P<v>(?:Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)\b\.?)(?!\w)",
+        ),
+        rule(
+            "DATE",
+            rf"\b(?:since|from|on|this past|last|over the|until) (?P<v>{WEEKDAY})(?= (?:night|morning|evening|afternoon|at)\b)",
+            flags=re.I,
+        ),
+        # a day of the month alone
+        rule("DATE", rf"\b(?:on|till|until|by|since|from|due|before|after|the week of|for)\s+(?P<v>the\s+{ORDINAL})\b{NO_DAY}", flags=re.I),
+        rule("DATE", rf"\b(?P<v>{FULL_MONTHS_ANY}\s+the\s+{ORDINAL})\b", flags=re.I),
+        rule(
+            "DATE",
+            rf"\bthe (?:first|second|third|fourth|last|1st|2nd|3rd|4th) (?:day|week|weekend|{WEEKDAY}) (?:of|in) (?:{FULL_MONTHS_ANY})\b",
+            flags=re.I,
+        ),
+        # months with a short year, two months, parts of a month or a year
+        rule("DATE", rf"\b{MONTH}\.?\s*['’]\d\d\b", flags=re.I),
+        rule("DATE", rf"\b{MONTH}\s?(?:-|–|to|/)\s?{MONTH}\.?\s+{YEAR}\b", flags=re.I),
+        rule(
+            "DATE",
+            rf"\b(?:early|mid|late|beginning of|end of|middle of)[ -](?:{FULL_MONTHS_ANY})\b(?!\s+\d)",
+            check=lambda m: not re.search(r"\b(?:may|march)$", m[0]),
+            flags=re.I,
+        ),
+        rule("DATE", rf"\b{SEASON}\s+(?:of\s+)?(?:{YEAR}|['’]\d\d)\b", flags=re.I),
+        rule("DATE", rf"\b(?P<v>{SHORT_MONTH}\.?\s+{YEAR})\b", flags=re.I),
+        # day, month and short year with dots; day and month in Roman numerals
+        rule("DATE", r"(?<![\d.,/-])(?:0?[1-9]|[12]\d|3[01])\.(?:0?[1-9]|1[0-2])\.(?:\d\d)(?![\d.]\d|\d|%)", check=_no_version),
+        rule("DATE", r"(?<![\w./-])(?:0?[1-9]|[12]\d|3[01])[-/](?:XI{0,2}|IX|IV|V?I{1,3}|V)(?:[-/](?:19|20)\d\d)?(?![\w/])", flags=re.I),
+        # month and day without a cue: the second part is too large for a scale, and nothing around it says score
+        rule("DATE", r"(?<![\d./:-])(?:0?[1-9]|1[0-2])/(?:1[3-9]|2\d|3[01])(?![\d/%:])(?!\.\d)(?!\s?(?:-|to)\s?\d)", check=_no_ratio),
+        rule("DATE", r"(?<![\d./:-])(?:1[3-9]|2\d|3[01])/(?:0[1-9]|1[0-2])(?![\d/%:])(?!\.\d)", check=_no_ratio),
+        rule(
+            "DATE",
+            r"\b(?:born|next|return|placed|labs?|orif|adm|admit|admission|f/u|follow[- ]?up|appt|sent|found|given|drawn|booked|transfused|see|level|inr|report"
+            r"|visit|surgery|recheck|started|start today|says|tee|tte|mri|ct|xr|echo|seen on|dc|d/c|op|or|postop|exam)\s*:?\s*"
+            r"(?P<v>(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])|(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|1[0-2]))(?![\d/%])(?!\.\d)",
+            check=_no_ratio,
+            flags=re.I,
         ),
         rule(
             "DATE",

@@ -70,7 +70,7 @@ class Places(Patterns):
         rule("LOCATION", rf"\b(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}}),?\s+(?:{STATES})\.?\s+(?=\d{{5}}\b)"),
         rule(
             "LOCATION",
-            rf"\b(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}}),\s?(?:(?:{PLAIN_STATES})\b(?!\s*"
+            rf"\b(?!(?:[A-Z]{{2,5}}),)(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}}),\s?(?:(?:{PLAIN_STATES})\b(?!\s*"
             rf"(?:\d{{1,3}}\b|[a-z]+\s*[:=]))|(?:{STATE_NAMES})\b)",
         ),
         rule(
