@@ -249,7 +249,7 @@ def _treated(phi: str | None, value: Any, config: DeidConfig, secret: Secret, da
     if phi == "id":
         return secret.pseudonym(str(value))
     if phi == "postal_code":
-        return zip3(value)
+        return zip3(value, config.zip_list)
     if phi == "date":  # a date of someone's life that long ago tells an age over 89 (164.514(b)(2)(i)(C))
         return None if isinstance(value, datetime.date) and age_over_89(value, datetime.date.today()) else date_under(value, config, days)
     if phi == "birth_date":
