@@ -49,17 +49,21 @@ class Secret:
         return self.digest("fingerprint", "").hex()[:16]
 
 
-def load_secret(config: DeidConfig) -> Secret:
+def load_secret(config: DeidConfig, *, make: bool = True) -> Secret:
     """The key of `deid.key_file`, or of this user; made, readable to its owner only, when there is none.
+
+    Args:
+        make: False refuses where there is none.
 
     Raises:
         ConfigError: the file cannot be read or made, is open to others, or holds no 64 hexadecimal digits.
     """
     file = Path(config.key_file) if config.key_file else Path.home() / ".config" / "nosology" / "deid.key"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not file.exists():
-            _make(file)
+        if make:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not file.exists():
+                _make(file)
         if file.stat().st_mode & 0o077:
             raise ConfigError(f"deid.key_file: {file} is open to others; run chmod 600 on it")
         key = bytes.fromhex(file.read_text().strip())

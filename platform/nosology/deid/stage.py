@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from nosology.config import Config, DeidConfig, InputConfig
 from nosology.deid.rewrite import rewrite
+from nosology.deid.sealing import policy_digest, seal
 from nosology.deid.secret import Secret, load_secret
 from nosology.deid.structured import clean, own_names, patient_of, relabelled, to_search
 from nosology.errors import RecordError
-from nosology.records import CLEAN_TABLES, DeidAudit, Span, arrow_schema, to_dict
+from nosology.records import CLEAN_TABLES, DeidAudit, Sealed, Span, arrow_schema, to_dict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +40,7 @@ class Deidentify:
         self._columns = columns or Config().input
         self._max_document_bytes = max_document_bytes
         self._secret: Secret = load_secret(config)
+        self._policy = policy_digest(config, self._secret)
         self._detector: Detector | None = None
         self._found: dict[str, list[Span]] = {}  # what the detector found in a label
 
@@ -49,13 +51,15 @@ class Deidentify:
         return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(self._config.ner)}
 
     def schemas(self) -> dict[str, pa.Schema]:
-        """The Clean tables, `audit`, and `spans` (for users' rows: spans into the input text, by key; the ids stay in the input)."""
+        """The Clean tables, `audit`, `spans` (for users' rows: spans into the input text, by key; the ids stay in the input), and `sealed` where
+        the policy is reversible."""
         import pyarrow as pa
 
         audit = arrow_schema(DeidAudit)
         key = [audit.field(name) for name in ("source_digest", "source_row", "source_format")]
         spans = pa.schema([*key, audit.field("spans")])
-        return {**{name: arrow_schema(record) for name, record in CLEAN_TABLES.items()}, "audit": audit, "spans": spans}
+        clean_tables = {name: arrow_schema(record) for name, record in CLEAN_TABLES.items()}
+        return {**clean_tables, "audit": audit, "spans": spans, **({"sealed": arrow_schema(Sealed)} if self._config.reversible else {})}
 
     def open(self) -> None:
         """Load the recognizers and the tagger."""
@@ -84,7 +88,10 @@ class Deidentify:
             else:
                 records.append((table, row))
         for (table, row), labels in zip(records, self._labels(records), strict=True):
-            out.setdefault(table, []).append(clean(table, row, self._config, self._secret, labels=labels))
+            cleaned = clean(table, row, self._config, self._secret, labels=labels)
+            out.setdefault(table, []).append(cleaned)
+            if self._config.reversible:
+                out.setdefault("sealed", []).append(seal(table, row, cleaned, self._policy, self._secret))
         if notes:
             self._clean_notes(notes, out)
         return out
@@ -140,6 +147,9 @@ class Deidentify:
             done = rewrite(note["text"], spans, self._config, self._secret, patient=patient_of(note), reference=note.get("date"))
             cleaned = clean("documents", note, self._config, self._secret, text=done.text, labels=labels)
             out.setdefault("documents", []).append(cleaned)
+            if self._config.reversible:
+                sealed = seal("documents", note, cleaned, self._policy, self._secret, text=note["text"], edits=done.edits)
+                out.setdefault("sealed", []).append(sealed)
             key = {name: note[name] for name in ("source_digest", "source_row", "source_format")}
             plain = [to_dict(span) for span in spans]
             audit = {
