@@ -1,16 +1,16 @@
 """What each verb does: config and places in, report out. The command line, the job scripts and the demo call these.
 
-archive  ingest, deidentify       models      prepare, train, quantize       coding  code       reidentify  reidentify
+archive  ingest, deidentify       models      prepare, train, quantize       coding  code       disclosure  reidentify
 measures score, terms score       operations  status, doctor, submit, serve, demo
 upkeep   resume, deadletter list, show, retry, export, verify, gc, publish
 """
 
 from nosology.verbs.archive import deidentify, ingest
 from nosology.verbs.coding import code
+from nosology.verbs.disclosure import reidentify
 from nosology.verbs.measures import score, terms_score
 from nosology.verbs.models import prepare, quantize, train
 from nosology.verbs.operations import demo, doctor, serve, status, submit
-from nosology.verbs.reidentify import reidentify
 from nosology.verbs.upkeep import deadletter_export, deadletter_list, deadletter_retry, deadletter_show, gc, publish, resume, verify
 
 __all__ = [
