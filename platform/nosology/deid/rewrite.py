@@ -7,8 +7,8 @@ Dates under `year` keep their year, or years. Under `shift` every date of a pati
 `calendar_dates`), and so does a year that a word such as `in` or `since` marks, which no recognizer calls an identifier, so that it stays
 on its side of the dates around it. A date that tells an age over 89 by its year, and one that cannot be moved, becomes the tag or mask.
 
-Cleaning a clean text: tags and masks are not found again; a shifted date or a surrogate looks like a real one and would be.
-So a clean table is known by its policy, not by its text (see `stage`).
+Cleaning a clean text changes nothing where it has tags or masks. A shifted date or a surrogate looks like a real one, and would be
+replaced once more: by their mark the stage knows records that it has cleaned (see `marks`), and leaves them as they are.
 """
 
 from __future__ import annotations

@@ -208,6 +208,8 @@ def clean(
     treatments = {item.name: item.metadata["phi"] for item in dataclasses.fields(TABLES[table])}
     cleaned: dict[str, Any] = {}
     for item in dataclasses.fields(CLEAN_TABLES[table]):
+        if item.name not in treatments:  # the mark, which is set when the record is whole
+            continue
         if item.name not in row:
             if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING and treatments[item.name] != "text":
                 raise RecordError("missing_field", item.name, "a column of the table's schema")
