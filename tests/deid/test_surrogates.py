@@ -158,6 +158,11 @@ def test_places_keep_their_kind():
     assert re.fullmatch(r"[1-9]\d\d [A-Z][a-z]+ Terrace, [A-Z][a-z]+, IL 627", street) and re.fullmatch(r"[A-Z]+", town)
     assert re.fullmatch(r"Calle [A-Z]\w+ \d, \d{5} [A-Z]\w+", calle) and re.fullmatch(r"[A-Z][a-z]+ General Hospital", hospital)
     assert re.fullmatch(r"[A-Z]{3}", letters) and re.fullmatch(r"St\. [A-Z]\w+ Hospital", saint)
+    doors = one("Calle Villa de Marín 6, 12 F", "LOCATION")
+    assert re.fullmatch(r"Calle \w+ de \w+ \d, [1-9]\d [A-Z]", doors) and "Marín" not in doors
+    countries = sections("stems.txt")["es", "place", "countries"]
+    assert one("España", "LOCATION", language="es") in set(countries) - {"España"} and one("08025", "LOCATION") != "08025"
+    assert one("South Dakota", "LOCATION").replace(" ", "_") in sections("stems.txt")["en", "place", "states"]
     assert one("Springfield", "LOCATION") == street.split(", ")[1]
     assert one("12 Fargo Road, Nome, AK 03601", "LOCATION").endswith(", AK 000")
 

@@ -6,7 +6,7 @@ What is not wholly understood is never half shifted: it gives None, and the call
 Shifting moves each part by the same number of days. A full date moves exactly, so intervals stay, over 29 February too; a time of day and
 its zone stay as they are, for a shift is of calendar days and a clock change is none. Coarser parts move from their middle (a month from
 its 15th day, a year from 2 July), so that their order stays: of two parts of one kind the later is never before the earlier afterwards,
-but two months can become one. A day without a year counts in the year that stands beside it, else in that of the note.
+but two months can become one, and a month or a year can by chance be what it was, which nobody can tell. A day without a year counts in the year that stands beside it, else in that of the note.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _patterns(language: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
         ("stamp", rf"(?P<y>{_YEAR})(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01])(?P<rest>(?:\d{{4}}|\d{{6}}(?:\.\d+)?)?(?:[+-]\d{{4}})?)(?!\d)"),
         ("stamp", r"(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01])(?P<y>(?:1[89]|20)\d\d)(?!\d)"),
         ("iso", r"(?P<y>\d{4})(?P<s>\s?[-/.]\s?)(?P<m>\d{1,2})(?P=s)(?P<d>\d{1,2})(?!\d)"),
-        ("numeric", r"(?P<a>\d{1,2})(?P<s>\s?[/.-]\s?)(?P<b>\d{1,2})(?P=s)(?P<y>\d{4}|\d\d)(?!\d)"),
+        ("numeric", r"(?P<a>\d{1,2})(?P<s>\s?(?P<x>[/.-])\s?)(?P<b>\d{1,2})(?P<t>\s?(?P=x)\s?)(?P<y>\d{4}|\d\d)(?!\d)"),
         ("day_first", rf"{day}{until}(?P<of>(?:\s+day)?(?:\s+{link})?[\s-]*){month}(?:(?P<c>,?[\s-]*(?:{link}\s+)?)(?P<y>{_YEAR}|['’]?\d\d)(?![\d:]))?"),
         ("month_first", rf"{month}(?P<of>[\s-]*(?:the\s+)?){day}(?!\d){until}(?![\d:])(?:(?P<c>\s*,?\s*(?:{link}\s+)?){year}(?!\d))?"),
         ("month_year", rf"{month}(?P<c>[\s,/-]*(?:{link}\s+)?){year}(?!\d)"),
@@ -195,7 +195,8 @@ class _Shift:
         month, day = (int(m["a"]), int(m["b"])) if month_first else (int(m["b"]), int(m["a"]))
         new = self._moved(self._year_of(part, near), month, day)
         pair = (new.month, new.day) if month_first else (new.day, new.month)
-        return m["s"].join((*_padded(pair, m["a"], m["b"]), _year_like(new.year, m["y"])))
+        first, second = _padded(pair, m["a"], m["b"])
+        return f"{first}{m['s']}{second}{m['t']}{_year_like(new.year, m['y'])}"
 
     def _month_day(self, part: _Part, near: int) -> str:
         m = part.match

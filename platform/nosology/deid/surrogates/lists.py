@@ -36,10 +36,21 @@ def known() -> dict[str, tuple[str, str, str]]:
 
 @functools.cache
 def by_initial(culture: str, role: str, initial: str) -> tuple[str, ...]:
-    """Names of a culture and role, those with this folded initial alone where there are enough to choose from."""
+    """Names of a culture and role, those with this folded initial alone where there are enough to choose from. Family names tell persons
+    apart, so of them there must be more."""
     names = sections("names.txt")[culture, role]
     fitting = tuple(name for name in names if fold(name)[0] == initial.lower())
-    return fitting if len(fitting) >= 4 else names
+    return fitting if len(fitting) >= (16 if role == "family" else 4) else names
+
+
+@functools.cache
+def alike(language: str, name: str) -> tuple[str, ...]:
+    """The countries or the states, where a folded name is one of them."""
+    for kind in ("countries", "states"):
+        names = tuple(one.replace("_", " ") for one in sections("stems.txt").get((language, "place", kind), ()))
+        if name in map(fold, names):
+            return names
+    return ()
 
 
 @functools.cache

@@ -6,10 +6,10 @@ script, capitals, a hyphen, two surnames; titles, degrees and particles (`de la`
 patient's key maps each letter to another, names are drawn among those with that initial, so `J. Smith` has the initial of the
 one who is John; the initial itself says nothing of the real one.
 
-Two different names of a patient: with nothing remembered between notes they can meet in one invented name, in one note they never do
-(the later in alphabetical order takes its next choice there, as does one whose choice is a name of somebody in the note; in another note it
-may have its first). English family names, and those of no list, are drawn from some 100 inventions for each initial, so that two of
-them that begin alike meet in about 1 of 100 pairs, others never; given names and listed cultures from 4 or more for an initial, else from the whole list.
+Two different names of a patient: with nothing remembered between notes they can meet in one invented name. In one note they never do: the
+later in alphabetical order takes its next choice there, as does one whose choice is a name of somebody in that note; in another note
+each has its first. Between notes, measured on 20,000 pairs of listed names a row: English family names 0.5 % where both begin alike and
+0.02 % else (132 to 231 inventions an initial), Spanish ones 1.6 % and 0.5 %, given names, which follow the initial, 7 to 14 % and 0.5 to 0.8 %.
 """
 
 from __future__ import annotations

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable
 
 from nosology.deid.surrogates.draw import Draw, Stream, fold
-from nosology.deid.surrogates.lists import invented
+from nosology.deid.surrogates.lists import alike, invented
 from nosology.deid.surrogates.names import TOKEN
 
 _STREETS = """street st avenue ave av road rd boulevard blvd lane ln drive dr court ct place pl terrace ter circle cir way parkway pkwy highway
     hwy square sq trail plaza alley row crossing route rt apartment apt suite ste unit floor fl building bldg room rm box po north south east
     west n s e w ne nw se sw county parish city town village township borough district state province near of the and at in"""
 _CALLES = """calle c avenida avda av plaza plza paseo pº camino carretera ctra ronda travesía pasaje glorieta urbanización barrio polígono piso
-    puerta portal escalera izquierda derecha izda dcha bajo nº núm número km provincia municipio ciudad pueblo de del la las los el y en"""
+    puerta portal escalera izquierda derecha izda dcha bajo nº no núm número km provincia municipio ciudad pueblo de del la las los el y en"""
 _KINDS = """hospital hospitals clinic clinics medical center centre health healthcare care group associates university college school high
     elementary department institute foundation laboratory laboratories lab pharmacy nursing home hospice rehabilitation rehab surgery surgical
     cancer heart children childrens women womens veterans va memorial general regional community system services service company co inc llc ltd
@@ -26,6 +26,7 @@ _GENERIC = {
 }  # fmt: skip
 _CENTROS = "centro salud clínica hospitalario universitario ambulatorio residencia"
 _SPANISH = (frozenset(_CALLES.split()) - frozenset(_STREETS.split())) | frozenset(_CENTROS.split())
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ZIP = re.compile(r"\b\d{5}(?:-\d{4})?$")
 _STATE = re.compile(r"(?<=, )[A-Z]{2}(?=$|,|\s+\d{5}(?:-\d{4})?$)")
 
@@ -52,63 +53,65 @@ def place(value: str, label: str, draw: Draw, zip_code: Callable[[str], str]) ->
     tokens = _tokens(value, label)
     spanish = draw.language == "es" or not _SPANISH.isdisjoint(token.lower() for token, _ in tokens)
     end = _ZIP.search(value) if label == "LOCATION" and len(tokens) > 1 else None
-    pieces: list[str] = []
+    stop = end.start() if end else len(value)
+    pieces: list[str | None] = []
     at = 0
     run: list[re.Match[str]] = []
 
-    def flush() -> bool:
+    def flush() -> None:
         nonlocal at
-        if not run:
-            return True
-        words = [m[0] for m in run]
-        new = draw.first("place", " ".join(map(fold, words)), lambda stream: _invented(words, spanish, stream))
-        pieces.extend((value[at : run[0].start()], new or ""))
-        at = run[-1].end()
-        run.clear()
-        return new is not None
+        if run:
+            pieces.extend((value[at : run[0].start()], _named([m[0] for m in run], label, spanish, draw)))
+            at = run[-1].end()
+            run.clear()
 
     for match, (token, keep) in zip(TOKEN.finditer(value), tokens, strict=True):
-        numbered = any(c.isdigit() for c in token)
-        new_run = bool(run) and value[run[-1].end() : match.start()].strip(" -.") != ""
-        if (keep or numbered or new_run) and not flush():
-            return None
-        if numbered:
-            new = zip_code(value[end.start() :]) if end and match.start() >= end.start() else _number(token, draw)
-            if new is None:
-                return None
-            if end and match.start() > end.start():  # the last four of ZIP+4, already said
-                new, at = "", match.end()
-            else:
-                pieces.extend((value[at : match.start()], new))
-                at = match.end()
+        if match.start() >= stop:
+            break
+        numbered = len(token) == 1 or any(c.isdigit() for c in token)
+        if keep or numbered or (run and value[run[-1].end() : match.start()].strip(" -.")):
+            flush()
+        if numbered and not keep:
+            pieces.extend((value[at : match.start()], _number(token, draw)))
+            at = match.end()
         elif not keep:
             run.append(match)
-    if not flush():
+    flush()
+    pieces += [value[at:stop], zip_code(end[0]) if end else ""]
+    made = "".join(piece or "" for piece in pieces)
+    return None if None in pieces or made == value else made
+
+
+def _named(words: list[str], label: str, spanish: bool, draw: Draw) -> str | None:
+    """One invented name for the words of a place: another country or state for one of these, other letters for an abbreviation."""
+    key = " ".join(map(fold, words))
+    language = "es" if spanish else "en"
+    same = alike(language, key) if label == "LOCATION" else ()
+    stems, endings = invented(language, "place")
+    short = len(words) == 1 and words[0].isupper() and words[0].isascii() and len(words[0]) <= (5 if label == "ORGANIZATION" else 3)
+
+    def make(stream: Stream) -> str:
+        if same:
+            return same[stream.below(len(same))]
+        if short:
+            return "".join(stream.one(_LETTERS) for _ in words[0])
+        return stems[stream.below(len(stems))] + endings[stream.below(len(endings))]
+
+    new = draw.first("place", key, make)
+    if new is None:
         return None
-    made = "".join(pieces) + value[at:]
-    return made if made != value else None
-
-
-def _invented(words: list[str], spanish: bool, stream: Stream) -> str:
-    first = words[0]
-    if len(words) == 1 and first.isupper() and first.isascii() and 1 < len(first) <= 5:  # MGH
-        return "".join(stream.one("ABCDEFGHIJKLMNOPQRSTUVWXYZ") for _ in first)
-    stems, endings = invented("es" if spanish else "en", "place")
-    made = stems[stream.below(len(stems))] + endings[stream.below(len(endings))]
-    return made.upper() if all(word.isupper() for word in words) else made.lower() if all(word.islower() for word in words) else made
+    return new.upper() if all(word.isupper() for word in words) else new.lower() if all(word.islower() for word in words) else new
 
 
 def _number(token: str, draw: Draw) -> str | None:
-    """A number of a house or a door: another of as many digits."""
+    """The number or letter of a house or a door: another of as many digits."""
 
-    def make(stream: Stream) -> str:
-        digits = iter(range(len(token)))
-        made = ""
-        for c in token:
-            if c.isdigit():
-                made += str(1 + stream.below(9) if next(digits) == 0 else stream.below(10))
-            else:
-                made += c
-        return made
+    def other(c: str, first: bool, stream: Stream) -> str:
+        if c.isdigit():
+            return str(1 + stream.below(9) if first and c != "0" else stream.below(10))
+        if len(token) > 1 or not c.isalpha():
+            return c
+        return stream.one(_LETTERS) if c.isupper() else stream.one(_LETTERS).lower()
 
-    return next((one for one in draw.candidates("number", fold(token), make) if one != token), None)
+    made = draw.candidates("number", token, lambda stream: "".join(other(c, place == 0, stream) for place, c in enumerate(token)))
+    return next((one for one in made if one != token), None)
