@@ -153,6 +153,18 @@ def ask(made: Path, tmp_path: Path, times: int) -> list[Path]:
     return sorted((made / "reidentifications").iterdir())
 
 
+def test_an_entry_of_another_history_of_the_run_is_found(made: Path, tmp_path: Path) -> None:
+    """Right in itself, but not the one that the second follows."""
+    note, entry = pseudonyms(made)[0][0], made / "reidentifications" / "000001.json"
+    verbs.reidentify(str(made), [note], "B", "another time", tmp_path / "before")
+    first = entry.read_text()
+    entry.unlink()
+    ask(made, tmp_path, 2)
+    entry.write_text(first)
+    with pytest.raises(InputError, match="register"):
+        verbs.reidentify(str(made), [note], to=tmp_path / "back", **ASKED)
+
+
 def test_entries_are_a_chain(made: Path, tmp_path: Path) -> None:
     ask(made, tmp_path, 3)
     secret = load_secret(load(overrides=[f"deid.key_file={tmp_path / 'key'}"]).deid, make=False)
@@ -161,7 +173,7 @@ def test_entries_are_a_chain(made: Path, tmp_path: Path) -> None:
     assert [entry.body["before"] for entry in found] == ["0" * 64, found[0].digest, found[1].digest]
 
 
-@pytest.mark.parametrize("harm", ["change", "remove", "remove first", "forge", "add", "swap"])
+@pytest.mark.parametrize("harm", ["change", "remove", "remove first", "forge", "add", "swap", "exchange", "exchange last"])
 def test_a_changed_register_is_found_and_nothing_comes_back(made: Path, tmp_path: Path, harm: str) -> None:
     entries = ask(made, tmp_path, 3)
     if harm == "change":
@@ -174,6 +186,12 @@ def test_a_changed_register_is_found_and_nothing_comes_back(made: Path, tmp_path
         entries[2].write_text(entries[2].read_text().replace("Privacy", "Nobody"))
     elif harm == "add":
         (made / "reidentifications" / "000004.json").write_text("{}")
+    elif harm.startswith("exchange"):  # a right one, of another run with the same key, or of this one at another time
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "key").write_text((tmp_path / "key").read_text())
+        (tmp_path / "other" / "key").chmod(0o600)
+        other = make_run(tmp_path / "other", "deid.reversible=true", "deid.dates=shift")
+        entries[1 if harm == "exchange" else 2].write_text(ask(other, tmp_path / "other", 3)[1 if harm == "exchange" else 2].read_text())
     else:
         first, second = entries[0].read_text(), entries[1].read_text()
         entries[0].write_text(second)

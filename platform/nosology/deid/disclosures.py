@@ -1,7 +1,7 @@
 """The register of re-identifications: below the folder of a run, an entry for each, written before anything is turned back.
 
-An entry says who, when, why and which records; never a value. It is created only if absent, holds the SHA-256 of the one before it and a code
-that only the key makes, so an entry that was changed, or is missing before another, is found, and none can be forged without the key. That the last
+An entry says who, when, why and which records; never a value. It is created only if absent, holds the SHA-256 of the run's `job.json`, that
+of the entry before it and a code that only the key makes, so an entry that was changed, or is missing before another, is found, and none can be forged without the key. That the last
 ones were removed shows in the files that were turned back: each line of such a file names its entry and the entry's SHA-256.
 """
 
@@ -43,14 +43,14 @@ def entries(run: str, secret: Secret) -> list[Entry]:
         InputError: one was changed, is missing, or was not made with this key.
     """
     folder = storage.join(run, FOLDER)
-    found: list[Entry] = []
+    job, found = _job(run), list[Entry]()
     for uri in storage.list_files(folder) if storage.is_folder(folder) else []:
         number, before = len(found) + 1, found[-1].digest if found else _NONE
         data = storage.read_bytes(uri)
         try:
             body = json.loads(data)
             code = body.pop("code")
-            right = uri == _uri(run, number) and body["number"] == number and body["before"] == before
+            right = uri == _uri(run, number) and body["number"] == number and body["before"] == before and body["job"] == job
             right = right and hmac.compare_digest(code, _code(body, secret))
         except (ValueError, KeyError, TypeError, AttributeError):
             right = False
@@ -75,6 +75,7 @@ def enter(run: str, secret: Secret, *, by: str, reason: str, ids: Sequence[str],
         before = entries(run, secret)
         number = len(before) + 1
         body = {
+            "job": _job(run),
             "number": number,
             "before": before[-1].digest if before else _NONE,
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -92,6 +93,10 @@ def enter(run: str, secret: Secret, *, by: str, reason: str, ids: Sequence[str],
 
 def _uri(run: str, number: int) -> str:
     return storage.join(run, FOLDER, f"{number:06d}.json")
+
+
+def _job(run: str) -> str:
+    return storage.digest(storage.join(run, "job.json"))
 
 
 def _code(body: Mapping[str, Any], secret: Secret) -> str:

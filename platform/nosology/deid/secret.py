@@ -39,7 +39,7 @@ class Secret:
         return self.digest("id", value).hex()[:24]
 
     def shift_days(self, patient: str) -> int:
-        """Days from -364 to 364 by which all dates of a patient move. No whole weeks, so that no day of the week stays what it was."""
+        """Days from -363 to 363 by which all dates of a patient move. No whole weeks, so that no day of the week stays what it was."""
         weeks, rest = divmod(self.number("date", patient, 2 * MAX_SHIFT_DAYS // 7 * 6), 6)
         return weeks * 7 + rest + 1 - MAX_SHIFT_DAYS
 

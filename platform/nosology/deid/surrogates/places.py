@@ -38,7 +38,17 @@ def words_of(value: str, label: str) -> list[str]:
 
 def _tokens(value: str, label: str) -> list[tuple[str, bool]]:
     generic = _GENERIC[label]
-    marked = [(m[0], m[0].lower() in generic or _STATE.match(value, m.start()) is not None) for m in TOKEN.finditer(value)]
+    whole = [
+        m.span() for m in re.finditer(r"[^,;\n]+", value) if any(alike(one, fold(m[0].strip())) for one in ("en", "es"))
+    ]  # South Dakota
+    marked = [
+        (
+            m[0],
+            _STATE.match(value, m.start()) is not None
+            or (m[0].lower() in generic and not any(start <= m.start() < end for start, end in whole)),
+        )
+        for m in TOKEN.finditer(value)
+    ]
     if all(keep for _, keep in marked):
         return [(token, False) for token, _ in marked]
     return marked
