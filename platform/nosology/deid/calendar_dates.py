@@ -64,11 +64,13 @@ def _patterns(language: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
         ("year_month", r"(?P<y>\d{4})(?P<s>[-/])(?P<m>0[1-9]|1[0-2]|[1-9])(?!\d)"),
         ("month_of_year", r"(?P<m>\d{1,2})(?P<s>\s?[/.-]\s?)(?P<y>\d{4})(?!\d)"),
         ("month_day", r"(?P<a>\d{1,2})(?P<s>\s?[/-]\s?)(?P<b>\d{1,2})(?!\d)"),
+        ("day_month", r"(?P<b>\d{1,2})(?P<s>\.)(?P<a>0?[1-9]|1[0-2])(?!\d)"),
         ("weekday", rf"(?P<w>{words.weekday_pattern()})(?!\w)"),
         *((f"holiday {number}", rf"(?P<h>{name})(?!\w)(?:(?P<c>,?\s+(?:{link}\s+)?)(?P<y>{_YEAR})(?!\d))?") for number, (name, _) in enumerate(words.holidays)),
         ("years", rf"(?P<y>{_YEAR})(?P<s>[-–/])(?P<y2>\d\d)(?!\d)"),
         ("year", rf"(?P<y>{_YEAR}|['’]\d\d)(?!\d)"),
         ("joint", rf"(?:{'|'.join(sorted(words.joints, key=len, reverse=True))})(?!\w)"),
+        ("joint", r"/(?=\s?[^\W\d])"),
         ("blank", r"[\s,.;:()\[\]–—-]+"),
     )  # fmt: skip
     return tuple((kind, re.compile(pattern, re.I)) for kind, pattern in forms)
@@ -159,6 +161,8 @@ class _Shift:
         if part.kind in ("numeric", "month_day"):
             a, b = int(part.match["a"]), int(part.match["b"])
             return (a, b) if self._month_first(a, b) else (b, a)
+        if part.kind == "day_month":
+            return int(part.match["a"]), int(part.match["b"])
         if part.kind in ("day_first", "month_first"):
             return self._month_of(part), int(part.match["d"])
         if part.kind in ("iso", "stamp"):
@@ -207,6 +211,12 @@ class _Shift:
         month_first = self._month_first(a, b)
         new = self._day_near(part, near, *((a, b) if month_first else (b, a)))
         return m["s"].join(_padded((new.month, new.day) if month_first else (new.day, new.month), m["a"], m["b"]))
+
+    def _day_month(self, part: _Part, near: int) -> str:
+        """With a point between them the day comes first, whatever the language."""
+        m = part.match
+        new = self._day_near(part, near, int(m["a"]), int(m["b"]))
+        return m["s"].join(_padded((new.day, new.month), m["b"], m["a"]))
 
     def _month_first(self, a: int, b: int) -> bool:
         return a <= 12 if self.order == "mdy" else b > 12
@@ -290,7 +300,7 @@ class _Shift:
 
 
 _WRITERS: dict[str, Callable[[_Shift, _Part, int], str]] = {
-    "stamp": _Shift._stamp, "iso": _Shift._iso, "numeric": _Shift._numeric, "month_day": _Shift._month_day,
+    "stamp": _Shift._stamp, "iso": _Shift._iso, "numeric": _Shift._numeric, "month_day": _Shift._month_day, "day_month": _Shift._day_month,
     "year_month": _Shift._year_month, "month_of_year": _Shift._month_of_year, "day_first": _Shift._day_first,
     "month_first": _Shift._month_first_part, "month_year": _Shift._month_year, "month": _Shift._month, "weekday": _Shift._weekday,
     "holiday": _Shift._holiday, "year": _Shift._year, "years": _Shift._years,

@@ -96,6 +96,11 @@ def _english_ordinal(day: int, like: str) -> str:
     return ending.upper() if like.isupper() else ending
 
 
+_JOINTS_EN = """the of on and or to through thru until till from between at day by since in year early late mid middle beginning end last this
+    next past night morning afternoon evening"""
+_JOINTS_ES = """el los de del y e o a al hasta desde entre en día dia las la año principios mediados finales inicios pasado próximo este noche
+    mañana tarde"""
+
 CALENDARS: dict[str, Calendar] = {
     "en": Calendar(
         months=("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"),
@@ -108,7 +113,7 @@ CALENDARS: dict[str, Calendar] = {
             0: ("mon",), 1: ("tue", "tues"), 2: ("wed",), 3: ("thu", "thur", "thurs"), 4: ("fri",), 5: ("sat",), 6: ("sun",),
         },
         order="mdy",
-        joints=frozenset(("the", "of", "on", "and", "or", "to", "through", "thru", "until", "till", "from", "between", "at", "day", "by", "since", "in", "year", "early", "late", "mid")),
+        joints=frozenset(_JOINTS_EN.split()),
         holidays=(
             (r"christmas eve", _fixed(12, 24)),
             (r"christmas(?: day)?", _fixed(12, 25)),
@@ -149,7 +154,7 @@ CALENDARS: dict[str, Calendar] = {
             0: ("lun",), 1: ("mart",), 2: ("mié", "mie", "miercoles"), 3: ("jue",), 4: ("vie",), 5: ("sáb", "sab", "sabado"), 6: ("dom",),
         },
         order="dmy",
-        joints=frozenset(("el", "los", "de", "del", "y", "e", "o", "a", "al", "hasta", "desde", "entre", "en", "día", "dia", "las", "la", "año", "principios", "mediados", "finales")),
+        joints=frozenset(_JOINTS_ES.split()),
         holidays=(
             (r"nochebuena", _fixed(12, 24)),
             (r"(?:el )?(?:día de )?navidad", _fixed(12, 25)),
