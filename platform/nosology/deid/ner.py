@@ -244,7 +244,8 @@ def load_tagging(directory: str | None, threshold: float | None) -> Tagging:
         raise ModelError(f"deid.ner: transformers cannot open {folder.name} ({type(error).__name__})") from error
     if not tokenizer.is_fast:
         raise ModelError(f"deid.ner: {folder.name} has no fast tokenizer, which character offsets need")
-    classes = tuple(safe_harbor(name) for name in names)
+    # a tagger of our own names its classes as we do
+    classes = tuple(None if name == "O" else name for name in names) if shaped else tuple(safe_harbor(name) for name in names)
     if not any(classes) or all(re.fullmatch(r"LABEL_\d+", name) for name in names):
         raise ModelError(f"deid.ner: no label of {folder.name} names an identifier; give the model an id2label map")
     return Tagging(tokenizer, model.eval(), classes, chosen, shaped)
