@@ -1,0 +1,69 @@
+"""Names of people where the words around them show it, and given names of the list with a family name behind."""
+
+from __future__ import annotations
+
+import re
+
+from nosology.deid.languages.es.lists import HEAD, MONTH, PARTICLE, UPPER, WORD, listed, words
+from nosology.deid.patterns import Patterns, rule
+
+ORDINARY = words("ordinary_words.txt")
+EPONYMS = words("eponyms.txt")
+GIVEN = "|".join(re.escape(name) for name in listed("given_names.txt"))
+FAMILY = "|".join(re.escape(name) for name in listed("family_names.txt"))
+NEXT = rf"(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}(?!{HEAD})(?:{WORD}|{UPPER}\.))"
+NAME = rf"(?:(?:[Dd]e|[Dd]el|[Dd]e la)[ ]+)?(?!{HEAD})(?:M\.[ªa][ ]|M[ªa][ ]|{UPPER}\.[ ]?)?(?:{WORD}|{UPPER}\.){NEXT}{{0,4}}"
+FULL = rf"(?!{HEAD})(?:{WORD}|{UPPER}\.)(?:{NEXT}){{1,4}}"
+LAST_FIRST = rf"{WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,2}},[ ]*{WORD}(?:[ ]+{WORD})?"
+TITLE = r"(?:D(?:octor(?:es|a|as)?|res|ras|ra|r)|DRA?|DRES|Prof(?:esora?|a)?|D[ñn]a|D[ªa]|Don|Do[ñn]a|DON|DO[ÑN]A|Sra|Srta|Sr|SRA?|Se[ñn]or(?:a|ita)?|se[ñn]or(?:a|ita)?|don|do[ñn]a|doctora?|dra?|Lic|Lcd[oa]|Enf|DUE)"
+RELATIVE = r"(?:madre|padre|espos[oa]|marido|mujer|pareja|herman[oa]|hij[oa]|abuel[oa]|t[ií][oa]|prim[oa]|sobrin[oa]|niet[oa]|cu[ñn]ad[oa]|suegr[oa]|nuera|yerno|novi[oa]|tutora?|c[óo]nyuge|cuidadora?|familiar|acompa[ñn]ante|vecin[oa]|amig[oa])"
+FIELD = (
+    r"(?:nombre(?:\s+(?:y\s+apellidos?|completo|del?\s+(?:la\s+)?paciente))?|apellidos?(?:\s+y\s+nombres?)?|paciente|m[ée]dic[oa](?:\s+(?:responsable|adjunt[oa]|tratante|solicitante|de\s+(?:familia|cabecera|referencia)))?|responsable(?:\s+cl[ií]nic[oa])?|facultativ[oa](?:\s+responsable)?|remitid[oa]\s+por"
+    r"|enviad[oa]\s+por|derivad[oa]\s+por|firmad[oa](?:\s+por)?|firma|fdo|atendid[oa]\s+por|informad[oa]\s+por|redactad[oa]\s+por|elaborad[oa]\s+por|validad[oa]\s+por|revisad[oa]\s+por|realizad[oa]\s+por|cirujan[oa]s?|ayudantes?|anestesi(?:sta|[óo]log[oa])s?|enfermer[oa]|auxiliar|matrona|instrumentista|solicitante|autor(?:a|es)?|contacto|persona\s+de\s+contacto"
+    r"|familiar(?:\s+responsable)?|acompa[ñn]ante|acudiente|tutora?|representante(?:\s+legal)?|correspondencia|residente|especialista|psic[óo]log[oa]|trabajador[a]?\s+social|pat[óo]log[oa]|radi[óo]log[oa]|madre|padre|esposo|esposa|titular|interesad[oa])"
+)
+
+
+def is_eponym(text: str, start: int, end: int) -> bool:
+    """True when text[start:end] is the eponym of a disease, sign, device or score rather than a person."""
+    found = [w.strip(".,;:()'’\"").lower() for w in re.split(r"[\s-]+", text[start:end]) if w not in ("y", "de", "del", "e")]
+    return bool(found) and all(w in EPONYMS for w in found if w)
+
+
+_NO_TITLE = re.compile(r"(?i)(?:vitamina|vit\.?|grupo|tipo|hepatitis|grado|clase|factor|plan|anti)\s*$")
+
+
+def _person(match: re.Match[str]) -> bool:
+    """A title makes a person of any word that is not ordinary."""
+    first = re.split(r"[\s.]+", str(match["v"]))[0].lower()
+    return first not in ORDINARY and not _NO_TITLE.search(match.string, max(0, match.start() - 12), match.start())
+
+
+def _persons(match: re.Match[str]) -> bool:
+    """No word of it is an ordinary capitalised word or an eponym."""
+    found = [w.strip(".,:").lower() for w in str(match["v"]).split()]
+    return not any(w in ORDINARY for w in found if w not in ("la", "el", "los", "las", "del", "y", "de", "d")) and not is_eponym(
+        match.string, *match.span("v")
+    )
+
+
+class Names(Patterns):
+    """Names behind a title, a field or a relative; a given name of the list with a family name; a family name pair."""
+
+    name = "names_es"
+    rules = (
+        rule("NAME", rf"(?<![\w./-]){TITLE}(?:[.:][ ]*|[ ]+)(?:(?:[Dd]ra?|D|D[ñn]a)\.[ ]*)?(?P<v>{NAME})", check=_person, score=1.0),
+        rule("NAME", rf"(?<![\w./-])(?<!Vitamina )(?<!vitamina )(?<!Vit\. )D\.[ ]*(?P<v>{FULL})", check=_persons, score=0.9),
+        rule("NAME", rf"(?<![\w./-])(?:Dres|Dras|[Dd]octor(?:es|as))\.?[ ]+(?P<v>{WORD}(?:[ ]{WORD})*(?:,[ ]{WORD}(?:[ ]{WORD})*){{0,5}}(?:[ ]+(?:y|e)[ ]+{WORD}(?:[ ]{WORD})?)?)", score=1.0),
+        rule("NAME", rf"(?<![\w])(?i:{FIELD})[ \t]*\.?:[ \t]*:?(?:\n[ \t]*)?(?:{TITLE}[.:]?[ ]+)?(?P<v>{LAST_FIRST}|{NAME})", check=_persons, score=0.95),
+        rule("NAME", rf"(?<![\w])(?i:firmado|fdo|remitido|derivado|enviado|atendido|informado)\.?:?[ ]+(?:por[ ]+)?(?:(?:el|la)[ ]+)?(?:{TITLE}[.:]?[ ]+)(?P<v>{NAME})", check=_person, score=1.0),
+        rule("NAME", rf"\b{RELATIVE}(?:[ ](?:mayor|menor|matern[oa]|patern[oa]|gemel[oa]))?[ ]?(?:,[ ]|\([ ]?|[ ])(?:llamad[oa][ ])?(?P<v>(?:(?:{GIVEN}){NEXT}{{0,3}}))(?![\w])", check=_persons, score=0.9),
+        rule("NAME", rf"\b{RELATIVE}(?:[ ](?:mayor|menor|matern[oa]|patern[oa]|gemel[oa]))?[ ]?(?:,[ ]|\([ ]?|[ ])(?P<v>{FULL})", check=_persons, score=0.7),
+        rule("NAME", rf"\b(?i:se llama|llamad[oa]|de nombre|me llamo|conocid[oa] como|a nombre de|doctora?|enfermer[oa]|paciente)[ ]+(?P<v>(?:{GIVEN})(?:{NEXT}){{0,3}}|{FULL})", check=_persons, score=0.8),
+        rule("NAME", rf"(?<![\w-])(?P<v>(?:{GIVEN})(?:[ -](?:{GIVEN}))*{NEXT}{{1,3}})(?![\w])", check=_persons, score=0.8),
+        rule("NAME", rf"(?<![\w-])(?P<v>(?:{UPPER}\.[ ]?){{1,2}}(?:{FAMILY})(?:[ -]{WORD})?)(?![\w-])", check=_persons, score=0.7),
+        rule("NAME", rf"(?<![\w-])(?P<v>(?:{FAMILY})[ -](?:(?:de|del|y)[ ](?:la[ ])?)?(?:{FAMILY})(?:,[ ]?{WORD}(?:[ ]{WORD})?)?)(?![\w-])", check=_persons, score=0.7),
+        rule("NAME", rf"(?m:^)(?P<v>{LAST_FIRST})(?=\s*[|;\n]|\s+\d)", check=lambda m: _persons(m) and not re.search(rf"(?i){MONTH}", m["v"]), score=0.7),
+        rule("NAME", rf"(?<![\w])(?P<v>{FULL})(?=[ ,]+(?:[Nn]\.?[º°o]\.?\s?[Cc]ol|[Cc]olegiad[oa]|N[ºo°]?\s?Col|[Cc]ol\.))", check=_persons, score=0.9),
+        rule("NAME", rf"(?<![\w])(?P<v>{FULL})(?=,[ ](?:de[ ])?\d{{1,3}}[ ](?:años|meses))", check=_persons, score=0.8),
+    )  # fmt: skip
