@@ -53,7 +53,21 @@ class Dates(Patterns):
         rule("DATE", rf"\b{SHORT}\.?[-/’'](?:19|20)?\d\d\b", flags=re.I),
         rule("DATE", r"(?<![\d/.,-])(?:0?[1-9]|1[0-2])\s?/\s?(?:19|20)\d\d(?![\d/])", score=0.95),
         rule("DATE", rf"(?:\b(?:en|desde|hasta|de|el|pasado|finales de|principios de|mediados de)\s+)(?P<v>(?:mes\s+de\s+)?{MONTH})\b", flags=re.I),
-        rule("DATE", rf"\b(?P<v>{WEEKDAY}\s*,?\s+(?:d[ií]a\s+)?{DAY})(?![\d/.,:]|\s?(?:mg|ml|h\b|horas|veces|comp|d[ií]as))", flags=re.I),
+        rule("DATE", rf"\b(?P<v>(?:pasado\s+|pr[óo]ximo\s+)?{WEEKDAY}\s*,?\s+(?:d[ií]a\s+)?{DAY})(?![\d/.,:]|\s?(?:mg|ml|h\b|horas|veces|comp|d[ií]as))", flags=re.I),
         rule("DATE", rf"\b(?:el|del|al|d[ií]a|fecha:?|con fecha)\s+(?P<v>{DAY}[/-](?:0[1-9]|1[0-2]))(?![\d/-])", flags=re.I),
-        rule("DATE", r"\b(?:el|del|al)\s+(?P<v>d[ií]a\s+(?:[12]\d|3[01]))(?!\d|[.,]\d|\s?(?:de\s+(?:ingreso|vida|evoluci|tratam|post))|\s?post)", flags=re.I),
+        rule(
+            "DATE",
+            r"\b(?:el|del|al)\s+(?P<v>d[ií]a\s+(?:[1-9]|[12]\d|3[01]))"
+            r"(?!\d|[.,/]\d|\s?(?:de(?:l)?\s+(?:ingreso|vida|evoluci|tratam|post|ciclo)|\s?post|\+))",
+            flags=re.I,
+        ),
+        rule("DATE", rf"\b(?:el|del|al)\s+(?P<v>(?:pasado\s+|pr[óo]ximo\s+)?{WEEKDAY}(?:\s+santo|\s+pasado|\s+pr[óo]ximo)?)\b", flags=re.I, score=0.7),
+        rule("DATE", rf"\b{MONTH}\s+(?:pasado|pr[óo]ximo)\b", flags=re.I),
+        rule("DATE", rf"(?<![\d/.,-]){DAY}\s+(?:de\s+)?{SHORT}\b(?![\w.]?\w)", check=lambda m: not m[0].endswith(("mar", "set")) or "(" in m.string[max(0, m.start() - 1) : m.start()]),
+        rule(
+            "DATE",
+            r"(?<![\d/.,-])(?:1[3-9]|2\d|3[01])/(?:0[1-9]|1[0-2])(?![\d/]|[.,]\d|\s?(?:mm|mg|%))",
+            check=lambda m: not m[0].startswith("20/1") and not re.search(r"(?i)(?:AV|visual|OD|OI|TA)\W{0,4}(?:de\s)?$", m.string[max(0, m.start() - 12) : m.start()]),
+            score=0.7,
+        ),
     )  # fmt: skip

@@ -46,6 +46,15 @@ def _imss(match: re.Match[str]) -> bool:
     return luhn(re.sub(r"\D", "", match["v"]))
 
 
+def _segments(match: re.Match[str]) -> bool:
+    """At least five digits, eight without letters, and no code of a trial, a paper or an antigen."""
+    code = match[0].upper()
+    digits = sum(c.isdigit() for c in code)
+    return digits >= (5 if any(c.isalpha() for c in code) else 8) and not code.startswith(
+        ("NCT", "PMID", "ICD", "CIE", "COVID", "SARS", "ISO", "RD")
+    )
+
+
 def _value(match: re.Match[str]) -> bool:
     """A labelled value with digits, at least three characters, no year, no measurement."""
     value = str(match["v"])
@@ -53,36 +62,34 @@ def _value(match: re.Match[str]) -> bool:
 
 
 LINK = r"(?:[ \t]*(?:n[úu]mero|n[úu]m|n[ºo°]|n\.\s?[ºo°]|nro|no\.|#))?\.?[ \t]*(?:es|:|=|#|-)?[ \t]*"
-VALUE = (
-    r"(?P<v>(?=[\w./-]{0,12}\d)[A-Za-z0-9][\w./-]*(?:[ -]\d[\w./-]*){0,4}(?<=\w))(?!\w)(?!\s?(?:mg|mcg|ml|kg|cm|mm|%|años|meses|d[ií]as)\b)"
-)
+VALUE = r"(?P<v>(?=[\w./-]{0,12}\d)[A-Za-z0-9][\w./-]*(?:[ -]\d[\w./-]*){0,4}(?:[ ][A-Z]{2}\b(?![ ]?[a-z:]))?(?<=\w))(?!\w)(?!\s?(?:mg|mcg|ml|kg|cm|mm|%|años|meses|d[ií]as)\b)"
 START = r"(?<![A-Za-z0-9áéíóúñ])"
 LABELLED = (
     (
         "MRN",
         r"n\.?h\.?c|nhc|(?:n[º°o]?\.?\s*(?:de\s+)?)?h(?:istoria|\.ª|ª)?\.?\s*cl[ií]nica|n[º°]?\.?\s*(?:de\s+)?historia|hc(?=\s*[:nN#\d])|expediente(?:\s+cl[ií]nico)?"
-        r"|registro(?=\s*(?:n|:|#))|ficha(?=\s*(?:n|:|#|cl[ií]nica))|historia(?=\s*(?:n[ºo°]|:\s*\d))|identificaci[óo]n del paciente",
+        r"|registro(?=\s*(?:n|:|#))|ficha(?=\s*(?:n|:|#|cl[ií]nica|[A-Z]+[ -]?\d|\d))|historia(?=\s*(?:n[ºo°]|:\s*\d|[A-Z]{1,4}-?\d))|identificaci[óo]n del paciente",
     ),
     (
         "BENEFICIARY",
         r"nass|n[º°o]?\.?\s*(?:de\s+)?(?:la\s+)?(?:seguridad social|s\.?s\.?)|(?:n[úu]mero|n[º°.]+)\s+(?:de\s+)?(?:la\s+)?seguridad\s+social|seguridad social|nss|naf|n[º°o]?\.?\s*afiliaci[óo]n|afiliaci[óo]n|afiliad[oa]"
-        r"|p[óo]liza|tarjeta\s+(?:sanitaria|individual)(?:\s+individual)?|tsi|tis|cipa?|cip[- ]?sns|sip|nuhsa|nusa|nuss|asegurado|carn[ée]|beneficiario(?=\s*(?:n|:|#))|isapre|fonasa",
+        r"|p[óo]liza|tarjeta\s+(?:sanitaria|individual)(?:\s+individual)?|tsi|tis|cipa?|cip[- ]?sns|sip|nuhsa|nusa|nuss|asegurado|carn[ée]|beneficiario(?=\s*(?:n|:|#))|isapre|seguro(?=\s*(?:n|:|#|[A-Z]{2,}-?\s?\d))|sis(?=\s*\d)|eps(?=\s*\d)",
     ),
     (
         "ID",
         r"d\.?n\.?i|nif|n\.?i\.?e|c[ée]dula(?:\s+de\s+(?:ciudadan[ií]a|identidad|extranjer[ií]a))?|c\.?c|c\.?i(?=\s*[:\d])|rut|run|cui[lt]|curp|rfc|clave\s+[úu]nica|pasaporte|identificaci[óo]n|documento(?:\s+(?:de\s+identidad|nacional\s+de\s+identidad))?(?=\s*(?:n|:|#|\d))"
-        r"|dui|dpi|identidad(?=\s*[:n])|n[º°]\s*identificaci[óo]n|id(?:\s+(?:paciente|pac))?(?=\s*[:#])|c[óo]digo\s+(?:de\s+)?(?:paciente|identificaci[óo]n)|usuario(?=\s*[:#])|ref(?:erencia)?\.?(?=\s*[:#n])",
+        r"|dui|dpi|identidad(?=\s*[:n])|n[º°]\s*identificaci[óo]n|radicado|gu[ií]a(?=\s*(?:n|:|\d))|brazalete|pulsera(?=\s*(?:n|:|#|\d|[A-Z]))|huella|permiso(?=,?\s*n)|id(?:\s+(?:paciente|pac))?(?=\s*[:#])|c[óo]digo\s+(?:de\s+)?(?:paciente|identificaci[óo]n)|usuario(?=\s*[:#])|ref(?:erencia)?\.?(?=\s*[:#n])",
     ),
     (
         "LICENSE",
-        r"(?:(?:n[úu]mero|n[úu]m|n[º°o])\.?\s*)?(?:de\s+)?col(?:egiad[oa]|egiaci[óo]n|\.|(?=\s*:))(?:\s*n[º°o]\.?|\s*n[úu]m(?:ero)?\.?)?|colegiatura|cmp(?=\s*:)|c[ée]dula\s+profesional|c[ée]d\.?\s*prof\.?|matr[ií]cula\s*(?:profesional|nacional|provincial)|m\.?[np]\.?(?=\s*[:\d])|registro\s+(?:m[ée]dico|profesional)|tarjeta\s+profesional|licencia(?=\s*(?:n|:|#|m[ée]dica))",
+        r"(?:(?:n[úu]mero|n[úu]m|n[º°o])\.?\s*)?(?:de\s+)?col(?:egiad[oa]|egiaci[óo]n|\.|(?=\s*:))(?:\s*n[º°o]\.?|\s*n[úu]m(?:ero)?\.?)?|colegiatura|cmp(?=\s*:)|c[ée]dula\s+profesional|c[ée]d\.?\s*prof\.?|matr[ií]cula\s*(?:profesional|nacional|provincial)|m\.?[np]\.?(?=\s*[:\d])|registro\s+(?:m[ée]dico|profesional|senescyt)|registro(?=\s+[A-Z]{2,}\s\d)|tarjeta\s+profesional|licencia(?=\s*(?:n|:|#|m[ée]dica))",
     ),
     (
         "ACCOUNT",
         r"episodio(?:\s+(?:asistencial|del\s+paciente))?|n[º°]?\.?\s*(?:de\s+)?(?:episodio|proceso|solicitud|petici[óo]n|muestra|biopsia|pedido|factura|orden)|proceso(?=\s*(?:n[º°]|:\s*\d))|solicitud(?=\s*(?:n[º°]|:\s*\w?\d))|petici[óo]n(?=\s*(?:n[º°]|:\s*\w?\d))|muestra(?=\s*(?:n[º°]|:\s*\w*\d))|biopsia(?=\s*n[º°])|icu|parte(?=\s*n[º°])|cuenta(?=\s*(?:n|:|#))|folio",
     ),
     ("VEHICLE", r"matr[ií]cula(?:\s+del\s+(?:veh[ií]culo|coche))?|placas?(?=\s*(?:n|:|#|[A-Z]{3}))|patente(?=\s*(?:n|:|#|[A-Z]{2})|\s+del)|bastidor"),
-    ("DEVICE", r"n[º°]?\.?\s*(?:de\s+)?serie|n[úu]mero\s+de\s+serie|s/n(?=\s*:)|lote(?=\s*(?:n|:|#))|serie(?=\s*(?:n[º°]|:))|imei|referencia(?=\s*(?:n|:|#))"),
+    ("DEVICE", r"n[º°]?\.?\s*(?:de\s+)?serie|n[úu]mero\s+de\s+serie|s/n(?=\s*:)|lote(?=\s*(?:n|:|#|[A-Z]+[- ]?[A-Z]?\d|\d))|serie(?=\s*(?:n[º°]|:|[A-Z]+[- ]?\d|\d{4}))|imei|referencia(?=\s*(?:n|:|#))"),
 )  # fmt: skip
 
 
@@ -105,5 +112,11 @@ class Identifiers(Patterns):
         rule("ID", r"(?<![\w.,/-])(?:20|23|24|25|26|27|30|33|34)-\d{8}-\d(?![\w-])", check=_cuil, score=1.0),
         rule("BENEFICIARY", r"\bNSS\W{0,4}(?P<v>\d{2}[ -]?\d{2}[ -]?\d{2}[ -]?\d{4}[ -]?\d)(?!\d)", check=_imss, score=1.0),
         rule("VEHICLE", r"(?<![\w-])\d{4}[ -]?[BCDFGHJKLMNPRSTVWXYZ]{3}(?![\w-])", score=0.8),
+        # a code in segments, and the name of an image file
+        rule("ID", r"(?<![\w.,/-])[A-Z]{1,9}(?:[-/][A-Z]{0,4})?\d[\dA-Z]*(?:[-/.][\dA-Z]+){1,4}(?![\w/-])", check=_segments, score=0.7),
+        rule("ID", r"(?<![\w.,/-])[A-Z]{1,9}-[A-Z]?\d{4,12}[A-Z]?(?![\w/-])", check=_segments, score=0.7),
+        rule("ID", r"(?<![\w.,/+-])\d{1,10}(?:-\d{1,10}){1,4}(?:-[\dA-Z])?(?![\w/-]|[.,]\d)", check=_segments, score=0.6),
+        rule("ID", r"(?<![\w.,/-])\d{3,4}[ ]\d{3,4}[ ]\d{3,4}(?:[ ]\d{3,4})?(?![\w/-]|[.,]\d)", score=0.6),
+        rule("PHOTO", r"(?<![\w.-])[A-Z]{2,}\w*\d\w*_\w+(?:\.\w{3,4})?(?!\w)", score=0.8),
         rule("ID", r"(?<![\w.,/-])\d{6,19}(?![\w%/-])(?![.,]\d)(?!\s?(?:mg|UI|U/|c[ée]l|leuc|plaq|copias|hemat|/|mm)\b)", score=0.5, flags=re.I),
     )  # fmt: skip

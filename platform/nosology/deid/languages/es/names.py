@@ -20,7 +20,7 @@ RELATIVE = r"(?:madre|padre|espos[oa]|marido|mujer|pareja|herman[oa]|hij[oa]|abu
 FIELD = (
     r"(?:nombre(?:\s+(?:y\s+apellidos?|completo|del?\s+(?:la\s+)?paciente))?|apellidos?(?:\s+y\s+nombres?)?|paciente|m[ée]dic[oa](?:\s+(?:responsable|adjunt[oa]|tratante|solicitante|de\s+(?:familia|cabecera|referencia)))?|responsable(?:\s+cl[ií]nic[oa])?|facultativ[oa](?:\s+responsable)?|remitid[oa]\s+por"
     r"|enviad[oa]\s+por|derivad[oa]\s+por|firmad[oa](?:\s+por)?|firma|fdo|atendid[oa]\s+por|informad[oa]\s+por|redactad[oa]\s+por|elaborad[oa]\s+por|validad[oa]\s+por|revisad[oa]\s+por|realizad[oa]\s+por|cirujan[oa]s?|ayudantes?|anestesi(?:sta|[óo]log[oa])s?|enfermer[oa]|auxiliar|matrona|instrumentista|solicitante|autor(?:a|es)?|contacto|persona\s+de\s+contacto"
-    r"|familiar(?:\s+responsable)?|acompa[ñn]ante|acudiente|tutora?|representante(?:\s+legal)?|correspondencia|residente|especialista|psic[óo]log[oa]|trabajador[a]?\s+social|pat[óo]log[oa]|radi[óo]log[oa]|madre|padre|esposo|esposa|titular|interesad[oa])"
+    r"|familiar(?:\s+responsable)?|acompa[ñn]ante|acudiente|tutora?|representante(?:\s+legal)?|correspondencia|residente|especialista|psic[óo]log[oa]|trabajador[a]?\s+social|pat[óo]log[oa]|radi[óo]log[oa]|madre|padre|esposo|esposa|titular|interesad[oa]|usuari[oa]|afiliad[oa]|asegurad[oa]|autoriza|notifica|entrevistad[oa]|informante|cuidadora?|beneficiari[oa])"
 )
 
 
@@ -47,6 +47,30 @@ def _persons(match: re.Match[str]) -> bool:
     )
 
 
+_SPECIES = frozenset(
+    [
+        "coli",
+        "aureus",
+        "pylori",
+        "difficile",
+        "albicans",
+        "pneumoniae",
+        "faecalis",
+        "epidermidis",
+        "aeruginosa",
+        "mirabilis",
+        "tuberculosis",
+        "cruzi",
+    ]
+)
+
+
+def _initials(match: re.Match[str]) -> bool:
+    """Initials and a family name, not a germ, an eponym or the end of a sentence behind one letter (vitamina D. La)."""
+    found = str(match["v"]).split()[-1].lower()
+    return found not in _SPECIES and not _NO_TITLE.search(match.string, max(0, match.start() - 12), match.start()) and _persons(match)
+
+
 class Names(Patterns):
     """Names behind a title, a field or a relative; a given name of the list with a family name; a family name pair."""
 
@@ -59,6 +83,12 @@ class Names(Patterns):
         rule("NAME", rf"(?<![\w])(?i:firmado|fdo|remitido|derivado|enviado|atendido|informado)\.?:?[ ]+(?:por[ ]+)?(?:(?:el|la)[ ]+)?(?:{TITLE}[.:]?[ ]+)(?P<v>{NAME})", check=_person, score=1.0),
         rule("NAME", rf"\b{RELATIVE}(?:[ ](?:mayor|menor|matern[oa]|patern[oa]|gemel[oa]))?[ ]?(?:,[ ]|\([ ]?|[ ])(?:llamad[oa][ ])?(?P<v>(?:(?:{GIVEN}){NEXT}{{0,3}}))(?![\w])", check=_persons, score=0.9),
         rule("NAME", rf"\b{RELATIVE}(?:[ ](?:mayor|menor|matern[oa]|patern[oa]|gemel[oa]))?[ ]?(?:,[ ]|\([ ]?|[ ])(?P<v>{FULL})", check=_persons, score=0.7),
+        # the name of a relative alone, between commas or right behind the word
+        rule("NAME", rf"\b{RELATIVE}(?:[ ](?:mayor|menor|matern[oa]|patern[oa]|gemel[oa]|herman[oa]|pol[ií]tic[oa]))?[ ]?(?:,[ ]|\([ ]?|[ ])(?P<v>{WORD})(?=[ ]?[,.;:)\n]|[ ](?:y|e|que|no|ya|de|con|en|fue|es|refiere|recoger|trabaj|tiene|naci)\w*)", check=_persons, score=0.8),
+        rule("NAME", rf"\b(?:\w+(?:[óo]log[oa]|iatra|ist[ao]|r[ií]cia|sor[a]?)|obstetri[zx]|matrona|partera|comadrona|cirujan[oa]|enfermer[oa]|auxiliar|asistente social|trabajadora? social|TENS|DUE|TCAE|int[ée]rprete|residente|intern[oa]|m[ée]dic[oa]|pediatra|internista|abogad[oa]|camiller[oa])(?:[ ](?:de[ ])?(?:guardia|turno|planta))?,?[ ](?P<v>{FULL})", check=_persons, score=0.8),
+        rule("NAME", rf"(?<![\w])(?P<v>{FULL})(?=[ ]?[,–—(-][ ]?(?:de[ ])?(?:masculin|femenin|var[óo]n\b|mujer\b|hombre\b|niñ[oa]\b|\d{{1,3}}[ ](?:años|meses|a\b)|casad[oa]|solter[oa]|viud[oa]|divorciad|nacid[oa]|natural|vecin[oa]|DNI|RUN|RUT|C\.?I\b|C\.?C\b|c[ée]dula|con[ ](?:DNI|c[ée]dula|NIE|domicilio)))", check=_persons, score=0.9),
+        rule("NAME", rf"(?<![\w.])(?P<v>(?:{UPPER}\.[ ]?){{1,2}}{WORD}(?:[ -]{WORD})?)(?=[ ]?[,;:.\n)(])", check=_initials, score=0.6),
+        rule("NAME", rf"\b(?i:nombre de|llamar[áa]|se llamaba|se llamar[áa])[ ]+(?P<v>{NAME})", check=_persons, score=0.8),
         rule("NAME", rf"\b(?i:se llama|llamad[oa]|de nombre|me llamo|conocid[oa] como|a nombre de|doctora?|enfermer[oa]|paciente)[ ]+(?P<v>(?:{GIVEN})(?:{NEXT}){{0,3}}|{FULL})", check=_persons, score=0.8),
         rule("NAME", rf"(?<![\w-])(?P<v>(?:{GIVEN})(?:[ -](?:{GIVEN}))*{NEXT}{{1,3}})(?![\w])", check=_persons, score=0.8),
         rule("NAME", rf"(?<![\w-])(?P<v>(?:{UPPER}\.[ ]?){{1,2}}(?:{FAMILY})(?:[ -]{WORD})?)(?![\w-])", check=_persons, score=0.7),

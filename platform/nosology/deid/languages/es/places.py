@@ -16,15 +16,15 @@ STREET = (
 NAME = r"[^\W\d_][\w'’´`.ºª/-]*"
 NUMBER = (
     r"(?:[ \t]*,?[ \t]*(?:n[ ]?\.?[º°]?o?\.?[ \t]*|n[úu]m(?:ero|\.)?[ \t]*|N[º°][ \t]*|#[ \t]*)\d{1,5}(?:[ ]?-[ ]?\d{1,4})?(?:[ ]?(?:bis|[A-Z]\b))?|[ \t]*,?[ \t]*s[ ]?/[ ]?n[ºo°]?(?![a-z])|[ \t]*,?[ \t]*[Kk][Mm]\.?[ \t]*\d+(?:[.,]\d+)?"
-    r"|[ \t]*,?[ \t]*\d{1,4}(?![\d./]\d|º)(?:[ ]?[-–][ ]?\d{1,4}\b)?(?:[ ]?(?:bis|[A-Z]\b(?!\.)))?)"
+    r"|[ \t]*,?[ \t]*\d{1,4}(?![\d./]\d|º)(?:[ ]?[-–][ ]?(?:\d{1,4}|[A-Z])\b)?(?:[ ]?(?:bis|[A-Z]\b(?!\.)))?)"
 )
 FLOOR = (
     r"(?:[ \t]*[,.-]?[ \t]*(?:(?:[Pp]iso|[Pp]lanta|[Pp]uerta|[Pp]ta\.?|[Pp]ortal|[Ee]sc(?:alera)?\.?|[Bb]loque|[Bb]lq\.?|[Bb]ajo|[Bb]j\.?|[Áá]tico|[Dd]e?pto\.?|[Dd]epartamento|[Aa]pto\.?|[Aa]partamento|[Ii]nt(?:erior)?\.?|[Ll]ocal|[Ll]etra|[Cc]asa|[Mm]anzana|[Mm]z\.?|[Ll]ote|[Tt]orre|[Ee]dif(?:icio)?\.?)(?![a-z])[ \t]*[\wº°ª]{0,6}"
-    r"|\d{1,2}[ ]?[ºª°o](?:[ \t]*[,-]?[ \t]*(?:[A-Z]\b|\d{1,2}[ ]?ª|dcha\.?|izda\.?|izq\.?|drcha\.?|der\.?|centro|ctro))?|(?<=,)[ ]?\d{1,2}[ ]?[-,]?[ ]?[A-Z]\b|(?<=,)[ ]?\d{1,2}(?=[.\n]|[ \t]*$)|dcha\.?|izq(?:da)?\.?|izda\.?))"
+    r"|\d{1,2}\.?[ ]?[ºª°o](?![a-z])(?:[ \t]*[,-]?[ \t]*(?:[A-Z]\b|\d{1,2}[ ]?ª|dcha\.?|izda\.?|izq\.?|drcha\.?|der\.?|centro|ctro))?|(?<=,)[ ]?\d{1,2}[ ]?[-,]?[ ]?[A-Z]\b|(?<=,)[ ]?\d{1,2}(?=[.\n]|[ \t]*$)|dcha\.?|izq(?:da)?\.?|izda\.?))"
 )
 CARE = (
     r"(?:Hospitais|Hospital(?:es|ari[ao])?|HOSPITAL|H\.\s?U\.|HU(?=\s[A-Z])|Complejo\s+(?:Hospitalario|Asistencial|Universitario)|Complexo|Cl[ií]nica|CL[IÍ]NICA|Policl[ií]nic[ao]|Sanatorio|Centro\s+(?:de\s+)?(?:Salud|Especialidades|M[ée]dico|Penitenciario|Hospitalario|Nacional|Oncol[óo]gico|Oftalmol[óo]gico|Sanitario|Cultural|Educativo|de\s+Rehabilitaci[óo]n|de\s+Transfusi[óo]n|de\s+D[ií]a|de\s+Investigaci[óo]n)|CENTRO\s+DE\s+SALUD|centro\s+de\s+salud"
-    r"|C\.\s?S\.|CS(?=\s[A-Z][a-z])|CAP(?=\s[A-Z][a-z])|Ambulatori[oa]?|Consultorio|Maternidad|Materno[ -]?Infantil|Residencia|Instituto|Institut|Universidad(?:e)?|Universitat|Facultad|Escuela|Colegio|Fundaci[óo]n?|Fundaci[óo]|Mutua|Laboratorios?|Consorci[o]?|Corporaci[óo]n?|Corporaci[óo]|Servicio\s+(?:Andaluz|Gallego|Vasco|Murciano|Navarro|Madrile[ñn]o|Castellano|Extreme[ñn]o|C[áa]ntabro|Canario|Aragon[ée]s)|Ayuntamiento|UMF|IMSS(?=\s[A-Z])|IES(?=\s[A-Z])|CEIP|Parc|Xarxa|Banco\s+de\s+Sangre)"
+    r"|C\.\s?S\.|CS(?=\s[A-Z][a-z])|CAP(?=\s[A-Z][a-z])|Ambulatori[oa]?|Consultorio|Maternidad|Materno[ -]?Infantil|Residencia|Instituto|Institut|Universidad(?:e)?|Universitat|Facultad|Escuela|Colegio|Fundaci[óo]n?|Fundaci[óo]|Mutua|Laboratorios?|Consorci[o]?|Corporaci[óo]n?|Corporaci[óo]|Servicio\s+(?:Andaluz|Gallego|Vasco|Murciano|Navarro|Madrile[ñn]o|Castellano|Extreme[ñn]o|C[áa]ntabro|Canario|Aragon[ée]s)|Ayuntamiento|UMF|IMSS(?=\s[A-Z])|IES(?=\s[A-Z])|CEIP|Parc|Xarxa|EPS|IPS|Posta|Transportes|Tecnol[óo]gico|Hogar(?=\s(?:de\s)?[A-Z])|Empresa|Constructora|Talleres|Cooperativa|Seguros|Aseguradora|Banco|Club|Supermercados?|Maquilas?|Ingenio|Preparatoria|Preescolar|Guarder[ií]a|Liceo|Spa(?=\s[A-Z])|Ministerio|Secretar[ií]a\s+de|Banco\s+de\s+Sangre)"
 )
 # what a house of care is named with: capitals, particles between them, numbers as in "12 de Octubre"
 AFTER = rf"(?:[ ]+(?!(?:Servi|Servei|Depart|Dpto|Unidad|Secci|C/|Calle|Avd|Avenid|E-mail|Email|Correo|Tel|Ctra|Paseo|Plaza))(?:(?:{PARTICLE}|d['’´]|de\s+l['’´]|l['’´])[ ]*){{0,3}}(?:[\"“«'‘]?(?:{WORD}|{UPPER}{{2,}}|12[ ](?:de[ ])?[Oo]ctubre|N[º°]?\s?\d+|\d+[ ]de[ ]{UPPER}\w+)[\"”»'’]?))"
@@ -72,7 +72,7 @@ class Places(Patterns):
     rules = (
         rule(
             "LOCATION",
-            rf"(?<![\w/.-]){STREET}[ ]*(?:(?:{NAME},?[ ]+){{0,7}}?{NAME}|\d{{1,3}}\w{{0,2}}(?:[ ]?(?:#|[Nn][º°o]\.?)[ ]?\d+)?)[ ]*{NUMBER}{FLOOR}{{0,3}}",
+            rf"(?<![\w/.-]){STREET}[ ]*(?:(?:{NAME},?[ ]+){{0,7}}?{NAME}|(?:\d{{1,2}}[ ]de[ ]\w+)|\d{{1,3}}\w{{0,2}}(?:[ ]?(?:#|[Nn][º°o]\.?)[ ]?\d+)?)[ ]*{NUMBER}{FLOOR}{{0,3}}",
             score=1.0,
         ),
         rule("LOCATION", rf"(?<![\w/.-])(?:[Cc]alle|[Cc]/|Avda\.?|Avenida|Paseo de|Plaza de|Ctra\. de)\s*(?:{PARTICLE}\s+){{0,2}}{WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}}"),
@@ -88,6 +88,13 @@ class Places(Patterns):
         rule("ZIP", rf"(?<![\d.,/-])(?P<v>(?:E-|D-)?\d{{5}})[ ,.-]{{1,3}}(?:\(?(?:{PLACES}|{COUNTRIES}){EDGE})", check=_postal, score=1.0),
         rule("ZIP", rf"{NUMBER}(?:{FLOOR}){{0,2}}\s*[,.-]?\s+(?P<v>(?:E-)?\d{{5}})\s*[-,.]?\s*\(?{UPPER}[a-zñáéíóú]", check=_postal, score=0.9),
         rule("ZIP", rf"(?:{PLACES})\s*[,(-]?\s*(?P<v>\d{{5}})(?![\d.,]\d|\d)", check=_postal, score=0.8),
+        rule(
+            "LOCATION",
+            rf"(?<![\w-])(?:[Bb]arrio|[Cc]olonia|[Cc]ol\.|[Vv]ereda|[Ff]inca|[Cc]aser[ií]o|[Uu]rbanizaci[óo]n|[Rr]esidencial|[Aa]ldea|[Pp]arroquia|[Cc]orregimiento|[Ee]jido|[Pp]oblaci[óo]n|[Cc]omunidad|[Rr]ancher[ií]a|[Ff]raccionamiento|[Cc]ant[óo]n|[Pp]edan[ií]a|[Rr]egi[óo]n|[Pp]rovincia|[Dd]epartamento|[Cc]omuna|r[ií]o|pueblo)[ ](?:de[ ](?:la[ ]|las[ ]|los[ ])?|del[ ])?{WORD}(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}}",
+            check=lambda m: not re.match(r"(?i)(?:departamento|comunidad|poblaci[óo]n|regi[óo]n) (?:de |del )?(?:medicina|salud|cirug|aut[óo]n|general|pedi|urg|anato|admi)", m[0]),
+            score=0.8,
+        ),
+        rule("LOCATION", r"(?<![\w-])(?:manzan[ao]|mz\.|solar|casa|interior|apto\.?|departamento|depto\.?|consultorio|torre|bloque|villa|km\.?|kil[óo]metro)[ ](?:n\.?[º°][ ]?)?\d{1,4}(?:[ ]?[A-Z]\b|-\w{1,3})?(?![\w.]\d)", flags=re.I, score=0.7),
         # what stands between a postal code and a province or country is the town
         rule("LOCATION", rf"(?:{NUMBER}(?:{FLOOR}){{0,2}}|[Ss]/[Nn])[ ]*[,.–-]*[ ]+(?P<v>(?:E-)?\d{{5}}[ ,.–-]{{0,4}}{WORD}(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}})", score=0.9),
         rule("LOCATION", rf"(?<![\d.,/-])(?P<v>\d{{5}}[ ,.–-]{{1,4}}{WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}})[ ]?[,.]?[ ]?\(?(?:{PLACES}|{COUNTRIES}){EDGE}", score=0.9),
