@@ -24,297 +24,25 @@ from faker import Faker
 
 HERE = Path(__file__).parent
 CLASSES = ("O", "NAME", "LOCATION", "ORGANIZATION", "DATE", "ID", "PHONE", "AGE", "SEX", "RELATIVE", "PROFESSION")
-# labels of MEDDOCAN; the guideline's "other" is too mixed to learn
-GOLD = {
-    "NOMBRE_SUJETO_ASISTENCIA": "NAME", "NOMBRE_PERSONAL_SANITARIO": "NAME", "TERRITORIO": "LOCATION", "PAIS": "LOCATION",
-    "CALLE": "LOCATION", "HOSPITAL": "ORGANIZATION", "INSTITUCION": "ORGANIZATION", "CENTRO_SALUD": "ORGANIZATION", "FECHAS": "DATE",
-    "EDAD_SUJETO_ASISTENCIA": "AGE", "SEXO_SUJETO_ASISTENCIA": "SEX", "FAMILIARES_SUJETO_ASISTENCIA": "RELATIVE",
-    "PROFESION": "PROFESSION", "NUMERO_TELEFONO": "PHONE", "NUMERO_FAX": "PHONE", "CORREO_ELECTRONICO": "ID",
-    "ID_SUJETO_ASISTENCIA": "ID", "ID_TITULACION_PERSONAL_SANITARIO": "ID", "ID_ASEGURAMIENTO": "ID", "ID_CONTACTO_ASISTENCIAL": "ID",
-    "ID_EMPLEO_PERSONAL_SANITARIO": "ID",
-}  # fmt: skip
-SLOT = {
-    "name": "NAME", "last_first": "NAME", "first": "NAME", "last": "NAME", "street": "LOCATION", "city": "LOCATION",
-    "region": "LOCATION", "country": "LOCATION", "zip": "LOCATION", "hospital": "ORGANIZATION", "org": "ORGANIZATION", "date": "DATE",
-    "day": "DATE", "daymonth": "DATE", "month": "DATE", "year": "DATE", "phone": "PHONE", "ext": "PHONE", "email": "ID", "id": "ID",
-    "url": "ID", "age": "AGE", "months": "AGE", "sex": "SEX", "Sex": "SEX", "sexadj": "SEX", "rel": "RELATIVE", "job": "PROFESSION",
-}  # fmt: skip
-LOCALES = ("es_ES", "es_ES", "es_ES", "es_MX", "es_CO", "es_AR", "es_CL")
-MONTHS = ["enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre"]
-DAYS = ["lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"]
-STREETS = [
-    "Calle",
-    "C/",
-    "c/",
-    "C.",
-    "calle",
-    "Avda.",
-    "Av.",
-    "Avenida",
-    "avda.",
-    "Paseo",
-    "Pº",
-    "Plaza",
-    "Pza.",
-    "Plza.",
-    "Camino",
-    "Carretera de",
-    "Ctra. de",
-    "Ronda",
-    "Travesía",
-    "Glorieta",
-    "Rambla",
-    "Bulevar",
-    "Urbanización",
-    "Urb.",
-    "Callejón",
-    "Vía",
-    "Pasaje",
-    "Carrer",
-    "Rúa",
-    "Cuesta",
-    "Gran Vía",
-    "Polígono",
-    "Barrio",
-    "Calzada",
-    "Jr.",
-    "Jirón",
-    "Diagonal",
-    "Autopista",
-]
-HOSPITALS = [
-    "Hospital {x}",
-    "Hospital Universitario {x}",
-    "Hospital General {x}",
-    "Hospital General de {city}",
-    "Hospital Clínico de {city}",
-    "Hospital de {city}",
-    "Hospital Universitario de {city}",
-    "Hospital Virgen de {x}",
-    "Hospital Universitario Virgen del {last}",
-    "Hospital San {first}",
-    "Hospital Santa {first}",
-    "Hospital Comarcal de {city}",
-    "Complejo Hospitalario de {city}",
-    "Complejo Hospitalario Universitario de {city}",
-    "Clínica {x}",
-    "Clínica {last} {last}",
-    "Clínica Universitaria de {city}",
-    "Centro de Salud {x}",
-    "Centro de Salud de {city}",
-    "centro de salud {last}",
-    "C.S. {x}",
-    "CAP {x}",
-    "Policlínico {last}",
-    "Hospital Dr. {name}",
-    "Hospital Doctor {last}",
-    "Hospital Infantil {x}",
-    "Hospital Materno Infantil de {city}",
-    "Sanatorio {last}",
-    "H. U. {x}",
-    "Hospital Nacional {name}",
-    "Instituto Nacional de {city}",
-    "Hospital Regional de {city}",
-    "Hospital Río {last}",
-    "Hospital Reina {first}",
-    "Fundación {last}",
-    "IMSS {city}",
-    "Hospital Rural Nº {num}",
-    "UMF {num}",
-    "Ambulatorio de {city}",
-    "Consultorio de {city}",
-    "Clínica Santa {first}",
-]
-ORGS = [
-    "Universidad de {city}",
-    "Universidad Nacional de {city}",
-    "Facultad de Medicina de {city}",
-    "Instituto {last}",
-    "Colegio {last}",
-    "Residencia {last}",
-    "Ayuntamiento de {city}",
-    "Laboratorios {last}",
-    "Fundación {last}",
-    "{last} y {last} S.A.",
-    "Talleres {last}",
-    "Transportes {last} S.L.",
-    "Instituto de Medicina Legal de {city}",
-    "Centro Penitenciario de {city}",
-    "Consejería de Salud de {region}",
-    "Servicio {region} de Salud",
-    "Mutua {last}",
-    "Seguros {last}",
-    "Colegio San {first}",
-    "IES {name}",
-    "Asociación {last}",
-    "Banco {last}",
-    "Centro de Rehabilitación {last}",
-]
-SEX = [
-    "varón",
-    "mujer",
-    "hombre",
-    "niño",
-    "niña",
-    "varon",
-    "Varón",
-    "Mujer",
-    "Hombre",
-    "masculino",
-    "femenino",
-    "H",
-    "M",
-    "F",
-    "V",
-    "Masculino",
-    "Femenina",
-    "MUJER",
-    "VARÓN",
-    "anciana",
-    "anciano",
-]
-RELATIVES = [
-    "madre",
-    "padre",
-    "hijo",
-    "hija",
-    "hermano",
-    "hermana",
-    "esposa",
-    "marido",
-    "esposo",
-    "mujer",
-    "pareja",
-    "abuela",
-    "abuelo",
-    "tía",
-    "tío",
-    "sobrina",
-    "sobrino",
-    "prima",
-    "primo",
-    "cuñada",
-    "cuñado",
-    "suegra",
-    "suegro",
-    "nuera",
-    "yerno",
-    "nieta",
-    "nieto",
-    "tía materna",
-    "abuelo paterno",
-    "primo hermano",
-    "hermano mayor",
-    "hermana menor",
-    "hermano gemelo",
-    "exmarido",
-    "padres",
-    "hijos",
-    "hermanos",
-    "familia",
-    "cónyuge",
-    "tutora",
-    "madrina",
-    "bisabuela",
-    "hijastra",
-    "mamá",
-    "papá",
-    "viuda",
-    "novio",
-    "novia",
-    "compañera",
-]
-JOBS = [
-    "albañil",
-    "agricultor",
-    "profesora",
-    "maestra",
-    "camarero",
-    "conductor de autobús",
-    "administrativa",
-    "ama de casa",
-    "enfermera",
-    "ingeniero",
-    "abogada",
-    "pescador",
-    "minero",
-    "peluquera",
-    "limpiadora",
-    "soldador",
-    "mecánico",
-    "electricista",
-    "fontanero",
-    "militar",
-    "policía",
-    "bombero",
-    "estudiante",
-    "cocinera",
-    "dependienta",
-    "carpintero",
-    "pintor",
-    "ganadero",
-    "jubilado de la construcción",
-    "informático",
-    "auxiliar de enfermería",
-    "empleada de hogar",
-    "camionero",
-    "taxista",
-    "arquitecta",
-    "periodista",
-    "comerciante",
-    "jornalero",
-    "veterinaria",
-    "farmacéutica",
-    "guardia civil",
-    "vigilante de seguridad",
-    "contable",
-    "funcionaria",
-    "trabajador de la construcción",
-    "operario de fábrica",
-    "músico",
-    "actriz",
-    "futbolista",
-    "sastre",
-    "zapatero",
-    "panadero",
-    "carnicero",
-    "repartidor",
-    "teleoperadora",
-    "azafata",
-    "piloto",
-    "marinero",
-]
-TEXTS = {
-    "drug": ["paracetamol", "ibuprofeno", "omeprazol", "metformina", "enalapril", "amoxicilina", "furosemida", "prednisona", "heparina", "insulina", "atorvastatina", "levotiroxina", "clopidogrel", "azatioprina", "metotrexato", "ciclofosfamida", "vincristina", "Augmentine", "Sintrom", "Adiro", "Nolotil"],
-    "cond": ["dolor abdominal", "disnea", "fiebre", "hipertensión arterial", "diabetes mellitus tipo 2", "carcinoma de mama", "insuficiencia renal crónica", "cefalea", "hematuria", "neumonía", "artritis reumatoide", "fractura de cadera", "tos", "pérdida de peso", "cólico nefrítico", "epilepsia", "asma bronquial", "hepatitis C", "tumoración cervical", "síndrome febril", "infarto agudo de miocardio", "ictus", "lumbalgia", "cáncer de colon", "enfermedad de Crohn", "leucemia"],
-    "test": ["TAC abdominal", "resonancia magnética", "ecografía", "analítica", "radiografía de tórax", "colonoscopia", "biopsia", "gammagrafía ósea", "electrocardiograma", "ecocardiograma", "punción lumbar", "cistoscopia", "anatomía patológica"],
-    "dose": ["500 mg", "1 g", "20 mg/día", "40 mg cada 24 horas", "1.000 mg", "5 ml", "0,5 mg/kg", "100 UI", "2 comprimidos", "850 mg/12 h"],
-    "span": ["3 meses", "2 años", "tres días", "5 días", "una semana", "48 horas", "10 años", "6 semanas", "dos años y medio", "24 h", "un año", "15 años"],
-    "eponym": ["Parkinson", "Crohn", "Hodgkin", "Wilms", "Alzheimer", "Chagas", "Down", "Turner", "Marfan", "Babinski", "Murphy", "Glasgow", "Romberg", "Raynaud", "Cushing", "Addison", "Paget", "Sjögren", "Kawasaki", "Fournier", "Apgar", "Barthel", "Gram", "Giemsa", "Ziehl-Neelsen", "Karnofsky", "Child-Pugh", "Guillain-Barré", "Behçet", "Meckel", "Nissen", "Kocher"],
-}  # fmt: skip
-TEXTS["job"], TEXTS["rel"], TEXTS["sexadj"] = JOBS, RELATIVES, ["varón", "mujer", "femenina", "masculino", "varon"]
-LABELS = {  # other names of a header's fields
-    "Nombre": "NOMBRE|Nombre del paciente|Paciente|Nombre de pila|nombre",
-    "Apellidos": "APELLIDOS|Apellido|Apellidos del paciente|1er y 2º apellido",
-    "NHC": "Nº Historia|Historia clínica|N.H.C.|HC|Nº de historia clínica|nhc|Expediente|Registro",
-    "NASS": "Nº SS|Número de la Seguridad Social|N.º afiliación|NSS|SS|Afiliación",
-    "Domicilio": "Dirección|DOMICILIO|Calle|Residencia|Dir.|Vive en|Dirección postal",
-    "Localidad/ Provincia": "Localidad|Población|Ciudad|Municipio|Provincia|Localidad y provincia|LOCALIDAD",
-    "CP": "C.P.|Código postal|Cód. postal|CÓDIGO POSTAL|cp",
-    "Fecha de nacimiento": "F. Nac.|Fecha nac.|FN|Nacimiento|Nacido el|F. nacimiento|FECHA DE NACIMIENTO",
-    "Fecha de Ingreso": "F. ingreso|Ingreso|Fecha ingreso|Fecha|Fecha de consulta|Ingresa el|FECHA INGRESO|Fecha de admisión",
-    "País": "Pais|Nacionalidad|PAÍS|Origen",
-    "País de nacimiento": "Nacionalidad|Lugar de nacimiento|Natural de|País origen",
-    "Edad": "EDAD|edad|Años",
-    "Sexo": "SEXO|sexo|Género|Sex.",
-    "Médico": "Dr./Dra.|Facultativo|MÉDICO|Doctor|Responsable|Médico responsable|Atendido por|Médico adjunto",
-    "Responsable clínico": "Responsable|Facultativo responsable|Médico",
-    "Remitido por": "Enviado por|Firmado|Fdo.|Firmado por|Derivado por|Firma|Autor|Correspondencia|Dirigir a",
-    "NºCol": "Nº colegiado|Colegiado|N.º Col.|Núm. col.|Col. nº|Nº Colegiado",
-    "CIPA": "CIP|Tarjeta sanitaria|CIP SNS|TSI",
-    "Episodio": "Nº episodio|Proceso|EPISODIO|Nº de episodio|Caso",
-    "Email": "E-mail|Correo|Correo electrónico|email|e-mail|Mail",
-}
+# a class, MEDDOCAN's labels, slots of the templates; the guideline's "other" is too mixed to learn
+KINDS = """
+NAME | NOMBRE_SUJETO_ASISTENCIA NOMBRE_PERSONAL_SANITARIO | name last_first first last
+LOCATION | TERRITORIO PAIS CALLE | street city region country zip
+ORGANIZATION | HOSPITAL INSTITUCION CENTRO_SALUD | hospital org
+DATE | FECHAS | date day daymonth month year
+PHONE | NUMERO_TELEFONO NUMERO_FAX | phone ext
+AGE | EDAD_SUJETO_ASISTENCIA | age months
+SEX | SEXO_SUJETO_ASISTENCIA | sex Sex sexadj
+RELATIVE | FAMILIARES_SUJETO_ASISTENCIA | rel
+PROFESSION | PROFESION | job
+ID | CORREO_ELECTRONICO ID_SUJETO_ASISTENCIA ID_TITULACION_PERSONAL_SANITARIO ID_ASEGURAMIENTO ID_CONTACTO_ASISTENCIAL ID_EMPLEO_PERSONAL_SANITARIO | email id url
+"""
+GOLD = {label: line.split(" | ")[0] for line in KINDS.split("\n") if line for label in line.split(" | ")[1].split()}
+SLOT = {slot: line.split(" | ")[0] for line in KINDS.split("\n") if line for slot in line.split(" | ")[2].split()}
+TEMPLATES = (HERE / "deid_templates_es.txt").read_text(encoding="utf-8").splitlines()
+# lists of values, and other names of a header's fields
+LISTS, FIELDS = ({line.split(" | ")[0][2:]: line.split(" | ")[1:] for line in TEMPLATES if line.startswith(f"{mark} ")} for mark in "=+")
+MONTHS, DAYS, SEX = LISTS["month"], LISTS["day"], LISTS["sex"]
 PARTICLES = frozenset(["de", "del", "la", "las", "los", "el", "y", "i", "e", "da", "do", "dos", "van", "von", "san", "santa"])
 Piece = tuple[str, str | None]  # text, class
 
@@ -325,16 +53,14 @@ class Source:
     def __init__(self, seed: int, rows: list[dict[str, Any]]) -> None:
         self.random = random.Random(seed)
         Faker.seed(seed)
-        self.fakers = {name: Faker(name) for name in LOCALES}
+        self.fakers = {name: Faker(name) for name in LISTS["locale"]}
         self.places = sorted({v for r in rows for v in values(r, "TERRITORIO") if not v.isdigit() and len(v) > 3})
         self.hospitals = sorted({v for r in rows for v in values(r, "HOSPITAL", "INSTITUCION", "CENTRO_SALUD")})
-        self.templates = [
-            line.replace("\\n", "\n") for line in (HERE / "deid_templates_es.txt").read_text().splitlines() if line and line[0] != "#"
-        ]
+        self.templates = [line.replace("\\n", "\n") for line in TEMPLATES if line and line[0] not in "#=+"]
 
     def fill(self, slot: str) -> str:
         r = self.random
-        fake: Any = self.fakers[r.choice(LOCALES)]
+        fake: Any = self.fakers[r.choice(LISTS["locale"])]
         if slot == "first":
             first = fake.first_name()
             return first if r.random() < 0.85 else f"{first} {fake.first_name()}"
@@ -364,28 +90,7 @@ class Source:
         if slot == "region":
             return fake.administrative_unit()
         if slot == "country":
-            return (
-                fake.country()
-                if r.random() < 0.6
-                else r.choice(
-                    [
-                        "España",
-                        "México",
-                        "Colombia",
-                        "Argentina",
-                        "Chile",
-                        "Perú",
-                        "Marruecos",
-                        "Rumanía",
-                        "Ecuador",
-                        "Cuba",
-                        "EE. UU.",
-                        "Spain",
-                        "Venezuela",
-                        "Bolivia",
-                    ]
-                )
-            )
+            return fake.country() if r.random() < 0.6 else r.choice(LISTS["country"])
         if slot == "street":
             return self.street(fake)
         if slot == "zip":
@@ -394,7 +99,7 @@ class Source:
             if r.random() < 0.25:
                 return r.choice(self.hospitals)
             x = self.fill(r.choice(["last", "name", "city", "last"]))
-            form = r.choice(HOSPITALS if slot == "hospital" else ORGS)
+            form = r.choice(LISTS[slot])
             return form.format(x=x, city=self.fill("city"), last=fake.last_name(), first=fake.first_name(), name=self.fill("name"),
                                region=fake.administrative_unit(), num=r.randint(1, 90))  # fmt: skip
         if slot in ("date", "day", "daymonth", "month", "year"):
@@ -437,7 +142,7 @@ class Source:
             return value.capitalize() if slot == "Sex" else value
         if slot == "job" and r.random() < 0.25:
             return str(fake.job()).lower()
-        return r.choice(TEXTS[slot])
+        return r.choice(LISTS[slot])
 
     def street(self, fake: Any) -> str:
         r = self.random
@@ -452,7 +157,9 @@ class Source:
                 r.choice(MONTHS).capitalize(),
             ]
         )
-        kind = "" if r.random() < 0.1 else r.choice(STREETS) + r.choice([" ", " ", " de ", " del Dr. ", " San ", " Virgen de "])
+        kind = (
+            "" if r.random() < 0.1 else r.choice(LISTS["street_kind"]) + r.choice([" ", " ", " de ", " del Dr. ", " San ", " Virgen de "])
+        )
         number = r.choice(
             [
                 f", {r.randint(1, 300)}",
@@ -536,7 +243,7 @@ class Source:
             for at, word in enumerate(words):
                 if word[:1].isalpha() and word.lower() not in PARTICLES:
                     if word not in known:
-                        fake: Any = self.fakers[r.choice(LOCALES)]
+                        fake: Any = self.fakers[r.choice(LISTS["locale"])]
                         first = len(words) == 1 or (at == 0 and label == "NOMBRE_PERSONAL_SANITARIO")
                         new = (fake.first_name() if first or r.random() < 0.15 else fake.last_name()).split()[0]
                         new = new[0] if len(word) == 1 else new
@@ -544,7 +251,7 @@ class Source:
                     words[at] = known[word]
             return "".join(words)
         if kind in ("AGE", "RELATIVE"):
-            if kind == "RELATIVE" and text.lower() in RELATIVES and r.random() < 0.5:
+            if kind == "RELATIVE" and text.lower() in LISTS["rel"] and r.random() < 0.5:
                 return self.cased(self.fill("rel"), text)
             return re.sub(r"\d+", lambda m: str(r.randint(1, 95)), text)
         if kind == "SEX":
@@ -624,9 +331,9 @@ def varied(row: dict[str, Any], source: Source) -> list[Piece]:
             if label:
                 continue
             if rename:
-                for field, names in LABELS.items():
+                for field, names in FIELDS.items():
                     if field in text and r.random() < 0.5:
-                        text = re.sub(rf"{re.escape(field)}(?=\s*:)", r.choice(names.split("|")), text)
+                        text = re.sub(rf"{re.escape(field)}(?=\s*:)", r.choice(names), text)
             line[at] = (text, None)
     if r.random() < 0.5:
         header = [line for line in header if r.random() > 0.15]

@@ -23,7 +23,7 @@ FINDS = [
     ("Ingresa el 12-04-19 por disnea.", "DATE", "12-04-19"),
     ("Nacido el 3 de marzo de 2019 en casa.", "DATE", "3 de marzo de 2019"),
     ("Visto en abril de 2015 por fiebre.", "DATE", "abril de 2015"),
-    ("Acudió el pasado lunes 5 con su madre.", "DATE", "lunes 5"),
+    ("Acudió el pasado lunes 5 con su madre.", "DATE", "pasado lunes 5"),
     ("Revisión el martes, 14 de mayo.", "DATE", "martes, 14 de mayo"),
     ("Control del 3 al 15 de junio de 2020.", "DATE", "3 al 15 de junio de 2020"),
     ("TAC (12-MAR-2018) normal.", "DATE", "12-MAR-2018"),
@@ -110,6 +110,12 @@ STAYS = [
     "Fuerza del 4/5 en brazo derecho, reflejos 2/4.",
     "Baile de San Vito y fuego de San Antonio.",
     "Evolución y comentarios: buena tolerancia.",
+    "Enucleación según técnica de T. Millin.",
+    "Cultivo con E. Coli y H. Pylori.",
+    "I.N.R. de 2,45 y P.C.R. normal.",
+    "Departamento de Radiología y Unidad de Nutrición.",
+    "CHA2DS2-VASc 4, CD117 positivo, COVID-19 negativa, CA-125 normal.",
+    "Agudeza visual 20/40, dolor 8/10.",
 ]
 
 

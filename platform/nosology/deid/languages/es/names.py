@@ -24,8 +24,17 @@ FIELD = (
 )
 
 
+_METHOD = re.compile(
+    r"(?i)(?:t[ée]cnica|m[ée]todo|signo|test|escala|clasificaci[óo]n|s[íi]ndrome|enfermedad|maniobra|[íi]ndice|criterios?|tumor|tinci[óo]n|cat[ée]ter"
+    r"|sonda|prueba|f[óo]rmula|puntuaci[óo]n|estadio|grado|incisi[óo]n|fractura|hernia|quiste|reflejo|ley|protocolo|procedimiento|operaci[óo]n|modificad[oa]|según)"
+    r"(?:\s+quir[úu]rgic[oa])?\s+(?:modificad[oa]\s+)?(?:de\s+(?:la\s+)?|del\s+)?$"
+)
+
+
 def is_eponym(text: str, start: int, end: int) -> bool:
-    """True when text[start:end] is the eponym of a disease, sign, device or score rather than a person."""
+    """True when text[start:end] is the eponym of a disease, sign, device, score or technique rather than a person."""
+    if _METHOD.search(text, max(0, start - 40), start):
+        return True
     found = [w.strip(".,;:()'’\"").lower() for w in re.split(r"[\s-]+", text[start:end]) if w not in ("y", "de", "del", "e")]
     return bool(found) and all(w in EPONYMS for w in found if w)
 
@@ -87,7 +96,7 @@ class Names(Patterns):
         rule("NAME", rf"\b{RELATIVE}(?:[ ](?:mayor|menor|matern[oa]|patern[oa]|gemel[oa]|herman[oa]|pol[ií]tic[oa]))?[ ]?(?:,[ ]|\([ ]?|[ ])(?P<v>{WORD})(?=[ ]?[,.;:)\n]|[ ](?:y|e|que|no|ya|de|con|en|fue|es|refiere|recoger|trabaj|tiene|naci)\w*)", check=_persons, score=0.8),
         rule("NAME", rf"\b(?:\w+(?:[óo]log[oa]|iatra|ist[ao]|r[ií]cia|sor[a]?)|obstetri[zx]|matrona|partera|comadrona|cirujan[oa]|enfermer[oa]|auxiliar|asistente social|trabajadora? social|TENS|DUE|TCAE|int[ée]rprete|residente|intern[oa]|m[ée]dic[oa]|pediatra|internista|abogad[oa]|camiller[oa])(?:[ ](?:de[ ])?(?:guardia|turno|planta))?,?[ ](?P<v>{FULL})", check=_persons, score=0.8),
         rule("NAME", rf"(?<![\w])(?P<v>{FULL})(?=[ ]?[,–—(-][ ]?(?:de[ ])?(?:masculin|femenin|var[óo]n\b|mujer\b|hombre\b|niñ[oa]\b|\d{{1,3}}[ ](?:años|meses|a\b)|casad[oa]|solter[oa]|viud[oa]|divorciad|nacid[oa]|natural|vecin[oa]|DNI|RUN|RUT|C\.?I\b|C\.?C\b|c[ée]dula|con[ ](?:DNI|c[ée]dula|NIE|domicilio)))", check=_persons, score=0.9),
-        rule("NAME", rf"(?<![\w.])(?P<v>(?:{UPPER}\.[ ]?){{1,2}}{WORD}(?:[ -]{WORD})?)(?=[ ]?[,;:.\n)(])", check=_initials, score=0.6),
+        rule("NAME", rf"(?<![\w.])(?P<v>(?:{UPPER}\.[ ]?){{1,2}}{UPPER}[a-záéíóúñü]{{2,}}(?:[ -]{WORD})?)(?=[ ]?[,;:.\n)(])", check=_initials, score=0.6),
         rule("NAME", rf"\b(?i:nombre de|llamar[áa]|se llamaba|se llamar[áa])[ ]+(?P<v>{NAME})", check=_persons, score=0.8),
         rule("NAME", rf"\b(?i:se llama|llamad[oa]|de nombre|me llamo|conocid[oa] como|a nombre de|doctora?|enfermer[oa]|paciente)[ ]+(?P<v>(?:{GIVEN})(?:{NEXT}){{0,3}}|{FULL})", check=_persons, score=0.8),
         rule("NAME", rf"(?<![\w-])(?P<v>(?:{GIVEN})(?:[ -](?:{GIVEN}))*{NEXT}{{1,3}})(?![\w])", check=_persons, score=0.8),

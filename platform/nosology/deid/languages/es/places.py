@@ -23,7 +23,7 @@ FLOOR = (
     r"|\d{1,2}\.?[ ]?[ºª°o](?![a-z])(?:[ \t]*[,-]?[ \t]*(?:[A-Z]\b|\d{1,2}[ ]?ª|dcha\.?|izda\.?|izq\.?|drcha\.?|der\.?|centro|ctro))?|(?<=,)[ ]?\d{1,2}[ ]?[-,]?[ ]?[A-Z]\b|(?<=,)[ ]?\d{1,2}(?=[.\n]|[ \t]*$)|dcha\.?|izq(?:da)?\.?|izda\.?))"
 )
 CARE = (
-    r"(?:Hospitais|Hospital(?:es|ari[ao])?|HOSPITAL|H\.\s?U\.|HU(?=\s[A-Z])|Complejo\s+(?:Hospitalario|Asistencial|Universitario)|Complexo|Cl[ií]nica|CL[IÍ]NICA|Policl[ií]nic[ao]|Sanatorio|Centro\s+(?:de\s+)?(?:Salud|Especialidades|M[ée]dico|Penitenciario|Hospitalario|Nacional|Oncol[óo]gico|Oftalmol[óo]gico|Sanitario|Cultural|Educativo|de\s+Rehabilitaci[óo]n|de\s+Transfusi[óo]n|de\s+D[ií]a|de\s+Investigaci[óo]n)|CENTRO\s+DE\s+SALUD|centro\s+de\s+salud"
+    r"(?:Hospitais|Hospital(?:es|ari[ao])?|HOSPITAL|H\.\s?U\.|HU(?=\s[A-Z])|Complejo\s+(?:Hospitalario|Asistencial|Universitario)|Complexo|Cl[ií]nica(?!\s(?:y|Estruct|Compat|Sugest))|CL[IÍ]NICA|Policl[ií]nic[ao]|Sanatorio|Centro\s+(?:de\s+)?(?:Salud|Especialidades|M[ée]dico|Penitenciario|Hospitalario|Nacional|Oncol[óo]gico|Oftalmol[óo]gico|Sanitario|Cultural|Educativo|de\s+Rehabilitaci[óo]n|de\s+Transfusi[óo]n|de\s+D[ií]a|de\s+Investigaci[óo]n)|CENTRO\s+DE\s+SALUD|centro\s+de\s+salud"
     r"|C\.\s?S\.|CS(?=\s[A-Z][a-z])|CAP(?=\s[A-Z][a-z])|Ambulatori[oa]?|Consultorio|Maternidad|Materno[ -]?Infantil|Residencia|Instituto|Institut|Universidad(?:e)?|Universitat|Facultad|Escuela|Colegio|Fundaci[óo]n?|Fundaci[óo]|Mutua|Laboratorios?|Consorci[o]?|Corporaci[óo]n?|Corporaci[óo]|Servicio\s+(?:Andaluz|Gallego|Vasco|Murciano|Navarro|Madrile[ñn]o|Castellano|Extreme[ñn]o|C[áa]ntabro|Canario|Aragon[ée]s)|Ayuntamiento|UMF|IMSS(?=\s[A-Z])|IES(?=\s[A-Z])|CEIP|Parc|Xarxa|EPS|IPS|Posta|Transportes|Tecnol[óo]gico|Hogar(?=\s(?:de\s)?[A-Z])|Empresa|Constructora|Talleres|Cooperativa|Seguros|Aseguradora|Banco|Club|Supermercados?|Maquilas?|Ingenio|Preparatoria|Preescolar|Guarder[ií]a|Liceo|Spa(?=\s[A-Z])|Ministerio|Secretar[ií]a\s+de|Banco\s+de\s+Sangre)"
 )
 # what a house of care is named with: capitals, particles between them, numbers as in "12 de Octubre"
@@ -91,7 +91,7 @@ class Places(Patterns):
         rule(
             "LOCATION",
             rf"(?<![\w-])(?:[Bb]arrio|[Cc]olonia|[Cc]ol\.|[Vv]ereda|[Ff]inca|[Cc]aser[ií]o|[Uu]rbanizaci[óo]n|[Rr]esidencial|[Aa]ldea|[Pp]arroquia|[Cc]orregimiento|[Ee]jido|[Pp]oblaci[óo]n|[Cc]omunidad|[Rr]ancher[ií]a|[Ff]raccionamiento|[Cc]ant[óo]n|[Pp]edan[ií]a|[Rr]egi[óo]n|[Pp]rovincia|[Dd]epartamento|[Cc]omuna|r[ií]o|pueblo)[ ](?:de[ ](?:la[ ]|las[ ]|los[ ])?|del[ ])?{WORD}(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}}",
-            check=lambda m: not re.match(r"(?i)(?:departamento|comunidad|poblaci[óo]n|regi[óo]n) (?:de |del )?(?:medicina|salud|cirug|aut[óo]n|general|pedi|urg|anato|admi)", m[0]),
+            check=lambda m: not re.match(r"(?i)(?:departamento|comunidad|poblaci[óo]n|regi[óo]n) (?:de |del )?(?:medic|salud|cirug|aut[óo]n|general|pedi|ur|anato|admi|anest|radi|neuro|pato|gine|obste|oft|nefro|cardi|derma|inmu|micro|bio|farma|enfer|onco|onkol|hemat|psiq|psic|reuma|rehab|trauma|ortop|otorr|odonto|estoma|fisio|c[oó]|gen[ée]t|endoc|nutri|diges)", m[0]),
             score=0.8,
         ),
         rule("LOCATION", r"(?<![\w-])(?:manzan[ao]|mz\.|solar|casa|interior|apto\.?|departamento|depto\.?|consultorio|torre|bloque|villa|km\.?|kil[óo]metro)[ ](?:n\.?[º°][ ]?)?\d{1,4}(?:[ ]?[A-Z]\b|-\w{1,3})?(?![\w.]\d)", flags=re.I, score=0.7),
