@@ -53,7 +53,7 @@ class Dates(Patterns):
         rule("DATE", rf"\b{SHORT}\.?[-/’'](?:19|20)?\d\d\b", flags=re.I),
         rule("DATE", r"(?<![\d/.,-])(?:0?[1-9]|1[0-2])\s?/\s?(?:19|20)\d\d(?![\d/])", score=0.95),
         rule("DATE", rf"(?:\b(?:en|desde|hasta|de|el|pasado|finales de|principios de|mediados de)\s+)(?P<v>(?:mes\s+de\s+)?{MONTH})\b", flags=re.I),
-        rule("DATE", rf"\b(?P<v>(?:pasado\s+|pr[óo]ximo\s+)?{WEEKDAY}\s*,?\s+(?:d[ií]a\s+)?{DAY})(?![\d/.,:]|\s?(?:mg|ml|h\b|horas|veces|comp|d[ií]as))", flags=re.I),
+        rule("DATE", rf"\b(?P<v>(?:pasado\s+|pr[óo]ximo\s+)?{WEEKDAY}\s*,?\s+(?:d[ií]a\s+)?{DAY})(?!\d|[/.,:]\d|\s?(?:mg|ml|h\b|horas|veces|comp|d[ií]as))", flags=re.I),
         rule("DATE", rf"\b(?:el|del|al|d[ií]a|fecha:?|con fecha)\s+(?P<v>{DAY}[/-](?:0[1-9]|1[0-2]))(?![\d/-])", flags=re.I),
         rule(
             "DATE",

@@ -61,8 +61,8 @@ def _value(match: re.Match[str]) -> bool:
     return len(value) >= 3 and any(c.isdigit() for c in value) and not re.fullmatch(r"(?:19|20)\d\d|\d{1,3}(?:[.,]\d{1,2})", value)
 
 
-LINK = r"(?:[ \t]*(?:n[úu]mero|n[úu]m|n[ºo°]|n\.\s?[ºo°]|nro|no\.|#))?\.?[ \t]*(?:es|:|=|#|-)?[ \t]*"
-VALUE = r"(?P<v>(?=[\w./-]{0,12}\d)[A-Za-z0-9][\w./-]*(?:[ -]\d[\w./-]*){0,4}(?:[ ][A-Z]{2}\b(?![ ]?[a-z:]))?(?<=\w))(?!\w)(?!\s?(?:mg|mcg|ml|kg|cm|mm|%|años|meses|d[ií]as)\b)"
+LINK = r"(?:[ \t]*(?:n[úu]mero|n[úu]m|n[ºo°]|n\.\s?[ºo°]|nro|no\.|#))?\.?[ \t]*(?:es|:|=|#|-|\()?[ \t]*"
+VALUE = r"(?P<v>(?=[\w./-]{0,12}\d|(?-i:[A-Z]{1,8}) \d)(?:(?-i:[A-Z]{1,8})[ ](?=\d))?[A-Za-z0-9][\w./+-]*(?:[ -]\d[\w./-]*){0,4}(?:(?<=\w)[ ](?-i:[A-Z]{2})\b(?![ ]?[a-z:\d]))?(?<=\w))(?!\w)(?!\s?(?:mg|mcg|ml|kg|cm|mm|%|años|meses|d[ií]as)\b)"
 START = r"(?<![A-Za-z0-9áéíóúñ])"
 LABELLED = (
     (
@@ -77,19 +77,19 @@ LABELLED = (
     ),
     (
         "ID",
-        r"d\.?n\.?i|nif|n\.?i\.?e|c[ée]dula(?:\s+de\s+(?:ciudadan[ií]a|identidad|extranjer[ií]a))?|c\.?c|c\.?i(?=\s*[:\d])|rut|run|cui[lt]|curp|rfc|clave\s+[úu]nica|pasaporte|identificaci[óo]n|documento(?:\s+(?:de\s+identidad|nacional\s+de\s+identidad))?(?=\s*(?:n|:|#|\d))"
+        r"d\.?n\.?i|nif|n\.?i\.?e|c[ée]dula(?:\s+de\s+(?:ciudadan[ií]a|identidad|extranjer[ií]a))?|c\.?c|c\.?i(?=\.?\s*[:\d])|rut|run|cui[lt]|curp|rfc|clave\s+[úu]nica|pasaporte|identificaci[óo]n|documento(?:\s+(?:de\s+identidad|nacional\s+de\s+identidad))?(?=\s*(?:n|:|#|\d))"
         r"|dui|dpi|identidad(?=\s*[:n])|n[º°]\s*identificaci[óo]n|radicado|gu[ií]a(?=\s*(?:n|:|\d))|brazalete|pulsera(?=\s*(?:n|:|#|\d|[A-Z]))|huella|permiso(?=,?\s*n)|id(?:\s+(?:paciente|pac))?(?=\s*[:#])|c[óo]digo\s+(?:de\s+)?(?:paciente|identificaci[óo]n)|usuario(?=\s*[:#])|ref(?:erencia)?\.?(?=\s*[:#n])",
     ),
     (
         "LICENSE",
-        r"(?:(?:n[úu]mero|n[úu]m|n[º°o])\.?\s*)?(?:de\s+)?col(?:egiad[oa]|egiaci[óo]n|\.|(?=\s*:))(?:\s*n[º°o]\.?|\s*n[úu]m(?:ero)?\.?)?|colegiatura|cmp(?=\s*:)|c[ée]dula\s+profesional|c[ée]d\.?\s*prof\.?|matr[ií]cula\s*(?:profesional|nacional|provincial)|m\.?[np]\.?(?=\s*[:\d])|registro\s+(?:m[ée]dico|profesional|senescyt)|registro(?=\s+[A-Z]{2,}\s\d)|tarjeta\s+profesional|licencia(?=\s*(?:n|:|#|m[ée]dica))",
+        r"(?:(?:n[úu]mero|n[úu]m|n[º°o])\.?\s*)?(?:de\s+)?col(?:egiad[oa]|egiaci[óo]n|\.|(?=\s*:))(?:\s*n[º°o]\.?|\s*n[úu]m(?:ero)?\.?)?|colegiatura|cmp(?=\s*:)|c[ée]dula\s+profesional|c[ée]d\.?\s*prof\.?|matr[ií]cula\s*(?:profesional|nacional|provincial)|m\.?[np]\.?(?=\s*[:\d])|registro\s+(?:m[ée]dico|profesional)|registro(?=\s+[A-Z]{2,}\s\d)|tarjeta\s+profesional|licencia(?=\s*(?:n|:|#|m[ée]dica))",
     ),
     (
         "ACCOUNT",
         r"episodio(?:\s+(?:asistencial|del\s+paciente))?|n[º°]?\.?\s*(?:de\s+)?(?:episodio|proceso|solicitud|petici[óo]n|muestra|biopsia|pedido|factura|orden)|proceso(?=\s*(?:n[º°]|:\s*\d))|solicitud(?=\s*(?:n[º°]|:\s*\w?\d))|petici[óo]n(?=\s*(?:n[º°]|:\s*\w?\d))|muestra(?=\s*(?:n[º°]|:\s*\w*\d))|biopsia(?=\s*n[º°])|icu|parte(?=\s*n[º°])|cuenta(?=\s*(?:n|:|#))|folio",
     ),
     ("VEHICLE", r"matr[ií]cula(?:\s+del\s+(?:veh[ií]culo|coche))?|placas?(?=\s*(?:n|:|#|[A-Z]{3}))|patente(?=\s*(?:n|:|#|[A-Z]{2})|\s+del)|bastidor"),
-    ("DEVICE", r"n[º°]?\.?\s*(?:de\s+)?serie|n[úu]mero\s+de\s+serie|s/n(?=\s*:)|lote(?=\s*(?:n|:|#|[A-Z]+[- ]?[A-Z]?\d|\d))|serie(?=\s*(?:n[º°]|:|[A-Z]+[- ]?\d|\d{4}))|imei|referencia(?=\s*(?:n|:|#))"),
+    ("DEVICE", r"n[º°]?\.?\s*(?:de\s+)?serie|n[úu]mero\s+de\s+serie|s/n(?=\s*:)|lote(?:\s+de\s+(?:la\s+|el\s+)?\w+(?:\s\w{4,})?)?(?=\s*(?:n|:|#|[A-Z]+[- ]?[A-Z]?\d|\d))|serie(?=\s*(?:n[º°]|:|[A-Z]+[- ]?\d|\d{4}))|imei|referencia(?=\s*(?:n|:|#))"),
 )  # fmt: skip
 
 
@@ -117,6 +117,7 @@ class Identifiers(Patterns):
         rule("ID", r"(?<![\w.,/-])[A-Z]{1,9}-[A-Z]?\d{4,12}[A-Z]?(?![\w/-])", check=_segments, score=0.7),
         rule("ID", r"(?<![\w.,/+-])\d{1,10}(?:-\d{1,10}){1,4}(?:-[\dA-Z])?(?![\w/-]|[.,]\d)", check=_segments, score=0.6),
         rule("ID", r"(?<![\w.,/-])\d{3,4}[ ]\d{3,4}[ ]\d{3,4}(?:[ ]\d{3,4})?(?![\w/-]|[.,]\d)", score=0.6),
+        rule("ID", r"(?<![\w.,/-])[A-Z]{2,8}(?:-[A-Z]{2,8})+-\d{2,6}(?![\w/-])", score=0.6),
         rule("PHOTO", r"(?<![\w.-])[A-Z]{2,}\w*\d\w*_\w+(?:\.\w{3,4})?(?!\w)", score=0.8),
         rule("ID", r"(?<![\w.,/-])\d{6,19}(?![\w%/-])(?![.,]\d)(?!\s?(?:mg|UI|U/|c[ée]l|leuc|plaq|copias|hemat|/|mm)\b)", score=0.5, flags=re.I),
     )  # fmt: skip

@@ -13,10 +13,10 @@ GIVEN = "|".join(re.escape(name) for name in listed("given_names.txt"))
 FAMILY = "|".join(re.escape(name) for name in listed("family_names.txt"))
 NEXT = rf"(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}(?!{HEAD})(?:{WORD}|{UPPER}\.))"
 NAME = rf"(?:(?:[Dd]e|[Dd]el|[Dd]e la)[ ]+)?(?!{HEAD})(?:M\.[ªa][ ]|M[ªa][ ]|{UPPER}\.[ ]?)?(?:{WORD}|{UPPER}\.){NEXT}{{0,4}}"
-FULL = rf"(?!{HEAD})(?:{WORD}|{UPPER}\.)(?:{NEXT}){{1,4}}"
+FULL = rf"(?!{HEAD})(?![IVX]\.)(?:{WORD}|{UPPER}\.)(?:{NEXT}){{1,4}}"
 LAST_FIRST = rf"{WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,2}},[ ]*{WORD}(?:[ ]+{WORD})?"
 TITLE = r"(?:D(?:octor(?:es|a|as)?|res|ras|ra|r)|DRA?|DRES|Prof(?:esora?|a)?|D[ñn]a|D[ªa]|Don|Do[ñn]a|DON|DO[ÑN]A|Sra|Srta|Sr|SRA?|Se[ñn]or(?:a|ita)?|se[ñn]or(?:a|ita)?|don|do[ñn]a|doctora?|dra?|Lic|Lcd[oa]|Enf|DUE)"
-RELATIVE = r"(?:madre|padre|espos[oa]|marido|mujer|pareja|herman[oa]|hij[oa]|abuel[oa]|t[ií][oa]|prim[oa]|sobrin[oa]|niet[oa]|cu[ñn]ad[oa]|suegr[oa]|nuera|yerno|novi[oa]|tutora?|c[óo]nyuge|cuidadora?|familiar|acompa[ñn]ante|vecin[oa]|amig[oa])"
+RELATIVE = r"(?:madre|padre|mamá|papá|espos[oa]|marido|mujer|pareja|herman[oa]|hij[oa]|abuel[oa]|t[ií][oa]|prim[oa]|sobrin[oa]|niet[oa]|cu[ñn]ad[oa]|suegr[oa]|nuera|yerno|novi[oa]|tutora?|c[óo]nyuge|cuidadora?|familiar|acompa[ñn]ante|vecin[oa]|amig[oa])"
 FIELD = (
     r"(?:nombre(?:\s+(?:y\s+apellidos?|completo|del?\s+(?:la\s+)?paciente))?|apellidos?(?:\s+y\s+nombres?)?|paciente|m[ée]dic[oa](?:\s+(?:responsable|adjunt[oa]|tratante|solicitante|de\s+(?:familia|cabecera|referencia)))?|responsable(?:\s+cl[ií]nic[oa])?|facultativ[oa](?:\s+responsable)?|remitid[oa]\s+por"
     r"|enviad[oa]\s+por|derivad[oa]\s+por|firmad[oa](?:\s+por)?|firma|fdo|atendid[oa]\s+por|informad[oa]\s+por|redactad[oa]\s+por|elaborad[oa]\s+por|validad[oa]\s+por|revisad[oa]\s+por|realizad[oa]\s+por|cirujan[oa]s?|ayudantes?|anestesi(?:sta|[óo]log[oa])s?|enfermer[oa]|auxiliar|matrona|instrumentista|solicitante|autor(?:a|es)?|contacto|persona\s+de\s+contacto"
@@ -96,7 +96,7 @@ class Names(Patterns):
         rule("NAME", rf"\b{RELATIVE}(?:[ ](?:mayor|menor|matern[oa]|patern[oa]|gemel[oa]|herman[oa]|pol[ií]tic[oa]))?[ ]?(?:,[ ]|\([ ]?|[ ])(?P<v>{WORD})(?=[ ]?[,.;:)\n]|[ ](?:y|e|que|no|ya|de|con|en|fue|es|refiere|recoger|trabaj|tiene|naci)\w*)", check=_persons, score=0.8),
         rule("NAME", rf"\b(?:\w+(?:[óo]log[oa]|iatra|ist[ao]|r[ií]cia|sor[a]?)|obstetri[zx]|matrona|partera|comadrona|cirujan[oa]|enfermer[oa]|auxiliar|asistente social|trabajadora? social|TENS|DUE|TCAE|int[ée]rprete|residente|intern[oa]|m[ée]dic[oa]|pediatra|internista|abogad[oa]|camiller[oa])(?:[ ](?:de[ ])?(?:guardia|turno|planta))?,?[ ](?P<v>{FULL})", check=_persons, score=0.8),
         rule("NAME", rf"(?<![\w])(?P<v>{FULL})(?=[ ]?[,–—(-][ ]?(?:de[ ])?(?:masculin|femenin|var[óo]n\b|mujer\b|hombre\b|niñ[oa]\b|\d{{1,3}}[ ](?:años|meses|a\b)|casad[oa]|solter[oa]|viud[oa]|divorciad|nacid[oa]|natural|vecin[oa]|DNI|RUN|RUT|C\.?I\b|C\.?C\b|c[ée]dula|con[ ](?:DNI|c[ée]dula|NIE|domicilio)))", check=_persons, score=0.9),
-        rule("NAME", rf"(?<![\w.])(?P<v>(?:{UPPER}\.[ ]?){{1,2}}{UPPER}[a-záéíóúñü]{{2,}}(?:[ -]{WORD})?)(?=[ ]?[,;:.\n)(])", check=_initials, score=0.6),
+        rule("NAME", rf"(?<![\w.])(?P<v>(?![IVX]\.)(?:{UPPER}\.[ ]?){{1,2}}{UPPER}[a-záéíóúñü]{{2,}}(?:[ -]{WORD})?)(?=[ ]?[,;:.\n)(])", check=_initials, score=0.6),
         rule("NAME", rf"\b(?i:nombre de|llamar[áa]|se llamaba|se llamar[áa])[ ]+(?P<v>{NAME})", check=_persons, score=0.8),
         rule("NAME", rf"\b(?i:se llama|llamad[oa]|de nombre|me llamo|conocid[oa] como|a nombre de|doctora?|enfermer[oa]|paciente)[ ]+(?P<v>(?:{GIVEN})(?:{NEXT}){{0,3}}|{FULL})", check=_persons, score=0.8),
         rule("NAME", rf"(?<![\w-])(?P<v>(?:{GIVEN})(?:[ -](?:{GIVEN}))*{NEXT}{{1,3}})(?![\w])", check=_persons, score=0.8),

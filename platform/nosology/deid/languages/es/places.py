@@ -34,7 +34,7 @@ ORDINARY_CARE = re.compile(
 PLACES = "|".join(re.escape(place) for place in listed("places.txt"))
 COUNTRIES = "|".join(re.escape(country) for country in listed("countries.txt"))
 EDGE = r"(?![\w-])"
-STOP_FIELD = r"(?=\s*(?:[\n;|]|$|\.\s*(?:\n|$)|,?\s*\b(?:C\.?\s?P\.?|Localidad|LOCALIDAD|Poblaci|POBLACI|Tel|TEL|Tfno|Tlf|M[óo]vil|Ciudad|Municipio|Provincia|PROVINCIA|Pa[ií]s|Email|E-mail|Correo|Fecha|Edad|Sexo|NHC|DNI|NASS|Nacionalidad|Comuna|Colonia|Estado|C[óo]digo)\b))"
+STOP_FIELD = r"(?=\s*(?:[\n;|]|$|\.\s*(?:\n|$)|[.,]?\s*\b(?:C\.?\s?P\b|C\.P|Localidad|LOCALIDAD|Poblaci|POBLACI|Tel|TEL|Tfno|Tlf|M[óo]vil|Ciudad|Municipio|Provincia|PROVINCIA|Pa[ií]s|Email|E-mail|Correo|Fecha|Edad|Sexo|NHC|DNI|NASS|Nacionalidad|Comuna|Colonia|Estado\b|C[óo]digo)))"
 FIELD = r"[^\n;|]{2,90}?"
 
 
@@ -96,8 +96,9 @@ class Places(Patterns):
         ),
         rule("LOCATION", r"(?<![\w-])(?:manzan[ao]|mz\.|solar|casa|interior|apto\.?|departamento|depto\.?|consultorio|torre|bloque|villa|km\.?|kil[óo]metro)[ ](?:n\.?[º°][ ]?)?\d{1,4}(?:[ ]?[A-Z]\b|-\w{1,3})?(?![\w.]\d)", flags=re.I, score=0.7),
         # what stands between a postal code and a province or country is the town
-        rule("LOCATION", rf"(?:{NUMBER}(?:{FLOOR}){{0,2}}|[Ss]/[Nn])[ ]*[,.–-]*[ ]+(?P<v>(?:E-)?\d{{5}}[ ,.–-]{{0,4}}{WORD}(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}})", score=0.9),
+        rule("LOCATION", rf"(?:{NUMBER}(?:{FLOOR}){{0,2}}|[Ss]/[Nn])[ ]*[,.–-]*[ ]+(?P<v>(?:E-)?\d{{5}}[ ,.–-]{{0,4}}(?!{HEAD}){WORD}(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}})", score=0.9),
         rule("LOCATION", rf"(?<![\d.,/-])(?P<v>\d{{5}}[ ,.–-]{{1,4}}{WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}})[ ]?[,.]?[ ]?\(?(?:{PLACES}|{COUNTRIES}){EDGE}", score=0.9),
+        rule("LOCATION", rf"(?<![\w-])(?P<v>(?!{HEAD}){WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,2}}),[ ](?:{PLACES}|{COUNTRIES}){EDGE}", check=_town, score=0.6),
         rule("LOCATION", rf"(?<![\w-])(?P<v>{WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,2}})[ ]?\((?:{PLACES}|{COUNTRIES})\)", check=_town, score=0.7),
         rule("ORGANIZATION", rf"(?<![\w-]){CARE}{AFTER}{{1,7}}", check=_care, score=0.9),
         rule("ORGANIZATION", rf"(?<![\w-])(?i:hospital|cl[ií]nica|sanatorio)[ ]+(?:de[ ]+)?[\"“«]{WORD}[^\"”»\n]{{0,40}}[\"”»]", score=0.9),
