@@ -10,9 +10,9 @@ LETTER = r"[A-Za-zÁÉÍÓÚÜÑÀÈÌÒÙÇÂÊÎÔÛÄËÏÖáéíóúüñàè
 WORD = rf"{UPPER}{LETTER}*(?:-{UPPER}?{LETTER}+)?"
 # what begins another field, a department or an address, and so ends a name
 HEAD = (
-    r"(?:Ser[vV]i[cv]i[oa]|Servei|SERVICIO|Hospita|HOSPITAL|Unidad|UNIDAD|Unitat|Departament|Dpto|Depto|Secci[óo]n|Cl[ií]nica|Centro|Complejo|Consulta|Universi|Facultad|Fundaci|Institut|Calle|Avda|Avenid|Paseo|Plaza"
-    r"|Residente|M[ée]dic[oa]|Jef[ea]|Adjunt[oa]|Supervisora|Email|E-mail|Correo|Tel[ée]?f?|Tfno|Fax|N[ºo°]|Col\.|Colegiad|DNI|NHC|NASS|CIP|CP|Edad|Sexo|Fecha|Pa[ií]s|Domicilio|Direcci|Localidad|Apellido|Nombre|Especial|Episodio"
-    r"|Edificio|Barrio|Colonia|Urbaniz|Historia|Informe|Antecedentes|Motivo|Paciente|Cirug|Patolog|Anatom|Urolog|Dr\b|Dra\b|Residencia|Planta|Psic|Onco|Cardio|Neuro|Derma|Oftalmo|Enferm|El\b|La\b|Se\b|Los\b|Las\b|En\b|Un\b|Una\b|Ante\b|Tras\b|No\b)"
+    r"(?:Ser[vV]i[cv]i[oa]|Servei|SERVICIO|Hospita|HOSPITAL|Unidad|UNIDAD|Unitat|Departament|Dpto|Depto|Secci[óo]n|Cl[ií]nica|Centro|Complejo|Consulta|Universi|Facultad|Fundaci|Institut|Calle\b|Avda|Avenid|Paseo|Plaza"
+    r"|Residente|M[ée]dic[oa]|Jef[ea]\b|Adjunt[oa]|Supervisora|Email|E-mail|Correo|Tel(?:\b|[ée]f)|Tfno|Fax|N[º°]|No(?:\.|\s?[Cc]ol|\s\d)|Col\.|Colegiad|DNI|NHC|NASS|CIP|CP|Edad|Sexo|Fecha|Pa[ií]s\s*:|Domicilio|Direcci|Localidad|Apellido|Nombre\b|Especial|Episodio"
+    r"|Edificio|Barrio\b|Colonia|Urbaniz|Historia|Informe|Antecedentes|Motivo|Paciente|Cirug|Patolog|Anatom|Urolog|Dr\b|Dra\b|Residencia|Planta|Psic|Onco|Cardio|Neuro|Derma|Oftalmo|Enferm|El\b|La\b|Se\b|Los\b|Las\b|En\b|Un\b|Una\b|Ante\b|Tras\b|No\b)"
 )
 PARTICLE = r"(?:de la|de las|de los|de|del|la|las|los|el|y|i|e|da|do|dos|van|von|San|Santa)"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from nosology.deid.languages.es.lists import HEAD, MONTH, PARTICLE, UPPER, WORD, listed, words
+from nosology.deid.languages.es.lists import HEAD, MONTH, PARTICLE, UPPER, WORD, words
 from nosology.deid.patterns import Patterns, rule
 
 ORDINARY = words("ordinary_words.txt")
 EPONYMS = words("eponyms.txt")
-GIVEN = "|".join(re.escape(name) for name in listed("given_names.txt"))
-FAMILY = "|".join(re.escape(name) for name in listed("family_names.txt"))
+GIVEN = words("given_names.txt")
+FAMILY = words("family_names.txt")
 NEXT = rf"(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}(?!{HEAD})(?:{WORD}|{UPPER}\.))"
 NAME = rf"(?:(?:[Dd]e|[Dd]el|[Dd]e la)[ ]+)?(?!{HEAD})(?:M\.[ªa][ ]|M[ªa][ ]|{UPPER}\.[ ]?)?(?:{WORD}|{UPPER}\.){NEXT}{{0,4}}"
 FULL = rf"(?!{HEAD})(?![IVX]\.)(?:{WORD}|{UPPER}\.)(?:{NEXT}){{1,4}}"
@@ -80,6 +80,13 @@ def _initials(match: re.Match[str]) -> bool:
     return found not in _SPECIES and not _NO_TITLE.search(match.string, max(0, match.start() - 12), match.start()) and _persons(match)
 
 
+def _listed(match: re.Match[str]) -> bool:
+    """A given name of the list first, or a family name of the list second."""
+    found = str(match["v"]).split()
+    second = next((w for w in found[1:] if w[0].isupper()), "")
+    return (found[0].lower() in GIVEN or second.strip(".").lower() in FAMILY) and _persons(match)
+
+
 class Names(Patterns):
     """Names behind a title, a field or a relative; a given name of the list with a family name; a family name pair."""
 
@@ -90,18 +97,16 @@ class Names(Patterns):
         rule("NAME", rf"(?<![\w./-])(?:Dres|Dras|[Dd]octor(?:es|as))\.?[ ]+(?P<v>{WORD}(?:[ ]{WORD})*(?:,[ ]{WORD}(?:[ ]{WORD})*){{0,5}}(?:[ ]+(?:y|e)[ ]+{WORD}(?:[ ]{WORD})?)?)", score=1.0),
         rule("NAME", rf"(?<![\w])(?i:{FIELD})[ \t]*\.?:[ \t]*:?(?:\n[ \t]*)?(?:{TITLE}[.:]?[ ]+)?(?P<v>{LAST_FIRST}|{NAME})", check=_persons, score=0.95),
         rule("NAME", rf"(?<![\w])(?i:firmado|fdo|remitido|derivado|enviado|atendido|informado)\.?:?[ ]+(?:por[ ]+)?(?:(?:el|la)[ ]+)?(?:{TITLE}[.:]?[ ]+)(?P<v>{NAME})", check=_person, score=1.0),
-        rule("NAME", rf"\b{RELATIVE}(?:[ ](?:mayor|menor|matern[oa]|patern[oa]|gemel[oa]))?[ ]?(?:,[ ]|\([ ]?|[ ])(?:llamad[oa][ ])?(?P<v>(?:(?:{GIVEN}){NEXT}{{0,3}}))(?![\w])", check=_persons, score=0.9),
         rule("NAME", rf"\b{RELATIVE}(?:[ ](?:mayor|menor|matern[oa]|patern[oa]|gemel[oa]))?[ ]?(?:,[ ]|\([ ]?|[ ])(?P<v>{FULL})", check=_persons, score=0.7),
+        rule("NAME", rf"\b(?i:se llama|llamad[oa]|de nombre|me llamo|conocid[oa] como|a nombre de|doctora?|enfermer[oa]|paciente)[ ]+(?P<v>{FULL})", check=_persons, score=0.8),
+        # looks ahead, so that a word at the start of a sentence takes no name with it
+        rule("NAME", rf"(?<![\w-])(?=(?P<v>{FULL})(?![\w])){WORD}", check=_listed, score=0.8),
         # the name of a relative alone, between commas or right behind the word
         rule("NAME", rf"\b{RELATIVE}(?:[ ](?:mayor|menor|matern[oa]|patern[oa]|gemel[oa]|herman[oa]|pol[ií]tic[oa]))?[ ]?(?:,[ ]|\([ ]?|[ ])(?P<v>{WORD})(?=[ ]?[,.;:)\n]|[ ](?:y|e|que|no|ya|de|con|en|fue|es|refiere|recoger|trabaj|tiene|naci)\w*)", check=_persons, score=0.8),
         rule("NAME", rf"\b(?:\w+(?:[óo]log[oa]|iatra|ist[ao]|r[ií]cia|sor[a]?)|obstetri[zx]|matrona|partera|comadrona|cirujan[oa]|enfermer[oa]|auxiliar|asistente social|trabajadora? social|TENS|DUE|TCAE|int[ée]rprete|residente|intern[oa]|m[ée]dic[oa]|pediatra|internista|abogad[oa]|camiller[oa])(?:[ ](?:de[ ])?(?:guardia|turno|planta))?,?[ ](?P<v>{FULL})", check=_persons, score=0.8),
         rule("NAME", rf"(?<![\w])(?P<v>{FULL})(?=[ ]?[,–—(-][ ]?(?:de[ ])?(?:masculin|femenin|var[óo]n\b|mujer\b|hombre\b|niñ[oa]\b|\d{{1,3}}[ ](?:años|meses|a\b)|casad[oa]|solter[oa]|viud[oa]|divorciad|nacid[oa]|natural|vecin[oa]|DNI|RUN|RUT|C\.?I\b|C\.?C\b|c[ée]dula|con[ ](?:DNI|c[ée]dula|NIE|domicilio)))", check=_persons, score=0.9),
         rule("NAME", rf"(?<![\w.])(?P<v>(?![IVX]\.)(?:{UPPER}\.[ ]?){{1,2}}{UPPER}[a-záéíóúñü]{{2,}}(?:[ -]{WORD})?)(?=[ ]?[,;:.\n)(])", check=_initials, score=0.6),
         rule("NAME", rf"\b(?i:nombre de|llamar[áa]|se llamaba|se llamar[áa])[ ]+(?P<v>{NAME})", check=_persons, score=0.8),
-        rule("NAME", rf"\b(?i:se llama|llamad[oa]|de nombre|me llamo|conocid[oa] como|a nombre de|doctora?|enfermer[oa]|paciente)[ ]+(?P<v>(?:{GIVEN})(?:{NEXT}){{0,3}}|{FULL})", check=_persons, score=0.8),
-        rule("NAME", rf"(?<![\w-])(?P<v>(?:{GIVEN})(?:[ -](?:{GIVEN}))*{NEXT}{{1,3}})(?![\w])", check=_persons, score=0.8),
-        rule("NAME", rf"(?<![\w-])(?P<v>(?:{UPPER}\.[ ]?){{1,2}}(?:{FAMILY})(?:[ -]{WORD})?)(?![\w-])", check=_persons, score=0.7),
-        rule("NAME", rf"(?<![\w-])(?P<v>(?:{FAMILY})[ -](?:(?:de|del|y)[ ](?:la[ ])?)?(?:{FAMILY})(?:,[ ]?{WORD}(?:[ ]{WORD})?)?)(?![\w-])", check=_persons, score=0.7),
         rule("NAME", rf"(?m:^)(?P<v>{LAST_FIRST})(?=\s*[|;\n]|\s+\d)", check=lambda m: _persons(m) and not re.search(rf"(?i){MONTH}", m["v"]), score=0.7),
         rule("NAME", rf"(?<![\w])(?P<v>{FULL})(?=[ ,]+(?:[Nn]\.?[º°o]\.?\s?[Cc]ol|[Cc]olegiad[oa]|N[ºo°]?\s?Col|[Cc]ol\.))", check=_persons, score=0.9),
         rule("NAME", rf"(?<![\w])(?P<v>{FULL})(?=,[ ](?:de[ ])?\d{{1,3}}[ ](?:años|meses))", check=_persons, score=0.8),

@@ -8,7 +8,7 @@ from nosology.deid.languages.es.lists import HEAD, PARTICLE, UPPER, WORD, listed
 from nosology.deid.patterns import Patterns, rule
 
 STREET = (
-    r"(?:[Cc]alle|CALLE|[CcＣ]/|Avda\.?|avda\.?|AVDA\.?|Av\.|av\.|AV\.|Avd\.|Avenid[ao]|avenida|AVENIDA|Paseo|PASEO|P[ºo°]\.?(?=\s[A-Zd])|Plaza|PLAZA"
+    r"(?:[Cc]alle|CALLE|[Cc]/\.?|Avda\.?|avda\.?|AVDA\.?|Av\.|av\.|AV\.|Avd\.|Avenid[ao]|avenida|AVENIDA|Paseo|PASEO|Pso\.?|Avinguda|Apartado(?:\s+de\s+[Cc]orreos)?|Pz\.?(?=\s)|P[ºo°]\.?(?=\s[A-Zd])|Plaza|PLAZA"
     r"|Plza\.?|Pza\.?|Pl\.|Camino|CAMINO|Carretera|Ctra\.?|Crta\.?|Ronda|Traves[ií]a|Trav\.|Glorieta|Rambla|Bulevar|Boulevard|Urbanizaci[óo]n|Urb\.|Urb(?=\s[A-Z])"
     r"|Pasaje|Passeig|Pg\.|Callej[óo]n|Cuesta|Carrer|R[úu]a|Pol[ií]gono|Jir[óo]n|Jr\.|Cra\.|Carrera(?=\s\d)|Calzada|Diagonal|Transversal|Gran V[ií]a|Alameda|Costanilla|Barrio|Barriada"
     r"|V[ií]a(?=\s[A-Z]|\sde\s[A-Z])|Privada|Prolongaci[óo]n|Blvd\.?|Autov[ií]a|Autopista|Vial|Parque|Cl\.)"
@@ -20,7 +20,7 @@ NUMBER = (
 )
 FLOOR = (
     r"(?:[ \t]*[,.-]?[ \t]*(?:(?:[Pp]iso|[Pp]lanta|[Pp]uerta|[Pp]ta\.?|[Pp]ortal|[Ee]sc(?:alera)?\.?|[Bb]loque|[Bb]lq\.?|[Bb]ajo|[Bb]j\.?|[Áá]tico|[Dd]e?pto\.?|[Dd]epartamento|[Aa]pto\.?|[Aa]partamento|[Ii]nt(?:erior)?\.?|[Ll]ocal|[Ll]etra|[Cc]asa|[Mm]anzana|[Mm]z\.?|[Ll]ote|[Tt]orre|[Ee]dif(?:icio)?\.?)(?![a-z])[ \t]*[\wº°ª]{0,6}"
-    r"|\d{1,2}\.?[ ]?[ºª°o](?![a-z])(?:[ \t]*[,-]?[ \t]*(?:[A-Z]\b|\d{1,2}[ ]?ª|dcha\.?|izda\.?|izq\.?|drcha\.?|der\.?|centro|ctro))?|(?<=,)[ ]?\d{1,2}[ ]?[-,]?[ ]?[A-Z]\b|(?<=,)[ ]?\d{1,2}(?=[.\n]|[ \t]*$)|dcha\.?|izq(?:da)?\.?|izda\.?))"
+    r"|\d{1,2}\.?[ ]?[ºª°o](?![a-z])(?:[ \t]*[,-]?[ \t]*(?:[A-Z]\b|\d{1,2}[ ]?ª|dcha\.?|izda\.?|izq\.?|drcha\.?|der\.?|centro|ctro))?|(?<=,)[ ]?\d{1,2}[ ]?[-,]?[ ]?[A-Z]\b|(?<=,)[ ]?\d{1,2}(?=[.\n]|[ \t]*$)|[Dd]cha\.?|[Ii]zq(?:da)?\.?|[Ii]zda\.?))"
 )
 CARE = (
     r"(?:Hospitais|Hospital(?:es|ari[ao])?|HOSPITAL|H\.\s?U\.|HU(?=\s[A-Z])|Complejo\s+(?:Hospitalario|Asistencial|Universitario)|Complexo|Cl[ií]nica(?!\s(?:y|Estruct|Compat|Sugest))|CL[IÍ]NICA|Policl[ií]nic[ao]|Sanatorio|Centro\s+(?:de\s+)?(?:Salud|Especialidades|M[ée]dico|Penitenciario|Hospitalario|Nacional|Oncol[óo]gico|Oftalmol[óo]gico|Sanitario|Cultural|Educativo|de\s+Rehabilitaci[óo]n|de\s+Transfusi[óo]n|de\s+D[ií]a|de\s+Investigaci[óo]n)|CENTRO\s+DE\s+SALUD|centro\s+de\s+salud"
@@ -72,7 +72,7 @@ class Places(Patterns):
     rules = (
         rule(
             "LOCATION",
-            rf"(?<![\w/.-]){STREET}[ ]*(?:(?:{NAME},?[ ]+){{0,7}}?{NAME}|(?:\d{{1,2}}[ ]de[ ]\w+)|\d{{1,3}}\w{{0,2}}(?:[ ]?(?:#|[Nn][º°o]\.?)[ ]?\d+)?)[ ]*{NUMBER}{FLOOR}{{0,3}}",
+            rf"(?<![\w/.-]){STREET}[ ]*(?:(?:(?:{NAME},?|[-–])[ ]+){{0,7}}?{NAME}|(?:\d{{1,2}}[ ]de[ ]\w+)|\d{{1,3}}\w{{0,2}}(?:[ ]?(?:#|[Nn][º°o]\.?)[ ]?\d+)?)[ ]*{NUMBER}{FLOOR}{{0,3}}",
             score=1.0,
         ),
         rule("LOCATION", rf"(?<![\w/.-])(?:[Cc]alle|[Cc]/|Avda\.?|Avenida|Paseo de|Plaza de|Ctra\. de)\s*(?:{PARTICLE}\s+){{0,2}}{WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}}"),
@@ -95,11 +95,14 @@ class Places(Patterns):
             score=0.8,
         ),
         rule("LOCATION", r"(?<![\w-])(?:manzan[ao]|mz\.|solar|casa|interior|apto\.?|departamento|depto\.?|consultorio|torre|bloque|villa|km\.?|kil[óo]metro)[ ](?:n\.?[º°][ ]?)?\d{1,4}(?:[ ]?[A-Z]\b|-\w{1,3})?(?![\w.]\d)", flags=re.I, score=0.7),
+        # a street without its kind, known by the postal code behind its number
+        rule("LOCATION", rf"(?<![\w-])(?P<v>(?!{HEAD}){WORD}(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,4}}{NUMBER}(?:{FLOOR}){{0,2}})(?=[ .,–-]{{1,5}}(?:E-)?(?:\d{{5}}\b|(?:{PLACES}){EDGE}))", score=0.8),
+        rule("ZIP", rf"(?<=[.,–-][ ])(?P<v>\d{{4}}|\d{{6}})[ ]+(?:{PLACES}|{COUNTRIES}){EDGE}", score=0.7),
         # what stands between a postal code and a province or country is the town
         rule("LOCATION", rf"(?:{NUMBER}(?:{FLOOR}){{0,2}}|[Ss]/[Nn])[ ]*[,.–-]*[ ]+(?P<v>(?:E-)?\d{{5}}[ ,.–-]{{0,4}}(?!{HEAD}){WORD}(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}})", score=0.9),
         rule("LOCATION", rf"(?<![\d.,/-])(?P<v>\d{{5}}[ ,.–-]{{1,4}}{WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}})[ ]?[,.]?[ ]?\(?(?:{PLACES}|{COUNTRIES}){EDGE}", score=0.9),
         rule("LOCATION", rf"(?<![\w-])(?P<v>(?!{HEAD}){WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,2}}),[ ](?:{PLACES}|{COUNTRIES}){EDGE}", check=_town, score=0.6),
-        rule("LOCATION", rf"(?<![\w-])(?P<v>{WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,2}})[ ]?\((?:{PLACES}|{COUNTRIES})\)", check=_town, score=0.7),
+        rule("LOCATION", rf"(?<![\w-])(?P<v>(?!{HEAD}){WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}(?!{HEAD}){WORD}){{0,2}})[ ]?\((?:{PLACES}|{COUNTRIES})\)", check=_town, score=0.7),
         rule("ORGANIZATION", rf"(?<![\w-]){CARE}{AFTER}{{1,7}}", check=_care, score=0.9),
         rule("ORGANIZATION", rf"(?<![\w-])(?i:hospital|cl[ií]nica|sanatorio)[ ]+(?:de[ ]+)?[\"“«]{WORD}[^\"”»\n]{{0,40}}[\"”»]", score=0.9),
         rule("LOCATION", rf"(?<![\w-])(?:{COUNTRIES}){EDGE}", check=_no_method, score=0.9),
