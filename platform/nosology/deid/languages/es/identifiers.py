@@ -50,6 +50,8 @@ def _segments(match: re.Match[str]) -> bool:
     """At least five digits, eight without letters, and no code of a trial, a paper or an antigen."""
     code = match[0].upper()
     digits = sum(c.isdigit() for c in code)
+    if re.fullmatch(r"(?:19|20)\d\d[-/](?:19|20)\d\d", code):
+        return False
     return digits >= (5 if any(c.isalpha() for c in code) else 8) and not code.startswith(
         ("NCT", "PMID", "ICD", "CIE", "COVID", "SARS", "ISO", "RD")
     )
@@ -58,7 +60,9 @@ def _segments(match: re.Match[str]) -> bool:
 def _value(match: re.Match[str]) -> bool:
     """A labelled value with digits, at least three characters, no year, no measurement."""
     value = str(match["v"])
-    return len(value) >= 3 and any(c.isdigit() for c in value) and not re.fullmatch(r"(?:19|20)\d\d|\d{1,3}(?:[.,]\d{1,2})", value)
+    return (
+        len(value) >= 3 and any(c.isdigit() for c in value) and not re.fullmatch(r"(?:[A-Z]+ )?(?:19|20)\d\d|\d{1,3}(?:[.,]\d{1,2})", value)
+    )
 
 
 LINK = r"(?:[ \t]*(?:n[úu]mero|n[úu]m|n[ºo°]|n\.\s?[ºo°]|nro|no\.|#))?\.?[ \t]*(?:es|:|=|#|-|\()?[ \t]*"
@@ -78,7 +82,7 @@ LABELLED = (
     (
         "ID",
         r"d\.?n\.?i|nif|n\.?i\.?e|c[ée]dula(?:\s+de\s+(?:ciudadan[ií]a|identidad|extranjer[ií]a))?|c\.?c|c\.?i(?=\.?\s*[:\d])|rut|run|cui[lt]|curp|rfc|clave\s+[úu]nica|pasaporte|identificaci[óo]n|documento(?:\s+(?:de\s+identidad|nacional\s+de\s+identidad))?(?=\s*(?:n|:|#|\d))"
-        r"|dui|dpi|identidad(?=\s*[:n])|n[º°]\s*identificaci[óo]n|radicado|gu[ií]a(?=\s*(?:n|:|\d))|brazalete|pulsera(?=\s*(?:n|:|#|\d|[A-Z]))|huella|permiso(?=,?\s*n)|id(?:\s+(?:paciente|pac))?(?=\s*[:#])|c[óo]digo\s+(?:de\s+)?(?:paciente|identificaci[óo]n)|usuario(?=\s*[:#])|ref(?:erencia)?\.?(?=\s*[:#n])",
+        r"|dui|dpi|identidad(?=\s*[:n])|n[º°]\s*identificaci[óo]n|radicado|gu[ií]a(?=\s*(?:n[º°]|:|\d{3}))|brazalete|pulsera(?=\s*(?:n|:|#|\d|[A-Z]))|huella|permiso(?=,?\s*n)|id(?:\s+(?:paciente|pac))?(?=\s*[:#])|c[óo]digo\s+(?:de\s+)?(?:paciente|identificaci[óo]n)|usuario(?=\s*[:#])|ref(?:erencia)?\.?(?=\s*[:#n])",
     ),
     (
         "LICENSE",

@@ -21,7 +21,7 @@ RELATIVE = r"(?:madres?|padres?|progenitor[a]?(?:es)?|hij[oa]s?|herman[oa]s?|her
 JOB = "|".join(re.escape(job) for job in listed("occupations.txt"))
 # a length of time follows these, no age
 PERIOD = re.compile(
-    r"(?i)per[ií]odo|plazo|seguimiento|m[áa]s|menos|evoluci[óo]n|historia|antig[üu]edad|duraci[óo]n|\w*fumadora?|cerca|supervivencia|intervalo|tiempo"
+    r"(?i)per[ií]odo|mayores|menores|pacientes|poblaci[óo]n|plazo|seguimiento|m[áa]s|menos|evoluci[óo]n|historia|antig[üu]edad|duraci[óo]n|\w*fumadora?|cerca|supervivencia|intervalo|tiempo"
     r"|esperanza|cabo|final|partir|tratamiento|remisi[óo]n|control|revisi[óo]n|experiencia|consumo|matrimonio|estancia|condena|tras|media|riesgo|sistema|dosis|paquetes"
 )
 
