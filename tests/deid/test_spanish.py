@@ -115,6 +115,8 @@ STAYS = [
     "I.N.R. de 2,45 y P.C.R. normal.",
     "Departamento de Radiología y Unidad de Nutrición.",
     "CHA2DS2-VASc 4, CD117 positivo, COVID-19 negativa, CA-125 normal.",
+    "Criterios de Roma IV. Clasificación de Atlanta. Protocolo 2018-2020.",
+    "Los pacientes mayores de 65 años con fibrilación reciben anticoagulación.",
     "Agudeza visual 20/40, dolor 8/10.",
 ]
 

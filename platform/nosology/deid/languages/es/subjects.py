@@ -45,7 +45,7 @@ class Subjects(Patterns):
     name = "subjects_es"
     rules = (
         rule("AGE", rf"\b{SUBJECT}(?:\s+\w+){{0,3}}?,?\s+(?:de|con|tiene|cuenta con|y)\s+(?:unos\s+|casi\s+)?(?P<v>{AGE}){LASTING}", flags=re.I, score=0.9),
-        rule("AGE", r"\bde\s+(?P<v>\d{1,3}(?:[,.]\d)?\s?(?:años|año|a[ñn]os)(?:\s+y\s+(?:medio|\d+\s+meses))?)(?=,|\s+(?:de\s+edad|con\b|que\b|sin\b|y\s+sexo|natural|procedente|diagnosticad|remitid|ingresad|derivad|sometid|intervenid|afect|fumador|hipertens|diab|al[ée]rgic|portador))", flags=re.I, score=0.9),
+        rule("AGE", r"(?<!mayores )(?<!menores )\bde\s+(?P<v>\d{1,3}(?:[,.]\d)?\s?(?:años|año|a[ñn]os)(?:\s+y\s+(?:medio|\d+\s+meses))?)(?=,|\s+(?:de\s+edad|con\b|que\b|sin\b|y\s+sexo|natural|procedente|diagnosticad|remitid|ingresad|derivad|sometid|intervenid|afect|fumador|hipertens|diab|al[ée]rgic|portador))", flags=re.I, score=0.9),
         rule("AGE", rf"\b(?P<v>{AGE})\s+de\s+(?:edad|vida)\b", flags=re.I, score=0.95),
         rule("AGE", rf"\bedad\b(?:\s+(?:del?\s+(?:la\s+)?paciente|actual|cronol[óo]gica))?\s*(?::|=|-|de|es de)?\s*(?P<v>{AGE}|\d{{1,3}}(?:[,.]\d)?(?:\s?(?:a\b\.?|m\b\.?|d\b))?)(?!\s?[%/\d])", flags=re.I, score=0.95),
         rule("AGE", rf"\btiene\s+(?P<v>\d{{1,3}}\s+años)\b{LASTING}", flags=re.I, score=0.8),
