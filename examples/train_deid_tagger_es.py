@@ -181,32 +181,16 @@ class Source:
         if slot == "year":
             return str(year)
         if slot == "month":
-            return r.choice(
-                [
-                    name,
-                    f"{name} de {year}",
-                    f"{name} del {year}",
-                    f"{name} {year}",
-                    f"{month:02d}/{year}",
-                    f"{name[:3]}-{year % 100:02d}",
-                    f"mes de {name}",
-                ]
-            )
+            forms = [name, f"{name} de {year}", f"{name} del {year}", f"{name} {year}", f"{month:02d}/{year}"]
+            return r.choice([*forms, f"{name[:3]}-{year % 100:02d}", f"mes de {name}"])
         if slot == "daymonth":
             return r.choice(
                 [f"{day} de {name}", f"{day}/{month}", f"{day:02d}/{month:02d}", f"{day} {name}", f"día {day} de {name}", f"{day}-{month}"]
             )
         if slot == "day":
-            return r.choice(
-                [
-                    r.choice(DAYS),
-                    f"{r.choice(DAYS)} {day}",
-                    f"{r.choice(DAYS)} {day} de {name}",
-                    f"pasado {r.choice(DAYS)}",
-                    f"{r.choice(DAYS)}, {day} de {name} de {year}",
-                    f"día {day}",
-                ]
-            )
+            weekday = r.choice(DAYS)
+            forms = [weekday, f"{weekday} {day}", f"{weekday} {day} de {name}", f"pasado {weekday}", f"día {day}"]
+            return r.choice([*forms, f"{weekday}, {day} de {name} de {year}"])
         return r.choice([
             f"{day:02d}/{month:02d}/{year}", f"{day:02d}/{month:02d}/{year}", f"{day}/{month}/{year}", f"{day:02d}-{month:02d}-{year}", f"{day:02d}.{month:02d}.{year}",
             f"{day:02d}/{month:02d}/{year % 100:02d}", f"{day:02d}-{month:02d}-{year % 100:02d}", f"{day} de {name} de {year}", f"{day} de {name} del {year}", f"{year}-{month:02d}-{day:02d}",
