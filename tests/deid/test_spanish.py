@@ -134,6 +134,13 @@ KEPT = [
     ("Servicio de Urología", "Servicio", "ORGANIZATION"),
     ("código I10 en el alta", "I10", "ID"),
     ("dosis de 500 mg", "500 mg", "ID"),
+    ("Evolución favorable al alta", "Evolución", "NAME"),
+    ("dolor en el ciclo 6 de quimioterapia", "ciclo 6", "DATE"),
+    ("tensión 128/78 de pie", "128/78", "DATE"),
+    ("gestación de 38 semanas por ecografía", "38 semanas", "AGE"),
+    ("Dolor que cede con reposo", "reposo", "RELATIVE"),
+    ("Presenta fiebre alta", "fiebre", "SEX"),
+    ("Exploración sin hallazgos", "sin hallazgos", "LOCATION"),
 ]
 
 
@@ -149,6 +156,11 @@ REMOVED = [
     ("reside en Quilicura", "Quilicura", "LOCATION"),
     ("expediente 88231-7", "88231-7", "ID"),
     ("varón de 53 años", "53 años", "AGE"),
+    ("vive con su ahijado", "su ahijado", "PROFESSION"),
+    ("su prima Yolanda", "prima", "RELATIVE"),
+    ("paciente femenina", "femenina", "SEX"),
+    ("en todo minúsculas: crisanta vive en quilicura", "quilicura", "LOCATION"),
+    ("trasladado a Rosario", "Rosario", "LOCATION"),
 ]
 
 
