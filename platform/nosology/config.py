@@ -85,7 +85,11 @@ class IngestConfig(Section):
 class DeidConfig(Section):
     """De-identification (45 CFR 164.514(b)(2), Safe Harbor)."""
 
-    policy: Literal["safe_harbor"] = "safe_harbor"
+    policy: Literal["safe_harbor", "meddocan"] | None = Field(
+        None,
+        description="what is removed: the 18 categories of 45 CFR 164.514(b)(2), or those and every age, year, sex, relative and profession"
+        " (MEDDOCAN's guideline); None is the language's: safe_harbor for en, meddocan for es",
+    )
     language: str = Field("en", description="language of the notes, by its ISO 639-1 code: a folder of nosology/deid/languages")
     ner: str | None = Field(None, description="directory of a token-classification model; None is the shipped tagger on the local encoder")
     threshold: Share | None = Field(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nosology.deid.languages import language
 from nosology.deid.patterns import Scan
+from nosology.deid.policies import policy_of
 from nosology.deid.resolve import known, repeated, resolve
 from nosology.deid.rewrite import TAG
 from nosology.records import Span
@@ -28,6 +29,7 @@ class Detector:
 
     def __init__(self, config: DeidConfig, *, rules_only: bool = False) -> None:
         self._language = language(config.language)
+        self._policy = policy_of(config)
         self._scan = Scan(self._language.recognizer(name) for name in self._language.names)
         self._tagging: Tagging | None = None
         if not rules_only:
@@ -42,6 +44,7 @@ class Detector:
         for number, text in enumerate(texts):
             spans = self._scan.find(text)
             spans += [span for span in tagged[number] if not self._language.keeps(text, span)]
+            spans = [span for span in spans if self._policy.takes(text, span)]
             if known_names:
                 spans += known(text, known_names[number], self._language)
             spans = resolve(text, spans)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from nosology.deid import LABELS
 from nosology.deid.calendar_dates import shifted, years_of
 from nosology.deid.offsets import Edit, Rewritten
+from nosology.deid.policies import WIDER, policy_of
 from nosology.deid.surrogates import Surrogates
 from nosology.deid.zips import zip3
 from nosology.records import Span
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from nosology.deid.calendar_words import Order
     from nosology.deid.secret import Secret
 
-TAG = re.compile(r"\[(?:" + "|".join(LABELS) + r")\]|\b90\+")
+TAG = re.compile(r"\[(?:" + "|".join((*LABELS, *sorted(WIDER))) + r")\]|\b90\+")
 OLDEST_YEARS = 90
 _MARKED_YEAR = re.compile(
     r"\b(?:in|since|of|from|until|till|by|before|after|year|during|circa|early|late|mid|en|desde|hasta|año|antes de|después de|de)"
@@ -121,7 +122,11 @@ class _Work:
         """What stands in the place of a value."""
         blank = "*" * len(value) if self._config.rewrite == "mask" else f"[{label}]"
         if label == "AGE":
-            return "90+"
+            number = re.search(r"\d+", value)
+            young = int(number[0]) < OLDEST_YEARS if number else policy_of(self._config).every_age
+            return blank if young else "90+"
+        if label in WIDER:
+            return blank
         if label == "ZIP":
             return zip3(value, self._config.zip_list) or blank
         if label == "DATE":

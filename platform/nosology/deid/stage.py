@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nosology.config import Config, DeidConfig, InputConfig
 from nosology.deid.languages import language
 from nosology.deid.marks import marked, recognised
+from nosology.deid.policies import policy_of
 from nosology.deid.rewrite import rewrite
 from nosology.deid.sealing import KEY, policy_digest, seal
 from nosology.deid.secret import Secret, load_secret
@@ -168,7 +169,13 @@ class Deidentify:
         """A row of `audit`."""
         key = {name: note[name] for name in KEY}
         size = len(note["text"])
-        return {**key, "document_id": cleaned["document_id"], "num_characters": size, "spans": spans, "policy": self._config.policy}
+        return {
+            **key,
+            "document_id": cleaned["document_id"],
+            "num_characters": size,
+            "spans": spans,
+            "policy": policy_of(self._config).name,
+        }
 
 
 def _number(value: Any) -> float | None:

@@ -5,6 +5,7 @@ Shapes: B texts, T tokens, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,12 @@ class Tagger(BertPreTrainedModel):  # type: ignore[no-untyped-call]
         return logits_BTC
 
 
-def new_tagger(encoder: Path) -> Tagger:
-    """An encoder directory with a head that knows nothing yet.
+def new_tagger(encoder: Path, classes: Sequence[str] = CLASSES) -> Tagger:
+    """An encoder directory with a head that knows nothing yet; a tagger's directory keeps the head it has.
+
+    Args:
+        encoder: directory of a BERT-type model.
+        classes: what the head tells apart, "none" first; the config of the model keeps them as `id2label`.
 
     Raises:
         ModelError: the directory holds no BERT-type model.
@@ -60,9 +65,9 @@ def new_tagger(encoder: Path) -> Tagger:
         raise ModelError(f"{encoder} is of type {kind}; the tagger takes a BERT-type encoder")
     module: Tagger = Tagger.from_pretrained(
         encoder,
-        num_labels=len(CLASSES),
-        id2label=dict(enumerate(CLASSES)),
-        label2id={c: i for i, c in enumerate(CLASSES)},
+        num_labels=len(classes),
+        id2label=dict(enumerate(classes)),
+        label2id={c: i for i, c in enumerate(classes)},
         local_files_only=True,
     )
     return module

@@ -29,8 +29,10 @@ class Tag:
 
     name = "tag"
 
-    def __init__(self) -> None:
+    def __init__(self, classes: Sequence[str] | None = None) -> None:
+        """`classes`: what the head tells apart, "O" first; None is those of `deid.tagger.CLASSES`."""
         self._tokenizer: Any = None
+        self._classes = tuple(classes or ())
 
     def build(self, config: TrainConfig, model: ModelConfig) -> torch.nn.Module:
         """The encoder of `model.encoder` with a tagging head.
@@ -40,10 +42,12 @@ class Tag:
         """
         from transformers import AutoTokenizer
 
+        from nosology.deid.shapes import CLASSES
         from nosology.deid.tagger import new_tagger
 
+        self._classes = self._classes or CLASSES
         encoder = Path(model.encoder) if model.encoder else home() / "encoder"
-        module = new_tagger(encoder)
+        module = new_tagger(encoder, self._classes)
         self._tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True)
         if config.method == "lora":
             return attach(
@@ -83,7 +87,7 @@ class Tag:
         """
         import torch
 
-        from nosology.deid.shapes import CLASSES, shapes
+        from nosology.deid.shapes import shapes
 
         encoded = self._tokenizer([row["text"] for row in rows], truncation=True, max_length=MAX_TOKENS, return_offsets_mapping=True)
         bins: list[list[int]] = []
@@ -111,7 +115,7 @@ class Tag:
                 for place, (first, last) in enumerate(offsets, start):
                     if first < last:
                         hit = next((label for a, b, label in rows[number]["spans"] if first < b and a < last), "O")
-                        batch["labels"][line, place] = CLASSES.index(hit)
+                        batch["labels"][line, place] = self._classes.index(hit)
                 start = end
         return batch
 

@@ -18,6 +18,7 @@ from nosology.records import Span
 
 LANGUAGES: dict[str, str] = {
     "en": "nosology.deid.languages.en",
+    "es": "nosology.deid.languages.es",
 }
 # of every language; last, because of findings that are as sure the first gives the class
 SHARED: dict[str, str] = {
@@ -33,6 +34,7 @@ class Language:
 
     Attributes:
         code: ISO 639-1.
+        policy: the one of `nosology.deid.policies` that holds where the configuration names none.
         recognizers: name -> "module:Class" of pass 1, beside `SHARED`.
         tagger: folder of the shipped tagger of pass 2.
         keeps: whether a span that a tagger marked holds nothing that the rule names (a bare year, an eponym, a clinical code).
@@ -42,6 +44,7 @@ class Language:
     """
 
     code: str
+    policy: str
     recognizers: Mapping[str, str]
     tagger: Path
     keeps: Callable[[str, Span], bool]

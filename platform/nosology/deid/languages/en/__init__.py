@@ -10,6 +10,7 @@ from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
 
 LANGUAGE = Language(
     code="en",
+    policy="safe_harbor",
     recognizers={
         "dates": "nosology.deid.languages.en.dates:Dates",
         "ages": "nosology.deid.languages.en.ages:Ages",

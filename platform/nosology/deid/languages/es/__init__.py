@@ -1,0 +1,27 @@
+"""Spanish, of Spain and of Latin America."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nosology.deid.languages import Language
+from nosology.deid.languages.es.keep import keeps
+from nosology.deid.languages.es.names import EPONYMS, ORDINARY, is_eponym
+
+LANGUAGE = Language(
+    code="es",
+    policy="meddocan",
+    recognizers={
+        "dates": "nosology.deid.languages.es.dates:Dates",
+        "identifiers": "nosology.deid.languages.es.identifiers:Identifiers",
+        "names": "nosology.deid.languages.es.names:Names",
+        "phones_es": "nosology.deid.languages.es.phones:Phones",
+        "places": "nosology.deid.languages.es.places:Places",
+        "subjects": "nosology.deid.languages.es.subjects:Subjects",
+    },
+    tagger=Path(__file__).parent / "tagger",
+    keeps=keeps,
+    is_eponym=is_eponym,
+    ordinary=ORDINARY,
+    sure_eponyms=EPONYMS,
+)

@@ -1,0 +1,73 @@
+"""Dates in Spanish notes; the bare year stays (45 CFR 164.514(b)(2)(i)(C))."""
+
+from __future__ import annotations
+
+import re
+
+from nosology.deid.languages.es.lists import MONTH
+from nosology.deid.patterns import Patterns, rule
+
+SHORT = r"(?:ene|feb|mar|abr|may|jun|jul|ago|sept?|set|oct|nov|dic)"
+YEAR = r"(?:(?:19|20)\d\d|\d\d)"
+OF_YEAR = rf"(?:\s*,?\s*(?:de(?:l)?(?:\s+(?:año|a[nñ]o))?\s+|[-/.]\s?)?{YEAR}(?!\d|\s?[%º°]|[.,]\d))"
+DAY = r"(?:0?[1-9]|[12]\d|3[01])(?:\.?[ºo°])?"
+WEEKDAY = r"(?:lunes|martes|mi[ée]rcoles|jueves|viernes|s[áa]bado|domingo)"
+
+
+def _numeric(match: re.Match[str]) -> bool:
+    """A day and a month in either order; with full stops a version or a section number is likelier, so both need two digits."""
+    first, second = int(match["a"]), int(match["b"])
+    if match["s"] == "." and (len(match["a"]) < 2 or len(match["b"]) < 2):
+        return len(match["y"]) == 4 and 1 <= first <= 31 and 1 <= second <= 12
+    return 1 <= first <= 31 and 1 <= second <= 31 and min(first, second) <= 12
+
+
+class Dates(Patterns):
+    """Numeric dates, days and months in words, months with a year, weekdays with a day."""
+
+    name = "dates_es"
+    rules = (
+        rule(
+            "DATE",
+            r"(?<![\d/.,-])(?P<a>\d{1,2})\s?(?P<s>[/.-])\s?(?P<b>\d{1,2})\s?(?P=s){1,2}\s?(?P<y>\d{4}|\d\d)(?![\d/]|[.,-]\d)",
+            check=_numeric,
+            score=1.0,
+        ),
+        rule("DATE", r"(?<![\d/.-])(?:19|20)\d\d([-/.])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])(?!\d)", score=1.0),
+        rule(
+            "DATE",
+            rf"(?<![\d/.,-])(?:{WEEKDAY}\s*,?\s+)?(?:d[ií]a\s+)?(?:{DAY}|primero|uno)\s*(?:de\s+|[-/.]\s?|\s){MONTH}\b{OF_YEAR}?",
+            flags=re.I,
+            score=1.0,
+        ),
+        rule(
+            "DATE",
+            rf"(?<![\d/.,-]){DAY}\s*(?:,|y|e|al|a|-|hasta el|y el|y del)\s*(?:d[ií]a\s+)?{DAY}\s+de\s+{MONTH}\b{OF_YEAR}?",
+            flags=re.I,
+            score=1.0,
+        ),
+        rule("DATE", rf"(?<![\d/.,-]){DAY}(?:\s*de\s*|[-/. ]){SHORT}\.?(?:\s*del?\s*|[-/. ]){YEAR}(?!\d)", flags=re.I, score=1.0),
+        rule("DATE", rf"\b{MONTH}\s+{DAY}\s*,\s*(?:19|20)\d\d\b", flags=re.I, score=1.0),
+        rule("DATE", rf"\b{SHORT}\.?\s+{DAY},\s*(?:19|20)\d\d\b", flags=re.I, score=1.0),
+        rule("DATE", rf"\b(?:(?:{MONTH}\s*(?:-|/|y|a)\s*)?{MONTH}){OF_YEAR}", flags=re.I, score=1.0),
+        rule("DATE", rf"\b{SHORT}\.?[-/’'](?:19|20)?\d\d\b", flags=re.I),
+        rule("DATE", r"(?<![\d/.,-])(?:0?[1-9]|1[0-2])\s?/\s?(?:19|20)\d\d(?![\d/])", score=0.95),
+        rule("DATE", rf"(?:\b(?:en|desde|hasta|de|el|pasado|finales de|principios de|mediados de)\s+)(?P<v>(?:mes\s+de\s+)?{MONTH})\b", flags=re.I),
+        rule("DATE", rf"\b(?P<v>(?:pasado\s+|pr[óo]ximo\s+)?{WEEKDAY}\s*,?\s+(?:d[ií]a\s+)?{DAY})(?!\d|[/.,:]\d|\s?(?:mg|ml|h\b|horas|veces|comp|d[ií]as))", flags=re.I),
+        rule("DATE", rf"\b(?:el|del|al|d[ií]a|fecha:?|con fecha)\s+(?P<v>{DAY}[/-](?:0[1-9]|1[0-2]))(?![\d/-])", flags=re.I),
+        rule(
+            "DATE",
+            r"\b(?:el|del|al)\s+(?P<v>d[ií]a\s+(?:[1-9]|[12]\d|3[01]))"
+            r"(?!\d|[.,/]\d|\s?(?:de(?:l)?\s+(?:ingreso|vida|evoluci|tratam|post|ciclo)|\s?post|\+))",
+            flags=re.I,
+        ),
+        rule("DATE", rf"\b(?:el|del|al)\s+(?P<v>(?:pasado\s+|pr[óo]ximo\s+)?{WEEKDAY}(?:\s+santo|\s+pasado|\s+pr[óo]ximo)?)\b", flags=re.I, score=0.7),
+        rule("DATE", rf"\b{MONTH}\s+(?:pasado|pr[óo]ximo)\b", flags=re.I),
+        rule("DATE", rf"(?<![\d/.,-]){DAY}\s+(?:de\s+)?{SHORT}\b(?![\w.]?\w)", check=lambda m: not m[0].endswith(("mar", "set")) or "(" in m.string[max(0, m.start() - 1) : m.start()]),
+        rule(
+            "DATE",
+            r"(?<![\d/.,-])(?:1[3-9]|2\d|3[01])/(?:0[1-9]|1[0-2])(?![\d/]|[.,]\d|\s?(?:mm|mg|%))",
+            check=lambda m: not m[0].startswith("20/1") and not re.search(r"(?i)(?:AV|visual|OD|OI|TA)\W{0,4}(?:de\s)?$", m.string[max(0, m.start() - 12) : m.start()]),
+            score=0.7,
+        ),
+    )  # fmt: skip

@@ -1,0 +1,87 @@
+"""What a tagger may mark in a Spanish note and no rule names: bare years, lengths of time, doses, eponyms, clinical codes, plain words."""
+
+from __future__ import annotations
+
+import re
+
+from nosology.deid.languages.es.lists import MONTH, words
+from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym
+from nosology.records import Span
+
+COMMON = words("common_words.txt")
+PLACES = words("places.txt") | words("countries.txt")
+BARE_YEAR = re.compile(
+    r"(?:(?:en|de|del|desde|hasta|el|año|años|en el año|del año|a[nñ]o)\s+)*'?(?:(?:1[89]|20)\d\d|[5-9]0)(?:\s?(?:-|–|a|y|/)\s?(?:(?:1[89]|20)\d\d|\d\d))?",
+    re.I,
+)
+DATE_WORD = re.compile(
+    rf"\d|\b(?:{MONTH}|ene|feb|abr|ago|sept?|oct|nov|dic|lunes|martes|mi[ée]rcoles|jueves|viernes|s[áa]bado|domingo|navidad|nochebuena)",
+    re.I,
+)
+DURATION = re.compile(
+    r"(?:\w+[ -])?\d+(?:[,.]\d+)?(?:\s?(?:-|a|y|o)\s?\d+)?[ -]?(?:segundos?|minutos?|min|horas?|h|d[ií]as?|semanas?|meses|mes|años?|mg|mcg|µg|g|ml|cc|kg|cm|mm|ui|lpm|rpm|%)\b.*",
+    re.I,
+)
+NO_DATE = re.compile(
+    r"/?\d{1,3}/?|\d{1,2}:\d\d|(?:ciclo|semana|fase|grado|dosis|nivel)s?\s\d+|\d{1,3}(?:[.,]\d{1,3}){0,2}%?|(?:3[2-9]|[4-9]\d|\d{3})/\d+|\d+/(?:3[2-9]|[4-9]\d|\d{3})",
+    re.I,
+)
+CLINICAL_CODE = re.compile(
+    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}|\d+\s?[a-zµ%]+|[CTLSD]\d{1,2}(?:[-/][CTLSD]?\d{1,2})?|p?T\d\w?N\w?M\w?",
+    re.A,
+)
+SEX = re.compile(
+    r"(?i)var[óo]n|mujer|hombre|niñ|nena|masculin|femenin|hembra|macho|se[ñn]ora?|ancian|joven|chic[oa]|\b[hmfv]\b|reci[ée]n|lactante|muchach"
+)
+KIN = re.compile(
+    r"(?i)madre|padre|mam[áa]|pap[áa]|progenitor|hij[oa]|herman|espos|marido|mujer|c[óo]nyuge|abuel|t[íi][oa]s?\b|prim[oa]s?\b|sobrin|niet|cu[ñn]ad|suegr|nuera|yerno|pareja"
+    r"|novi[oa]|familia|matern|patern|viud|gemel|mell|tutor|cuidador|casad|solter|padrastro|madrastra"
+)
+
+
+def _plain(value: str) -> bool:
+    """Every word of it is one that notes write small, a short number or a letter, and none stands in a list of names or places."""
+    found = [w.lower() for w in re.findall(r"\w+", value)]
+    if value.lower() in PLACES:
+        return False
+    return all(
+        (w in COMMON or w in ORDINARY or w in EPONYMS) and w not in GIVEN and w not in FAMILY or len(w) < 3 or w.isdigit() and len(w) < 5
+        for w in found
+    )
+
+
+def _small(text: str, span: Span) -> bool:
+    """No capital in it, in a passage that uses capitals."""
+    return not any(c.isupper() for c in text[span.start : span.end]) and any(
+        c.isupper() for c in text[max(0, span.start - 200) : span.end + 200]
+    )
+
+
+def keeps(text: str, span: Span) -> bool:
+    """True for a span of a tagger that holds nothing to remove."""
+    value = text[span.start : span.end].strip(" .,;:()[]=\"'¿?¡!")
+    if not any(c.isalnum() for c in value):
+        return True
+    if span.label == "DATE":
+        return bool(DURATION.fullmatch(value) or NO_DATE.fullmatch(value)) or not DATE_WORD.search(value)
+    if span.label == "AGE":
+        if (
+            re.search(r"(?i)gestaci[óo]n|embarazo|amenorrea|prematuro|edad gestacional", text[max(0, span.start - 25) : span.end + 20])
+            and "semana" in value.lower()
+        ):
+            return True
+        number = re.search(r"\d+", value)
+        return int(number[0]) > 120 if number else not re.search(r"(?i)años?|mes|d[ií]as|semanas|lactante|adolescente|nacid|neonato", value)
+    if span.label == "SEX":
+        return not SEX.search(value)
+    if span.label == "RELATIVE":
+        return not KIN.search(value) and (_plain(value) or _small(text, span))
+    if span.label == "NAME":
+        return is_eponym(text, span.start, span.end) or _plain(value) or _small(text, span)
+    if span.label in ("LOCATION", "ORGANIZATION"):
+        return _plain(value) or _small(text, span) and not re.search(r"\d", value)
+    if span.label in ("ID", "PHONE"):
+        return not any(c.isdigit() for c in value) or bool(
+            BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value) or CLINICAL_CODE.fullmatch(value)
+        )
+    return False

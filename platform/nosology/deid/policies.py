@@ -1,0 +1,67 @@
+"""What is removed: the 18 categories of Safe Harbor, or those and what MEDDOCAN's guideline adds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nosology.deid import LABELS
+from nosology.deid.languages import language
+from nosology.records import Span
+
+if TYPE_CHECKING:
+    from nosology.config import DeidConfig
+
+# of MEDDOCAN's guideline, beside the Safe Harbor classes
+WIDER = frozenset({"SEX", "RELATIVE", "PROFESSION"})
+YEAR = re.compile(
+    r"\W*(?:(?:in|of|since|the|year|en|de|del|desde|hasta|el|año)\s+)*(?:1[89]|20)\d\d"
+    r"(?:\s?(?:-|–|to|a|y|and|/)\s?(?:(?:1[89]|20)\d\d|\d\d))?\W*",
+    re.I,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A rule of what counts as an identifier.
+
+    Attributes:
+        source: where it stands.
+        labels: classes that are removed.
+        every_age: ages to 89 too.
+        every_year: a year alone too; what stands in its place follows `deid.dates`.
+    """
+
+    name: str
+    source: str
+    labels: frozenset[str]
+    every_age: bool = False
+    every_year: bool = False
+
+    def takes(self, text: str, span: Span) -> bool:
+        """Whether a finding is to be removed."""
+        value = text[span.start : span.end]
+        if span.label == "AGE" and not self.every_age:
+            number = re.search(r"\d+", value)
+            return number is None or int(number[0]) > 89
+        if span.label == "DATE" and not self.every_year:
+            return not YEAR.fullmatch(value)
+        return span.label in self.labels
+
+
+POLICIES: dict[str, Policy] = {
+    "safe_harbor": Policy("safe_harbor", "45 CFR 164.514(b)(2)", frozenset(LABELS)),
+    "meddocan": Policy(
+        "meddocan",
+        "MEDDOCAN annotation guideline (Plan TL, 2019), and 45 CFR 164.514(b)(2)",
+        frozenset(LABELS) | WIDER,
+        every_age=True,
+        every_year=True,
+    ),
+}
+
+
+def policy_of(config: DeidConfig) -> Policy:
+    """The policy in force: the configuration's, else the language's."""
+    return POLICIES[config.policy or language(config.language).policy]
