@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from nosology.deid import RECOGNIZERS, recognizer
-from nosology.deid.resolve import kept, known, repeated, resolve
+from nosology.deid.languages import language
+from nosology.deid.patterns import Scan
+from nosology.deid.resolve import known, repeated, resolve
 from nosology.deid.rewrite import TAG
 from nosology.records import Span
 
@@ -24,24 +27,25 @@ class Detector:
     """
 
     def __init__(self, config: DeidConfig, *, rules_only: bool = False) -> None:
-        self._recognizers = [recognizer(name) for name in RECOGNIZERS]
+        self._language = language(config.language)
+        self._scan = Scan(self._language.recognizer(name) for name in self._language.names)
         self._tagging: Tagging | None = None
         if not rules_only:
             from nosology.deid.ner import load_tagging
 
-            self._tagging = load_tagging(config.ner, config.threshold)
+            self._tagging = load_tagging(config.ner or self._language.tagger, config.threshold)
 
     def find(self, texts: Sequence[str], known_names: Sequence[Iterable[str]] | None = None) -> list[list[Span]]:
         """Disjoint spans of each text, in order of their start. `known_names`: names that the record's own fields hold."""
         tagged = self._tagging.find(texts) if self._tagging else [[] for _ in texts]
         found = []
         for number, text in enumerate(texts):
-            spans = [span for one in self._recognizers for span in one.find(text)]
-            spans += [span for span in tagged[number] if not kept(text, span)]
+            spans = self._scan.find(text)
+            spans += [span for span in tagged[number] if not self._language.keeps(text, span)]
             if known_names:
-                spans += known(text, known_names[number])
+                spans += known(text, known_names[number], self._language)
             spans = resolve(text, spans)
-            again = repeated(text, spans)
+            again = repeated(text, spans, self._language)
             spans = resolve(text, spans + again) if again else spans
             found.append(_outside_tags(text, spans))
         return found
@@ -53,10 +57,15 @@ def _outside_tags(text: str, spans: list[Span]) -> list[Span]:
     if not tags:
         return spans
     kept_parts = []
+    ends = [end for _, end in tags]
     for span in spans:
         at = span.start
-        for start, end in [*((a, b) for a, b in tags if span.start < b and a < span.end), (span.end, span.end)]:
+        for start, end in tags[bisect_right(ends, span.start) :]:
+            if start >= span.end:
+                break
             if at < start:
-                kept_parts.append(Span(start=at, end=min(start, span.end), label=span.label, score=span.score, source=span.source))
+                kept_parts.append(dataclasses.replace(span, start=at, end=start))
             at = max(at, end)
+        if at < span.end:
+            kept_parts.append(dataclasses.replace(span, start=at))
     return [part for part in resolve(text, kept_parts) if any(c.isalnum() for c in text[part.start : part.end])]

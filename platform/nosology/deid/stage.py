@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nosology.config import Config, DeidConfig, InputConfig
+from nosology.deid.calendar_words import calendar
+from nosology.deid.languages import language
 from nosology.deid.marks import marked, recognised
 from nosology.deid.rewrite import rewrite
 from nosology.deid.sealing import KEY, policy_digest, seal
@@ -41,15 +44,17 @@ class Deidentify:
         self._columns = columns or Config().input
         self._max_document_bytes = max_document_bytes
         self._secret: Secret = load_secret(config)
+        calendar(config.language)  # refused here, not at the first date
         self._policy = policy_digest(config, self._secret)
         self._detector: Detector | None = None
         self._found: dict[str, list[Span]] = {}  # what the detector found in a label
 
     def fingerprint(self) -> dict[str, str]:
         """What decides the output beside the configuration: which key (not the key itself) and which tagger."""
-        from nosology.deid.ner import digest
+        from nosology.deid.classifier import digest
 
-        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(self._config.ner)}
+        folder = Path(self._config.ner) if self._config.ner else language(self._config.language).tagger
+        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(folder)}
 
     def schemas(self) -> dict[str, pa.Schema]:
         """The Clean tables, `audit`, `spans` (for users' rows: spans into the input text, by key; the ids stay in the input), and `sealed` where
@@ -149,7 +154,15 @@ class Deidentify:
         found = self._ready().find([note["text"] for note, _ in notes], [own_names("documents", note) for note, _ in notes])
         labelled = self._labels([("documents", note) for note, _ in notes])
         for (note, row), spans, labels in zip(notes, found, labelled, strict=True):
-            done = rewrite(note["text"], spans, self._config, self._secret, patient=patient_of(note), reference=note.get("date"))
+            done = rewrite(
+                note["text"],
+                spans,
+                self._config,
+                self._secret,
+                patient=patient_of(note),
+                reference=note.get("date"),
+                language=self._config.language,
+            )
             cleaned = clean("documents", note, self._config, self._secret, text=done.text, labels=labels)
             cleaned = marked("documents", cleaned, self._policy, self._secret)
             out.setdefault("documents", []).append(cleaned)
