@@ -5,8 +5,11 @@ import datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nosology.config import DeidConfig
 from nosology.deid.calendar_dates import shifted, year_of, years_of
 from nosology.deid.calendar_words import CALENDARS, easter
+from nosology.deid.stage import Deidentify
+from nosology.errors import ConfigError
 
 DAYS = st.dates(datetime.date(1, 1, 1), datetime.date(9999, 12, 31))
 SHIFTS = st.integers(-364, 364).filter(lambda n: n % 7 != 0)
@@ -137,6 +140,13 @@ def test_spanish_dates(value, days, expected):
 )
 def test_what_is_not_wholly_a_date_is_not_half_shifted(value):
     assert shifted(value, 20) is None
+
+
+def test_a_language_without_a_calendar_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no words of dates"):
+        shifted("03/04/2019", 1, language="xx")
+    with pytest.raises(ConfigError, match="deid.language"):
+        Deidentify(DeidConfig(language="xx", key_file=str(tmp_path / "k")))
 
 
 def test_the_order_of_numbers_is_an_argument():

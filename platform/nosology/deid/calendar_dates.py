@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nosology.deid.calendar_words import CALENDARS, Calendar, Order
+from nosology.deid.calendar_words import CALENDARS, Calendar, Order, calendar
 
 _CLOCK = (
     r"[T@]?\s?\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?:\s?[ap]\.?\s?m\b\.?|\s?h(?:rs?|oras)?\b\.?)?"
@@ -45,7 +45,7 @@ class _Part:
 
 @functools.cache
 def _patterns(language: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
-    words = CALENDARS[language]
+    words = calendar(language)
     month = rf"(?P<m>{words.month_pattern()})(?!\w)(?P<dot>\.?)"
     link = r"(?:of|de|del)"
     day = rf"(?P<d>\d{{1,2}})(?P<o>{words.ordinal})?"
@@ -345,7 +345,7 @@ def shifted(
         return None
     parts, spoken = read
     until = datetime.date.today().year if latest is None else latest
-    move = _Shift(datetime.timedelta(days=days), CALENDARS[spoken], order or CALENDARS[language].order, until)
+    move = _Shift(datetime.timedelta(days=days), CALENDARS[spoken], order or calendar(language).order, until)
     near = _COMMON_YEAR if near is None else near
     dated = [(number, _whole_year(year, until)) for number, part in enumerate(parts) if (year := part.get("y"))]
     try:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nosology.errors import ConfigError
+
 Order = Literal["mdy", "dmy"]
 OfYear = Callable[[int], datetime.date]
 
@@ -174,3 +176,14 @@ CALENDARS: dict[str, Calendar] = {
         ordinal_of=lambda day, like: like,
     ),
 }  # fmt: skip
+
+
+def calendar(language: str) -> Calendar:
+    """The words of a language.
+
+    Raises:
+        ConfigError: nobody has written them down yet.
+    """
+    if language not in CALENDARS:
+        raise ConfigError(f"deid.language: no words of dates for {language[:8]!r} in calendar_words; there are {', '.join(CALENDARS)}")
+    return CALENDARS[language]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nosology.config import Config, DeidConfig, InputConfig
+from nosology.deid.calendar_words import calendar
 from nosology.deid.languages import language
 from nosology.deid.marks import marked, recognised
 from nosology.deid.policies import policy_of
@@ -44,6 +45,7 @@ class Deidentify:
         self._columns = columns or Config().input
         self._max_document_bytes = max_document_bytes
         self._secret: Secret = load_secret(config)
+        calendar(config.language)  # refused here, not at the first date
         self._policy = policy_digest(config, self._secret)
         self._detector: Detector | None = None
         self._found: dict[str, list[Span]] = {}  # what the detector found in a label
@@ -153,7 +155,14 @@ class Deidentify:
         found = self._ready().find([note["text"] for note, _ in notes], [own_names("documents", note) for note, _ in notes])
         labelled = self._labels([("documents", note) for note, _ in notes])
         for (note, row), spans, labels in zip(notes, found, labelled, strict=True):
-            done = rewrite(note["text"], spans, self._config, self._secret, patient=patient_of(note), reference=note.get("date"))
+            done = rewrite(
+                note["text"],
+                spans,
+                self._config,
+                self._secret,
+                patient=patient_of(note),
+                reference=note.get("date"),
+            )
             cleaned = clean("documents", note, self._config, self._secret, text=done.text, labels=labels)
             cleaned = marked("documents", cleaned, self._policy, self._secret)
             out.setdefault("documents", []).append(cleaned)
