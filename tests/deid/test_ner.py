@@ -1,5 +1,6 @@
 """The second pass: the shipped tagger, and any other token classifier."""
 
+import dataclasses
 import json
 import shutil
 
@@ -44,6 +45,30 @@ def test_adapter_is_small_and_records_its_threshold(shipped):
     assert sum(f.stat().st_size for f in ADAPTER.iterdir()) < 5_000_000
     assert shipped.threshold == meta["threshold"] < DEFAULT_THRESHOLD
     assert load_tagging(None, 0.7).threshold == 0.7
+
+
+def test_a_class_has_its_own_threshold(shipped):
+    tokens = shipped.score([BARE])[0]
+    name, place = (max(p for p, k in zip(tokens.inside, tokens.kinds, strict=True) if k == kind) for kind in ("NAME", "LOCATION"))
+    assert name > shipped.threshold and place > shipped.threshold
+    strict = dataclasses.replace(shipped, thresholds={"NAME": 1.0})
+    assert {s.label for s in strict.spans(BARE, tokens)} == {s.label for s in shipped.spans(BARE, tokens)} - {"NAME"} != set()
+    config = DeidConfig(thresholds={"NAME": 1.0})
+    assert not [s for s in Detector(config).find([BARE])[0] if s.label == "NAME"]
+
+
+def test_a_sweep_finds_what_each_threshold_finds():
+    texts = [BARE, "Call 415-555-0134", "", "nothing here"]
+    swept = Detector(DeidConfig()).sweep(texts, (0.05, 1.0))
+    for threshold, found in zip((0.05, 1.0), swept, strict=True):
+        assert found == Detector(DeidConfig(threshold=threshold)).find(texts)
+    assert swept[0] != swept[1]
+
+
+def test_a_class_that_is_left_out_stays_unless_another_claims_it():
+    text = "Seen by Dr. Adaeze Nwosu, call 415-555-0134"
+    keeps = Detector(DeidConfig(leave_out=("PHONE",), accept_residual=True)).find([text])[0]
+    assert {s.label for s in keeps} == {"NAME"} and {s.label for s in Detector(DeidConfig()).find([text])[0]} == {"NAME", "PHONE"}
 
 
 def test_same_answer_whatever_the_batch(shipped):
@@ -150,7 +175,7 @@ def test_spans_are_whole_words(words, data):
     text = " ".join(words)
     offsets = [(i, i + 1) for i, c in enumerate(text) if c != " "]
     inside = data.draw(st.lists(st.sampled_from([0.0, 0.9]), min_size=len(offsets), max_size=len(offsets)))
-    for span in _spans(text, offsets, inside, ["NAME"] * len(offsets), 0.5):
+    for span in _spans(text, offsets, inside, ["NAME"] * len(offsets), [0.5] * len(offsets)):
         for edge in (span.start, span.end):
             assert not (0 < edge < len(text) and text[edge - 1].isalnum() and text[edge].isalnum())
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,21 @@ def safe_harbor(label: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the model says of the tokens of a text.
+
+    Attributes:
+        offsets: first character of each token and one past its last.
+        inside: probability that it is in some identifier.
+        kinds: the likeliest class, were it in one.
+    """
+
+    offsets: Sequence[tuple[int, int]]
+    inside: Sequence[float]
+    kinds: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Tagging:
     """A loaded token classifier.
 
@@ -76,6 +91,7 @@ class Tagging:
         classes: Safe Harbor class (None: no identifier) of each of the model's C outputs.
         threshold: least probability that a token is inside some identifier.
         shaped: the model takes `shape_ids` (the shipped tagger and those trained like it).
+        thresholds: the same for tokens of single classes, over `threshold`.
     """
 
     tokenizer: Any
@@ -83,9 +99,19 @@ class Tagging:
     classes: tuple[str | None, ...]
     threshold: float
     shaped: bool
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def find(self, texts: Sequence[str]) -> list[list[Span]]:
-        """Spans of each text. A window sees `WINDOW_TOKENS` tokens; where windows overlap the larger probability counts."""
+        """Spans of each text."""
+        return [self.spans(text, tokens) for text, tokens in zip(texts, self.score(texts), strict=True)]
+
+    def spans(self, text: str, tokens: Tokens) -> list[Span]:
+        """Spans of a text whose tokens `score` has scored: those at or above the threshold of their class."""
+        needed = [self.thresholds.get(kind, self.threshold) for kind in tokens.kinds]
+        return _spans(text, tokens.offsets, tokens.inside, tokens.kinds, needed)
+
+    def score(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokens of each text. A window sees `WINDOW_TOKENS` tokens; where windows overlap the larger probability counts."""
         import torch
 
         pieces: list[tuple[int, int, int]] = []  # text, first token, end
@@ -118,8 +144,8 @@ class Tagging:
                     if labels:
                         kind[number][start:end][better] = p_TK[:, :-1].argmax(-1)[better]
         return [
-            _spans(text, encoding["offset_mapping"], inside[n].tolist(), [labels[k] for k in kind[n].tolist()], self.threshold)
-            for n, (text, encoding) in enumerate(zip(texts, encodings, strict=True))
+            Tokens(encoding["offset_mapping"], inside[n].tolist(), [labels[k] for k in kind[n].tolist()])
+            for n, encoding in enumerate(encodings)
         ]
 
     def _forward(self, part: Sequence[tuple[int, int, int]], encodings: Sequence[Any], texts: Sequence[str]) -> torch.Tensor:
@@ -157,11 +183,13 @@ def _windows(length: int) -> list[tuple[int, int]]:
     return [(start, start + size) for start in starts]
 
 
-def _spans(text: str, offsets: Sequence[tuple[int, int]], inside: Sequence[float], kinds: Sequence[str], threshold: float) -> list[Span]:
-    """Words of which any token is inside; neighbouring words of one class become one span."""
+def _spans(
+    text: str, offsets: Sequence[tuple[int, int]], inside: Sequence[float], kinds: Sequence[str], needed: Sequence[float]
+) -> list[Span]:
+    """Words of which any token is inside, with the probability needed; neighbouring words of one class become one span."""
     spans: list[Span] = []
-    for (start, end), probability, label in zip(offsets, inside, kinds, strict=True):
-        if probability < threshold or start == end:
+    for (start, end), probability, label, least in zip(offsets, inside, kinds, needed, strict=True):
+        if probability < least or start == end:
             continue
         while start and text[start].isalnum() and text[start - 1].isalnum():
             start -= 1
