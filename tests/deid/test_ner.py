@@ -59,8 +59,8 @@ def test_a_class_has_its_own_threshold(shipped):
 
 def test_a_sweep_finds_what_each_threshold_finds():
     texts = [BARE, "Call 415-555-0134", "", "nothing here"]
-    swept = Detector(DeidConfig()).sweep(texts, (0.05, 1.0))
-    for threshold, found in zip((0.05, 1.0), swept, strict=True):
+    swept = Detector(DeidConfig()).sweep(texts, (0.05, 1.0, None))
+    for threshold, found in zip((0.05, 1.0, None), swept, strict=True):
         assert found == Detector(DeidConfig(threshold=threshold)).find(texts)
     assert swept[0] != swept[1]
 

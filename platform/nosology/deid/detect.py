@@ -41,14 +41,15 @@ class Detector:
             for number, text in enumerate(texts)
         ]
 
-    def sweep(self, texts: Sequence[str], thresholds: Sequence[float]) -> list[list[list[Span]]]:
-        """As `find`, for each of some thresholds of the tagger in the place of its own; rules and model work once."""
+    def sweep(self, texts: Sequence[str], thresholds: Sequence[float | None]) -> list[list[list[Span]]]:
+        """As `find`, at each of some thresholds of the tagger; None is what it has. Rules and model work once."""
         assert self.tagging is not None, "rules have no threshold"
         ruled, scored = [self._ruled(text) for text in texts], self.tagging.score(texts)
-        taggings = [replace(self.tagging, threshold=threshold, thresholds={}) for threshold in thresholds]
-        return [
-            [self._resolved(text, ruled[n], tagging.spans(text, scored[n]), ()) for n, text in enumerate(texts)] for tagging in taggings
-        ]
+        swept = []
+        for threshold in thresholds:
+            tagging = self.tagging if threshold is None else replace(self.tagging, threshold=threshold, thresholds={})
+            swept.append([self._resolved(text, ruled[n], tagging.spans(text, scored[n]), ()) for n, text in enumerate(texts)])
+        return swept
 
     def _ruled(self, text: str) -> list[Span]:
         return [span for one in self._recognizers for span in one.find(text)]
