@@ -31,7 +31,7 @@ class Detector:
         if not rules_only:
             from nosology.deid.ner import load_tagging
 
-            self.tagging = replace(load_tagging(config.ner, config.threshold), thresholds={**config.thresholds})
+            self.tagging = replace(load_tagging(config.ner, config.threshold), thresholds=dict(config.thresholds.items()))
 
     def find(self, texts: Sequence[str], known_names: Sequence[Iterable[str]] | None = None) -> list[list[Span]]:
         """Disjoint spans of each text, in order of their start. `known_names`: names that the record's own fields hold."""

@@ -177,7 +177,7 @@ def measure(
             "notes_clean": _plain(clean),
             "left_per_1000_notes": _plain(Estimate(1000 * left.value, 1000 * left.low, 1000 * left.high, left.n)),
             "negatives_touched": _plain(touched),
-            "negatives_characters": _plain(over),
+            "negatives_characters": _plain(_firm(over)),
         },
         "categories": categories,
         "named_by_rule": {"recall": named, "aside": aside},
@@ -231,10 +231,14 @@ def _count(
             covered = _covered(text, removed, start, end)
             same = covered and any(label == name and a < end and start < b for a, b, label in spans)
             for k in (0, place[name]):
-                counts_NKF[n, k, SPANS : SAME + 1] += (1, covered, removed[start:end].any(), (start, end) in borders, same)
+                counts_NKF[n, k, SPANS : SAME + 1] += [
+                    int(one) for one in (True, covered, removed[start:end].any(), (start, end) in borders, same)
+                ]
         for start, end, label in spans:
             for k in (0, place[label]):
-                counts_NKF[n, k, FOUND : FOUND_EXACT + 1] += (1, any_gold[start:end].any(), (start, end) in gold_borders)
+                counts_NKF[n, k, FOUND : FOUND_EXACT + 1] += [
+                    int(one) for one in (True, any_gold[start:end].any(), (start, end) in gold_borders)
+                ]
         counts_NKF[n, 0, CHARS:] = wanted.sum(), (wanted & removed).sum(), removed.sum(), (removed & any_gold).sum()
         for name in {c for _, _, c in counted} | {label for _, _, label in spans}:
             own = _mask([s for s in marked if category.get(_bounds(s)[2]) == name], len(text))

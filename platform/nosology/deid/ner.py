@@ -39,6 +39,7 @@ LABEL_RULES: tuple[tuple[str, str | None], ...] = (
         None,
     ),
     (r"USERNAME|USER_?NAME|PASSWORD|PIN", "ID"),
+    (r".*DOMAIN_?NAME.*", "URL"),
     (r".*(PATIENT(?!.*ID)|DOCTOR|STAFF|HCW|PERSON|NAME(?!.*USER)|CLINICIAN|RELATIVE|FAMIL).*|PER|NAME", "NAME"),
     (r".*(HOSP|ORG|VENDOR|COMPANY|EMPLOYER|INSTITU|FACILITY|CLINIC|FAC$).*", "ORGANIZATION"),
     (r".*ZIP.*|.*POST.?CODE.*|.*POSTAL.*", "ZIP"),

@@ -6,6 +6,7 @@ The sheet is a page with the notes; the form beside it is a small JSON file that
 from __future__ import annotations
 
 import datetime
+import json
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -38,8 +39,9 @@ def bound(found: int, read: int) -> float:
 
 
 def drawn(total: int, wanted: int, seed: int) -> list[int]:
-    """Numbers of the notes to read, in order; all of them where there are fewer than wanted."""
-    return sorted(random.Random(seed).sample(range(total), min(total, wanted)))
+    """Numbers of the notes to read, all of them where there are fewer than wanted; in an order by chance, so that whoever stops early has
+    read a sample too."""
+    return random.Random(seed).sample(range(total), min(total, wanted))
 
 
 def sheet(notes: Sequence[tuple[str, str]], total: int, facts: dict[str, str], left_out: Sequence[str]) -> str:
@@ -79,11 +81,12 @@ def sheet(notes: Sequence[tuple[str, str]], total: int, facts: dict[str, str], l
     )  # fmt: skip
 
 
-def form(sheet_digest: str, notes: int, total: int, seed: int) -> dict[str, Any]:
-    """The form as it is handed to the reader; what is None or empty is to be filled in."""
+def form_bytes(sheet_digest: str, notes: int, total: int, seed: int) -> bytes:
+    """The form as it is handed to the reader; what is null or empty is to be filled in."""
     told = "Fill in: read, notes_with_identifier, categories (letter: identifiers left), reader (name, organisation), date (YYYY-MM-DD)."
     known = {"sheet": sheet_digest, "notes": notes, "of": total, "seed": seed}
-    return {"what_to_do": told, **known, "read": None, "notes_with_identifier": None, "categories": {}, "reader": "", "date": ""}
+    empty: dict[str, Any] = {"read": None, "notes_with_identifier": None, "categories": {}, "reader": "", "date": ""}
+    return json.dumps({"what_to_do": told, **known, **empty}, indent=1).encode() + b"\n"
 
 
 def read_form(file: str, sheet_digest: str) -> dict[str, Any]:

@@ -43,10 +43,11 @@ class Deidentify:
         self._found: dict[str, list[Span]] = {}  # what the detector found in a label
 
     def fingerprint(self) -> dict[str, str]:
-        """What decides the output beside the configuration: which key (not the key itself) and which tagger."""
+        """What decides the output beside the configuration: which key (not the key itself), which tagger and which rules."""
         from nosology.deid.ner import digest
+        from nosology.deid.proof import rules_digest
 
-        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(self._config.ner)}
+        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(self._config.ner), "deid_rules": rules_digest()}
 
     def schemas(self) -> dict[str, pa.Schema]:
         """The Clean tables, `audit`, and `spans` (for users' rows: spans into the input text, by key; the ids stay in the input)."""
@@ -146,11 +147,16 @@ class Deidentify:
                 "document_id": cleaned["document_id"],
                 "num_characters": len(note["text"]),
                 "spans": plain,
-                "policy": self._config.policy,
+                "policy": policy_name(self._config),
             }
             out.setdefault("audit", []).append({**key, **audit})
             if row["_table"] == "rows":
                 out.setdefault("spans", []).append({**key, "spans": plain})
+
+
+def policy_name(config: DeidConfig) -> str:
+    """The policy as the audit names it, with what it leaves in the text."""
+    return config.policy + (f" without {', '.join(config.leave_out)}" if config.leave_out else "")
 
 
 def _number(value: Any) -> float | None:
