@@ -29,7 +29,9 @@ def test_every_table_tells_its_part():
     people = People()
     people.add("patients", part("patients", *({"patient_id": p, "birth_date": day(1980), "sex": "female", "state": "MA", "postal_code": "021"}
                                               for p in ("a", "b", "c"))))  # fmt: skip
-    assert people.groups(ALL) == {"columns": list(ALL), "persons": 3, "k": 3, "unique": 0, "unique_share": 0.0, "below_11_share": 1.0}
+    known = dict.fromkeys(ALL, 1.0) | {"first_service_year": 0.0}
+    sizes = {"k": 3, "unique": 0, "unique_share": 0.0, "below_11_share": 1.0}
+    assert people.groups(ALL) == {"columns": list(ALL), "persons": 3, "known": known, **sizes}
     people.add("claims", part("claims", {"claim_id": "x", "patient_id": "a", "form": "dental", "service_from": day(2020), "sex": "male"}))
     people.add("encounters", part("encounters", {"encounter_id": "e", "patient_id": "a", "start_date": day(2018)},
                                   {"encounter_id": "f", "patient_id": "b", "start_date": day(2018)}))  # fmt: skip
@@ -44,7 +46,8 @@ def test_no_person_no_figure():
     assert People().groups(ALL) is None
     people = People()
     people.add("patients", part("patients"))
-    assert people.groups(ALL) is None
+    people.add("documents", part("documents", {"document_id": "n", "text": "a cough"}))
+    assert people.groups(ALL) is None, "of a person of whom nothing is known there is nothing to tell apart by"
 
 
 @settings(deadline=None, max_examples=30)

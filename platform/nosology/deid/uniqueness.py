@@ -61,23 +61,26 @@ class People:
             self._tables, self._rows = [held], 0
 
     def groups(self, columns: Sequence[str]) -> dict[str, Any] | None:
-        """Sizes of the groups of persons who are alike; None where the tables name no person.
+        """Sizes of the groups of persons who are alike; None where the tables tell nothing of anybody.
 
         Args:
             columns: quasi-identifiers, see `config.ProofConfig`.
 
         Returns:
-            columns, persons, k, unique, unique_share, below_11_share.
+            columns, persons, known {column: share of persons of whom it is known}, k, unique, unique_share, below_11_share.
         """
         import pyarrow.compute as pc
 
         if not columns or not self._tables or not (people := self._joined()).num_rows:
             return None
+        known = {name: round(1 - people[name].null_count / people.num_rows, 4) for name in columns}
+        if not any(known.values()):
+            return None
         sizes = people.group_by(list(columns)).aggregate([([], "count_all")])["count_all"]
         unique = pc.sum(pc.equal(sizes, 1)).as_py()
         few = pc.sum(sizes.filter(pc.less(sizes, FEW))).as_py() or 0
         return {
-            "columns": list(columns), "persons": people.num_rows, "k": pc.min(sizes).as_py(), "unique": unique,
+            "columns": list(columns), "persons": people.num_rows, "known": known, "k": pc.min(sizes).as_py(), "unique": unique,
             "unique_share": round(unique / people.num_rows, 4), "below_11_share": round(few / people.num_rows, 4),
         }  # fmt: skip
 
