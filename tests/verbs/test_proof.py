@@ -25,10 +25,7 @@ from nosology.verbs import proof
 from nosology.verbs.gate import provenance
 
 CANARY = "Zebulon Quackenbush"
-NOTES = [
-    f"Patient: {CANARY}\nMRN: 7731904\nHISTORY\nMr. Quackenbush, phone 415-555-01{n:02d}, has a cough..\n"
-    for n in range(24)
-]
+NOTES = [f"Patient: {CANARY}\nMRN: 7731904\nHISTORY\nMr. Quackenbush, phone 415-555-01{n:02d}, has a cough..\n" for n in range(24)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -272,7 +269,7 @@ def test_models_and_policies_that_cannot_be_used_end_with_exit_2(tmp_path: Path,
         (tmp_path / "none", "holds no model"),
     ):
         for words in (
-            ("--in", source, "--out", tmp_path / "out"),
+            ("--in", source, "--out", tmp_path / f"out-{folder.name}"),
             ("--measure", jsonl(tmp_path / "gold.jsonl", [{"text": "a", "spans": []}])),
         ):
             status, said = command("deidentify", *words, f"deid.key_file={made / 'key'}", f"deid.ner={folder}")
