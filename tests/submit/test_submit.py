@@ -140,6 +140,14 @@ def test_configs_travel_as_overrides(tmp_path: Path, monkeypatch: pytest.MonkeyP
     second.write_text("train: {epochs: 4}\n")
     monkeypatch.chdir(tmp_path)
     sent = jobs.portable(["--config", "a.yaml", "--in=x", f"--config={second}", "train.epochs=5", "--json"])
+    third = tmp_path / "third.yaml"
+    third.write_text("deid: {leave_out: [DEVICE]}\n")
+    sent = jobs.portable(["-c", "third.yaml", "--accept-residual", "--measure", "gold.jsonl"])
+    assert load([], sent[:-3]).deid.leave_out == ("DEVICE",) and sent[-3:] == [
+        "--accept-residual",
+        "--measure",
+        str(tmp_path / "gold.jsonl"),
+    ]
     assert jobs.portable(["model.artefact=here"]) == [f"model.artefact={tmp_path / 'here'}"]
     assert sent[-4:] == ["--in", str(tmp_path / "x"), "train.epochs=5", "--json"]
     overrides = [argument for argument in sent if "=" in argument]
