@@ -140,14 +140,6 @@ def test_configs_travel_as_overrides(tmp_path: Path, monkeypatch: pytest.MonkeyP
     second.write_text("train: {epochs: 4}\n")
     monkeypatch.chdir(tmp_path)
     sent = jobs.portable(["--config", "a.yaml", "--in=x", f"--config={second}", "train.epochs=5", "--json"])
-    third = tmp_path / "third.yaml"
-    third.write_text("deid: {leave_out: [DEVICE]}\n")
-    sent = jobs.portable(["-c", "third.yaml", "--accept-residual", "--measure", "gold.jsonl"])
-    assert load([], sent[:-3]).deid.leave_out == ("DEVICE",) and sent[-3:] == [
-        "--accept-residual",
-        "--measure",
-        str(tmp_path / "gold.jsonl"),
-    ]
     assert jobs.portable(["model.artefact=here"]) == [f"model.artefact={tmp_path / 'here'}"]
     assert sent[-4:] == ["--in", str(tmp_path / "x"), "train.epochs=5", "--json"]
     overrides = [argument for argument in sent if "=" in argument]
@@ -157,6 +149,14 @@ def test_configs_travel_as_overrides(tmp_path: Path, monkeypatch: pytest.MonkeyP
     different = {key for key in here if here[key] != there[key]}
     assert different == {"model.base", "model.encoder", "cluster.address"}
     assert there["model.encoder"] == str(tmp_path / "hub" / "elsewhere")
+
+
+def test_proof_of_de_identification_travels_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.yaml").write_text("deid: {leave_out: [DEVICE], thresholds: {NAME: 0.1}}\n")
+    monkeypatch.chdir(tmp_path)
+    *overrides, accepted, option, gold = jobs.portable(["-c", "a.yaml", "--accept-residual", "--measure", "gold.jsonl"])
+    assert load([], overrides).deid == load(["a.yaml"], ["deid.accept_residual=true"]).deid
+    assert (accepted, option, gold) == ("--accept-residual", "--measure", str(tmp_path / "gold.jsonl"))
 
 
 def test_a_config_that_does_not_load_stops_before_the_cluster(tmp_path: Path) -> None:
