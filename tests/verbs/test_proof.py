@@ -233,6 +233,10 @@ def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> No
     proof.measure(tree(way, "deid.threshold=0.9"), gold, str(way / "other-threshold"))
     status, said = command("deidentify", "--in", way / "clean", "--proof", "--measured", way / "other-threshold")
     assert status == 2 and "deid.threshold differ" in said
+    before = form.read_bytes()
+    assert command("deidentify", "--in", way / "clean", "--sample", 10, "cluster.batch_rows=8") == (0, "") and form.read_bytes() == before
+    status, said = command("deidentify", "--in", way / "clean", "--sample", 9)
+    assert status == 2 and "begun to fill in" in said and form.read_bytes() == before
     verbs.deidentify(tree(way), str(way / "notes.jsonl"), str(way / "again"), None, {"sample": 5})
     status, said = command("deidentify", "--in", way / "again", "--proof", "--sampled", form)
     assert status == 2 and "another sheet" in said

@@ -29,6 +29,7 @@ from nosology.errors import InputError
 if TYPE_CHECKING:
     from nosology.config import DeidConfig
 
+FORMAT = "nosology proof of de-identification, 1"
 FOLDER, BUNDLE, PAGE, SUMS = "proof", "proof.json", "proof.html", "SHA256SUMS"
 # settings of `deid` that say nothing of what is removed: the key, the place of the model (its digest counts), the consent
 _APART = frozenset({"key_file", "ner", "accept_residual"})
@@ -133,7 +134,7 @@ def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a bundle with `lacks` (what a whole proof has and this one has not) and its digest."""
     lacks = [words for name, words in (("measured", "a measured recall"), ("sample", "a sample read by a person"), ("signer", "a signer"))
              if not body.get(name)]  # fmt: skip
-    whole = {"format": "nosology proof of de-identification", **body, "lacks": lacks}
+    whole = {"format": FORMAT, **body, "lacks": lacks}
     return {**whole, "digest": digest_of(whole)}
 
 
@@ -165,6 +166,8 @@ def read(run: str) -> dict[str, Any]:
         if not storage.exists(uri) or storage.digest(uri) != named.get(name):
             raise InputError("the proof bundle was changed after it was written", file=uri, remedy=again)
     bundle: dict[str, Any] = storage.read_json(storage.join(folder, BUNDLE))
+    if bundle.get("format") != FORMAT:
+        raise InputError("a proof bundle of another version", file=storage.join(folder, BUNDLE), remedy=again)
     if bundle.get("digest") != digest_of({name: value for name, value in bundle.items() if name != "digest"}):
         raise InputError("the proof bundle was changed after it was written", file=storage.join(folder, BUNDLE), remedy=again)
     return bundle

@@ -16,6 +16,7 @@ from nosology.deid.page import Headline, Note, Page, Table, render
 from nosology.errors import InputError
 
 CONFIDENCE = 0.95
+_EMPTY: dict[str, Any] = {"read": None, "notes_with_identifier": None, "categories": {}, "reader": "", "date": ""}
 SHEET, FORM = "sheet.html", "form.json"
 # the 18 categories of 45 CFR 164.514(b)(2)(i), in a few words each
 CATEGORIES = {
@@ -85,8 +86,16 @@ def form_bytes(sheet_digest: str, notes: int, total: int, seed: int) -> bytes:
     """The form as it is handed to the reader; what is null or empty is to be filled in."""
     told = "Fill in: read, notes_with_identifier, categories (letter: identifiers left), reader (name, organisation), date (YYYY-MM-DD)."
     known = {"sheet": sheet_digest, "notes": notes, "of": total, "seed": seed}
-    empty: dict[str, Any] = {"read": None, "notes_with_identifier": None, "categories": {}, "reader": "", "date": ""}
-    return json.dumps({"what_to_do": told, **known, **empty}, indent=1).encode() + b"\n"
+    return json.dumps({"what_to_do": told, **known, **_EMPTY}, indent=1).encode() + b"\n"
+
+
+def is_begun(data: bytes) -> bool:
+    """Whether somebody has begun to fill in a form; True of what is no form, which is somebody's too."""
+    try:
+        held = json.loads(data)
+        return any(held[name] != value for name, value in _EMPTY.items())
+    except (ValueError, TypeError, KeyError):
+        return True
 
 
 def read_form(file: str, sheet_digest: str) -> dict[str, Any]:

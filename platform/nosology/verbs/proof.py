@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -199,13 +200,20 @@ def _write_sample(config: Config, run: str, seen: Snapshot, wanted: int) -> dict
         start += part.rows
     policy = proof.policy(proof.settings_of_run(seen.job.fingerprint))
     folder = storage.join(run, SAMPLE)
-    facts = {"seed": str(config.run.seed), "policy": policy["digest"][:16], "date": proof.today(), "package": VERSION}
-    page = residual.sheet([notes[n] for n in numbers], total, facts, policy["left_out"])
-    _write_private(storage.join(folder, residual.SHEET), page.encode())
-    form = storage.join(folder, residual.FORM)
-    _write_private(form, residual.form_bytes(storage.digest(storage.join(folder, residual.SHEET)), len(numbers), total, config.run.seed))
+    facts = {"seed": str(config.run.seed), "policy": policy["digest"][:16], "package": VERSION}
+    page = residual.sheet([notes[n] for n in numbers], total, facts, policy["left_out"]).encode()
+    sheet, form = storage.join(folder, residual.SHEET), storage.join(folder, residual.FORM)
+    empty = residual.form_bytes(hashlib.sha256(page).hexdigest(), len(numbers), total, config.run.seed)
+    held = storage.read_bytes(form) if storage.exists(form) else empty
+    same = storage.exists(sheet) and storage.read_bytes(sheet) == page  # the same command again: what is filled in stays
+    if not same:
+        if residual.is_begun(held):
+            raise InputError("a form that somebody has begun to fill in lies here, of another sample", file=form,
+                             remedy="Give it to --proof --sampled, or move it away")  # fmt: skip
+        _write_private(sheet, page)
+        _write_private(form, empty)
     at_most = {"at_most_if_none": round(residual.bound(0, len(numbers)), 6)}
-    return {"notes": len(numbers), "of": total, "sheet": storage.join(folder, residual.SHEET), "form": form, **at_most}
+    return {"notes": len(numbers), "of": total, "sheet": sheet, "form": form, **at_most}
 
 
 def _write_private(uri: str, data: bytes) -> None:
