@@ -82,6 +82,12 @@ def test_four_ways_by_category():
     assert exact[ALL]["recall"]["exact"]["value"] == 1.0 and exact["X"]["same_class"]["value"] == 0.0
 
 
+def test_half_a_name_is_touched_and_not_covered():
+    got = measure([[{"start": 0, "end": 8, "label": "NAME"}]], [[Span(start=0, end=4, label="ID")]], ["Jane Doe"])["categories"]
+    assert {way: one["value"] for way, one in got["NAME"]["recall"].items()} == {"cover": 0, "overlap": 1, "exact": 0, "character": 0.5}
+    assert got["NAME"]["same_class"] is None and got["ID"]["precision"]["overlap"]["value"] == 1.0
+
+
 def test_intervals_stand_where_nothing_was_missed():
     texts = ["Jane"] * 40
     spans = [[{"start": 0, "end": 4, "label": "NAME"}]] * 40
