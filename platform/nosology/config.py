@@ -93,6 +93,7 @@ class DeidConfig(Section):
     """De-identification (45 CFR 164.514(b)(2), Safe Harbor)."""
 
     policy: Literal["safe_harbor"] = "safe_harbor"
+    language: str = Field("en", description="language of the notes, by its ISO 639-1 code: a folder of nosology/deid/languages")
     ner: str | None = Field(None, description="directory of a token-classification model; None is the shipped tagger on the local encoder")
     threshold: Share | None = Field(
         None, description="least probability at which the model's span counts; None is the one recommended beside the model, else 0.85"

@@ -1,24 +1,29 @@
 """The second pass: the shipped tagger, and any other token classifier."""
 
-import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nosology.config import DeidConfig, home
+from nosology.deid import ner
+from nosology.deid.classifier import DEFAULT_THRESHOLD, safe_harbor
 from nosology.deid.detect import Detector
-from nosology.deid.ner import ADAPTER, DEFAULT_THRESHOLD, _spans, _windows, load_tagging, safe_harbor
-from nosology.deid.tagger import shapes
+from nosology.deid.languages import language
+from nosology.deid.ner import _spans, _windows, load_tagging
+from nosology.deid.shapes import shapes
 from nosology.errors import ModelError
 
+SHIPPED = language("en").tagger
 BARE = "adaeze nwosu labs\nthe cousin of Tadeusz lives near Wągrowiec"
 
 
 @pytest.fixture(scope="module")
 def shipped():
-    return load_tagging(None, None)
+    return load_tagging(SHIPPED, None)
 
 
 def values(text, spans):
@@ -40,19 +45,16 @@ def test_both_passes_together_keep_clinical_words():
     assert Detector(DeidConfig()).find(texts) == [[], [], []]
 
 
-def test_adapter_is_small_and_records_its_threshold(shipped):
-    meta = json.loads((ADAPTER / "tagger.json").read_text())
-    assert sum(f.stat().st_size for f in ADAPTER.iterdir()) < 5_000_000
+def test_the_shipped_tagger_is_small_and_records_its_threshold(shipped):
+    meta = json.loads((SHIPPED / "tagger.json").read_text())
+    assert sum(f.stat().st_size for f in SHIPPED.iterdir()) < 12_000_000
     assert shipped.threshold == meta["threshold"] < DEFAULT_THRESHOLD
-    assert load_tagging(None, 0.7).threshold == 0.7
+    assert load_tagging(SHIPPED, 0.7).threshold == 0.7
 
 
 def test_a_class_has_its_own_threshold(shipped):
-    tokens = shipped.score([BARE])[0]
-    name, place = (max(p for p, k in zip(tokens.inside, tokens.kinds, strict=True) if k == kind) for kind in ("NAME", "LOCATION"))
-    assert name > shipped.threshold and place > shipped.threshold
-    strict = dataclasses.replace(shipped, thresholds={"NAME": 1.0})
-    assert {s.label for s in strict.spans(BARE, tokens)} == {s.label for s in shipped.spans(BARE, tokens)} - {"NAME"} != set()
+    plain, strict = shipped.find([BARE])[0], load_tagging(SHIPPED, thresholds={"NAME": 1.0}).find([BARE])[0]
+    assert {s.label for s in strict} == {s.label for s in plain} - {"NAME"} != set()
     config = DeidConfig(thresholds={"NAME": 1.0})
     assert not [s for s in Detector(config).find([BARE])[0] if s.label == "NAME"]
 
@@ -154,8 +156,8 @@ def test_directories_that_cannot_be_used(other, tmp_path):
     with pytest.raises(ModelError, match="no label"):
         load_tagging(str(unnamed), None)
     broken = tmp_path / "broken"
-    shutil.copytree(ADAPTER, broken)
-    (broken / "adapter_model.safetensors").write_bytes(b"x" * 64)
+    shutil.copytree(SHIPPED, broken)
+    (broken / "model.safetensors").write_bytes(b"x" * 64)
     with pytest.raises(ModelError):
         load_tagging(str(broken), None)
 
@@ -175,7 +177,7 @@ def test_spans_are_whole_words(words, data):
     text = " ".join(words)
     offsets = [(i, i + 1) for i, c in enumerate(text) if c != " "]
     inside = data.draw(st.lists(st.sampled_from([0.0, 0.9]), min_size=len(offsets), max_size=len(offsets)))
-    for span in _spans(text, offsets, inside, ["NAME"] * len(offsets), [0.5] * len(offsets)):
+    for span in _spans(text, offsets, inside, ["NAME"] * len(offsets), {"NAME": 0.5}):
         for edge in (span.start, span.end):
             assert not (0 < edge < len(text) and text[edge - 1].isalnum() and text[edge].isalnum())
 
@@ -185,3 +187,29 @@ def test_shapes_belong_to_words():
     starts = [0, 2, 5, 9, 12, 15, 17]
     assert shapes(text, [(i, i + 1) for i in starts]) == [2, 2, 3, 5, 6, 7, 4]
     assert shapes(text, [(0, 0), (17, 18)]) == [0, 4]
+
+
+def test_a_long_text_is_tagged_as_if_in_one_piece(shipped, monkeypatch):
+    """However small the pieces that are tokenized at once, and where they end."""
+    text = "\n".join(f"{BARE} on day {n}. Dr. Ngozi Łukasz-Pérez, Wągrowiec.\t\u00a0Blood pressure fell." for n in range(30))
+    whole = shipped.find([text])
+    for size in (50, 333, 1000):
+        monkeypatch.setattr(ner, "PIECE_CHARACTERS", size)
+        assert shipped.find([text]) == whole
+    assert whole[0]
+
+
+def test_the_second_pass_needs_no_torch():
+    """A worker for each core holds no second copy of it."""
+    code = (
+        "import sys; from nosology.config import DeidConfig; from nosology.deid.detect import Detector; "
+        f"found = Detector(DeidConfig()).find([{BARE!r}]); assert found[0]; print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+def test_thresholds_of_single_classes(shipped):
+    text = BARE
+    names = [s for s in shipped.find([text])[0] if s.label == "NAME"]
+    fewer = load_tagging(SHIPPED, None, {"NAME": 1.1}).find([text])[0]
+    assert names and not [s for s in fewer if s.label == "NAME"]

@@ -2,10 +2,13 @@ import re
 
 from hypothesis import given
 from hypothesis import strategies as st
-from nosology.deid.resolve import kept, repeated, resolve, trimmed
+from nosology.deid.languages import language
+from nosology.deid.resolve import repeated, resolve, trimmed
 from nosology.records import Span
 
 TEXTS = st.text(alphabet="ab Z9.,\n-é漢", max_size=60)
+
+ENGLISH = language("en")
 
 
 @st.composite
@@ -50,7 +53,7 @@ def test_trimmed_keeps_an_initial_but_no_full_stop():
 
 def test_a_name_found_once_is_found_everywhere():
     text = "Dr. Okonkwo came. Later Okonkwo left. Parkinson disease."
-    again = repeated(text, [Span(start=4, end=11, label="NAME", score=1.0), Span(start=38, end=47, label="NAME", score=1.0)])
+    again = repeated(text, [Span(start=4, end=11, label="NAME", score=1.0), Span(start=38, end=47, label="NAME", score=1.0)], ENGLISH)
     assert [text[s.start : s.end] for s in again] == ["Okonkwo", "Okonkwo"]
 
 
@@ -65,11 +68,11 @@ def test_what_a_tagger_marks_and_the_rule_does_not_name():
         ("120/80", "ID"),
         ("he", "NAME"),
     ]:
-        assert kept(text, Span(start=0, end=len(text), label=label)), text
+        assert ENGLISH.keeps(text, Span(start=0, end=len(text), label=label)), text
     for text, label in [("March 3", "DATE"), ("92", "AGE"), ("A-99213", "ID"), ("Okonkwo", "NAME")]:
-        assert not kept(text, Span(start=0, end=len(text), label=label)), text
+        assert not ENGLISH.keeps(text, Span(start=0, end=len(text), label=label)), text
     text = "Parkinson disease and Wilson disease, not Mr. Wilson"
     wilson = [m.span() for m in re.finditer("Wilson", text)]
-    assert kept(text, Span(start=0, end=9, label="NAME"))
-    assert kept(text, Span(start=wilson[0][0], end=wilson[0][1], label="NAME"))
-    assert not kept(text, Span(start=wilson[1][0], end=wilson[1][1], label="NAME"))
+    assert ENGLISH.keeps(text, Span(start=0, end=9, label="NAME"))
+    assert ENGLISH.keeps(text, Span(start=wilson[0][0], end=wilson[0][1], label="NAME"))
+    assert not ENGLISH.keeps(text, Span(start=wilson[1][0], end=wilson[1][1], label="NAME"))

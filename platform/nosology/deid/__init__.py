@@ -1,14 +1,13 @@
 """De-identification: detect (rules, then a tagger) -> resolve -> rewrite. Pure Python; `stage.Deidentify` is what the batch runs.
 
-A new recognizer is one module of `recognizers/` with a class of the `Recognizer` protocol, one line in `RECOGNIZERS`, and one
-table in `tests/deid/test_recognizers.py`.
+A new recognizer is one module with a class of the `Recognizer` protocol in a folder of `languages/` (or in `recognizers/`, when it is
+for every language), one line in that folder's `Language`, and one table in `tests/deid/test_recognizers.py`.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
-from typing import Protocol, cast
+from typing import Protocol
 
 from nosology.records import Span
 
@@ -45,20 +44,3 @@ class Recognizer(Protocol):
     def find(self, text: str) -> Iterable[Span]:
         """Spans in any order; they may overlap."""
         ...
-
-
-RECOGNIZERS: dict[str, str] = {
-    "dates": "nosology.deid.recognizers.dates:Dates",
-    "ages": "nosology.deid.recognizers.ages:Ages",
-    "contacts": "nosology.deid.recognizers.contacts:Contacts",
-    "identifiers": "nosology.deid.recognizers.identifiers:Identifiers",
-    "places": "nosology.deid.recognizers.places:Places",
-    "names": "nosology.deid.recognizers.names:Names",
-    "presidio": "nosology.deid.recognizers.presidio:Presidio",
-}
-
-
-def recognizer(name: str) -> Recognizer:
-    """A new recognizer of that name."""
-    module, _, attribute = RECOGNIZERS[name].partition(":")
-    return cast("Recognizer", getattr(importlib.import_module(module), attribute)())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nosology.deid import RECOGNIZERS, recognizer
-from nosology.deid.resolve import kept, known, rank, repeated, resolve
+from nosology.deid.languages import language
+from nosology.deid.patterns import Scan
+from nosology.deid.resolve import known, rank, repeated, resolve
 from nosology.deid.rewrite import TAG
 from nosology.records import Span
 
@@ -25,39 +28,36 @@ class Detector:
     """
 
     def __init__(self, config: DeidConfig, *, rules_only: bool = False) -> None:
-        self._recognizers = [recognizer(name) for name in RECOGNIZERS]
+        self._language = language(config.language)
+        self._scan = Scan(self._language.recognizer(name) for name in self._language.names)
         self._left_out = frozenset(config.leave_out)
         self.tagging: Tagging | None = None
         if not rules_only:
             from nosology.deid.ner import load_tagging
 
-            self.tagging = replace(load_tagging(config.ner, config.threshold), thresholds=dict(config.thresholds.items()))
+            self.tagging = load_tagging(tagger_folder(config), config.threshold, dict(config.thresholds.items()))
 
     def find(self, texts: Sequence[str], known_names: Sequence[Iterable[str]] | None = None) -> list[list[Span]]:
         """Disjoint spans of each text, in order of their start. `known_names`: names that the record's own fields hold."""
         tagged = self.tagging.find(texts) if self.tagging else [[] for _ in texts]
         return [
-            self._resolved(text, self._ruled(text), tagged[number], known_names[number] if known_names else ())
+            self._resolved(text, self._scan.find(text), tagged[number], known_names[number] if known_names else ())
             for number, text in enumerate(texts)
         ]
 
     def sweep(self, texts: Sequence[str], thresholds: Sequence[float | None]) -> list[list[list[Span]]]:
         """As `find`, at each of some thresholds of the tagger; None is what it has. Rules and model work once."""
         assert self.tagging is not None, "rules have no threshold"
-        ruled, scored = [self._ruled(text) for text in texts], self.tagging.score(texts)
-        swept = []
-        for threshold in thresholds:
-            tagging = self.tagging if threshold is None else replace(self.tagging, threshold=threshold, thresholds={})
-            swept.append([self._resolved(text, ruled[n], tagging.spans(text, scored[n]), ()) for n, text in enumerate(texts)])
-        return swept
-
-    def _ruled(self, text: str) -> list[Span]:
-        return [span for one in self._recognizers for span in one.find(text)]
+        ruled, scored = [self._scan.find(text) for text in texts], self.tagging.score(texts)
+        return [
+            [self._resolved(text, ruled[n], self.tagging.spans(text, scored[n], threshold), ()) for n, text in enumerate(texts)]
+            for threshold in thresholds
+        ]
 
     def _resolved(self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], names: Iterable[str]) -> list[Span]:
-        spans = [*ruled, *(span for span in tagged if not kept(text, span)), *known(text, names)]
+        spans = [*ruled, *(span for span in tagged if not self._language.keeps(text, span)), *known(text, names, self._language)]
         spans = resolve(text, self._wanted(spans) if self._left_out else spans)
-        again = [] if "NAME" in self._left_out else repeated(text, spans)
+        again = [] if "NAME" in self._left_out else repeated(text, spans, self._language)
         return _outside_tags(text, resolve(text, spans + again) if again else spans)
 
     def _wanted(self, spans: Sequence[Span]) -> list[Span]:
@@ -72,16 +72,26 @@ class Detector:
         ]
 
 
+def tagger_folder(config: DeidConfig) -> Path:
+    """Where the tagger of pass 2 lies: what `deid.ner` names, else the shipped one of the language."""
+    return Path(config.ner) if config.ner else language(config.language).tagger
+
+
 def _outside_tags(text: str, spans: list[Span]) -> list[Span]:
     """The spans without what an earlier pass put there, so that cleaning a clean text changes nothing."""
     tags = [match.span() for match in TAG.finditer(text)]
     if not tags:
         return spans
     kept_parts = []
+    ends = [end for _, end in tags]
     for span in spans:
         at = span.start
-        for start, end in [*((a, b) for a, b in tags if span.start < b and a < span.end), (span.end, span.end)]:
+        for start, end in tags[bisect_right(ends, span.start) :]:
+            if start >= span.end:
+                break
             if at < start:
-                kept_parts.append(Span(start=at, end=min(start, span.end), label=span.label, score=span.score, source=span.source))
+                kept_parts.append(dataclasses.replace(span, start=at, end=start))
             at = max(at, end)
+        if at < span.end:
+            kept_parts.append(dataclasses.replace(span, start=at))
     return [part for part in resolve(text, kept_parts) if any(c.isalnum() for c in text[part.start : part.end])]

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nosology import storage
-from nosology.deid.ner import safe_harbor
+from nosology.deid.classifier import safe_harbor
 from nosology.errors import InputError
 from nosology.evaluation.metrics import Estimate, bootstrap_ratios, wilson
 from nosology.records import Span
@@ -68,7 +68,7 @@ def read_gold(file: str, given: Mapping[str, str | None]) -> Gold:
 
     Args:
         file: local or `s3://`.
-        given: classes of labels, over the rules of `ner.safe_harbor`.
+        given: classes of labels, over the rules of `classifier.safe_harbor`.
 
     Raises:
         InputError: a line is not of this form; names the line and the field.

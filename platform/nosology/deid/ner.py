@@ -1,184 +1,136 @@
 """Pass 2: a token classifier over windows of a text.
 
-Any directory that transformers opens as a token classifier works (`deid.ner`); its labels, with or without BIO or BILOU prefixes,
-are mapped to Safe Harbor classes. Without one, the shipped LoRA adapter on the local encoder.
-Shapes: B windows, T tokens, C classes.
+Shapes: T tokens, C classes, K identifier classes and "none".
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nosology import storage
-from nosology.config import home
-from nosology.errors import ModelError
+import numpy as np
+from numpy.typing import NDArray
+
+from nosology.deid.classifier import Loaded, Window, load_classifier
+from nosology.deid.shapes import shapes
 from nosology.records import Span
 
-if TYPE_CHECKING:
-    import torch
-
-ADAPTER = Path(__file__).parent / "adapter"
-DEFAULT_THRESHOLD = 0.85  # for a model that recommends none
 WINDOW_TOKENS = 128
 OVERLAP_TOKENS = 32
-BATCH_TOKENS = 4096
-
-# first match wins; None is a class that Safe Harbor does not name
-LABEL_RULES: tuple[tuple[str, str | None], ...] = (
-    (r"O|OUTSIDE", None),
-    (
-        r"PROFESSION|OCCUPATION|JOB.*|TITLE|NRP|NORP|GENDER|SEX|MISC|OTHER|LANGUAGE"
-        r"|MONEY|QUANTITY|CARDINAL|ORDINAL|PERCENT|EVENT|LAW|PRODUCT|WORK_OF_ART"
-        r"|TIME|STATE_OF_MIND",
-        None,
-    ),
-    (r"USERNAME|USER_?NAME|PASSWORD|PIN", "ID"),
-    (r".*DOMAIN_?NAME.*", "URL"),
-    (r".*(PATIENT(?!.*ID)|DOCTOR|STAFF|HCW|PERSON|NAME(?!.*USER)|CLINICIAN|RELATIVE|FAMIL).*|PER|NAME", "NAME"),
-    (r".*(HOSP|ORG|VENDOR|COMPANY|EMPLOYER|INSTITU|FACILITY|CLINIC|FAC$).*", "ORGANIZATION"),
-    (r".*ZIP.*|.*POST.?CODE.*|.*POSTAL.*", "ZIP"),
-    (r".*(BIRTH|DATE|DOB|HOLIDAY|DAY).*", "DATE"),
-    (r"AGE|.*_AGE|EDAD.*", "AGE"),
-    (r".*FAX.*", "FAX"),
-    (r".*(PHONE|TEL|CONTACT|PAGER|MOBILE).*", "PHONE"),
-    (r".*E?-?MAIL.*", "EMAIL"),
-    (r".*(URL|WEB|DOMAIN).*", "URL"),
-    (r".*IP_?(ADDR.*)?$", "IP"),
-    (r".*(SSN|SOCIAL).*", "SSN"),
-    (r".*(MEDICAL_?RECORD|MRN).*", "MRN"),
-    (r".*(HEALTH_?PLAN|MEMBER|BENEFICIARY|INSURANCE|POLICY).*", "BENEFICIARY"),
-    (r".*(ACCOUNT|CARD|IBAN|BANK).*", "ACCOUNT"),
-    (r".*(LICEN[SC]E|CERTIF|PASSPORT|NPI|DEA).*", "LICENSE"),
-    (r".*(VEHICLE|VIN|PLATE).*", "VEHICLE"),
-    (r".*(DEVICE|SERIAL|IMEI|MAC).*", "DEVICE"),
-    (r".*BIO.*", "BIOMETRIC"),
-    (r".*(PHOTO|IMAGE).*", "PHOTO"),
-    (r".*(LOC|GPE|CITY|STREET|ADDRESS|COUNTRY|STATE|COUNTY|PLACE|BUILDING|TERRITOR).*", "LOCATION"),
-)
-
-
-def safe_harbor(label: str, unknown: str = "ID") -> str | None:
-    """The class of a model's label, prefixes taken off; None for what is no identifier, `unknown` for a label that no rule knows: of a
-    model's an ID, for it is removed."""
-    bare = re.sub(r"^[BILUES][-_]", "", label).upper().replace("-", "_").replace(" ", "_")
-    return next((found for pattern, found in LABEL_RULES if re.fullmatch(pattern, bare)), unknown)
+PIECE_CHARACTERS = 1 << 16  # of a long text, tokenized at once
+BATCH_WINDOWS = 256
+_BREAK = re.compile(r"\s+\S*\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What the model says of the tokens of a text.
+    """Ids and character offsets [N] of a text's tokens, and what is known of them so far."""
 
-    Attributes:
-        offsets: first character of each token and one past its last.
-        inside: probability that it is in some identifier.
-        kinds: the likeliest class, were it in one.
-    """
-
-    offsets: Sequence[tuple[int, int]]
-    inside: Sequence[float]
-    kinds: Sequence[str]
+    ids_N: NDArray[np.int32]
+    starts_N: NDArray[np.int64]
+    ends_N: NDArray[np.int64]
+    shapes_N: NDArray[np.int8]
+    inside_N: NDArray[np.float32]
+    kind_N: NDArray[np.int16]
 
 
-@dataclass(frozen=True, slots=True)
 class Tagging:
     """A loaded token classifier.
 
+    Args:
+        loaded: model and labels.
+        threshold: least probability that a token is inside some identifier; None is the model's own.
+        thresholds: of single classes.
+
     Attributes:
+        threshold, thresholds: in force.
         classes: Safe Harbor class (None: no identifier) of each of the model's C outputs.
-        threshold: least probability that a token is inside some identifier.
-        shaped: the model takes `shape_ids` (the shipped tagger and those trained like it).
-        thresholds: the same for tokens of single classes, over `threshold`.
     """
 
-    tokenizer: Any
-    model: Any
-    classes: tuple[str | None, ...]
-    threshold: float
-    shaped: bool
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+    def __init__(self, loaded: Loaded, threshold: float | None = None, thresholds: Mapping[str, float] | None = None) -> None:
+        self.threshold = loaded.threshold if threshold is None else threshold
+        # one threshold for all takes the place of all that a model recommends
+        self.thresholds = {**(loaded.thresholds if threshold is None else {}), **(thresholds or {})}
+        self.classes = loaded.classes
+        self._loaded = loaded
+        self._labels = sorted({label for label in loaded.classes if label})
+        self._groups_CK = np.zeros((len(loaded.classes), len(self._labels) + 1), np.float32)
+        for output, name in enumerate(loaded.classes):
+            self._groups_CK[output, self._labels.index(name) if name else len(self._labels)] = 1
+        special = loaded.tokenizer.encode("").ids
+        self._first, self._last = special[: (len(special) + 1) // 2], special[(len(special) + 1) // 2 :]
+        self._size = min(WINDOW_TOKENS, loaded.model.max_tokens) - len(special)
 
     def find(self, texts: Sequence[str]) -> list[list[Span]]:
-        """Spans of each text."""
+        """Spans of each text. A window sees `WINDOW_TOKENS` tokens; where windows overlap the larger probability counts."""
         return [self.spans(text, tokens) for text, tokens in zip(texts, self.score(texts), strict=True)]
 
-    def spans(self, text: str, tokens: Tokens) -> list[Span]:
-        """Spans of a text whose tokens `score` has scored: those at or above the threshold of their class."""
-        needed = [self.thresholds.get(kind, self.threshold) for kind in tokens.kinds]
-        return _spans(text, tokens.offsets, tokens.inside, tokens.kinds, needed)
-
     def score(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokens of each text. A window sees `WINDOW_TOKENS` tokens; where windows overlap the larger probability counts."""
-        import torch
+        """Tokens of each text, with what the model says of them; `spans` makes spans of them, at any threshold."""
+        tokens = [self._tokens(text) for text in texts]
+        todo = [(n, start, end) for n, each in enumerate(tokens) for start, end in _windows(len(each.ids_N), self._size)]
+        for at in range(0, len(todo), BATCH_WINDOWS):
+            part = todo[at : at + BATCH_WINDOWS]
+            outs = self._loaded.model.logits([self._window(tokens[n], start, end) for n, start, end in part])
+            for (n, start, end), logits_TC in zip(part, outs, strict=True):
+                self._note(tokens[n], start, end, logits_TC[len(self._first) : len(self._first) + end - start])
+        return tokens
 
-        pieces: list[tuple[int, int, int]] = []  # text, first token, end
-        encodings = []
-        for number, text in enumerate(texts):
-            encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)
-            encodings.append(encoded)
-            pieces += [(number, start, end) for start, end in _windows(len(encoded["input_ids"]))]
-        inside = [torch.zeros(len(e["input_ids"])) for e in encodings]
-        kind = [torch.zeros(len(e["input_ids"]), dtype=torch.long) for e in encodings]
-        pieces.sort(key=lambda p: p[2] - p[1])
-        labels = sorted({c for c in self.classes if c})
-        groups = torch.zeros(len(self.classes), len(labels) + 1)  # from outputs to classes; the last column is "no identifier"
-        for output, name in enumerate(self.classes):
-            groups[output, labels.index(name) if name else len(labels)] = 1
-        at = 0
-        with torch.inference_mode():
-            while at < len(pieces):
-                width = pieces[min(len(pieces), at + 64) - 1]
-                size = max(1, min(64, BATCH_TOKENS // (width[2] - width[1] + 2)))
-                part = pieces[at : at + size]
-                at += size
-                logits_BTC = self._forward(part, encodings, texts)
-                probability_BTK = torch.softmax(logits_BTC.float(), -1) @ groups
-                for row, (number, start, end) in enumerate(part):
-                    p_TK = probability_BTK[row, 1 : 1 + end - start]
-                    p_T = 1 - p_TK[:, -1]
-                    better = p_T > inside[number][start:end]
-                    inside[number][start:end][better] = p_T[better]
-                    if labels:
-                        kind[number][start:end][better] = p_TK[:, :-1].argmax(-1)[better]
-        return [
-            Tokens(encoding["offset_mapping"], inside[n].tolist(), [labels[k] for k in kind[n].tolist()])
-            for n, encoding in enumerate(encodings)
-        ]
+    def spans(self, text: str, tokens: Tokens, threshold: float | None = None) -> list[Span]:
+        """Spans of a text whose tokens are scored. `threshold`: for every class, in the place of those in force."""
+        least = {label: self.thresholds.get(label, self.threshold) if threshold is None else threshold for label in self._labels}
+        chosen = np.flatnonzero(tokens.inside_N >= min(least.values(), default=2.0))
+        bounds = list(zip(tokens.starts_N[chosen].tolist(), tokens.ends_N[chosen].tolist(), strict=True))
+        return _spans(text, bounds, tokens.inside_N[chosen].tolist(), [self._labels[k] for k in tokens.kind_N[chosen].tolist()], least)
 
-    def _forward(self, part: Sequence[tuple[int, int, int]], encodings: Sequence[Any], texts: Sequence[str]) -> torch.Tensor:
-        """Logits (B, T, C) of some windows, each between the tokenizer's first and last special token."""
-        import torch
+    def _tokens(self, text: str) -> Tokens:
+        """A text's tokens, piece by piece of a long one: cut before white space, across which no token reaches."""
+        ids: list[NDArray[Any]] = [np.zeros(0, np.int32)]
+        offsets: list[NDArray[Any]] = [np.zeros((0, 2), np.int64)]
+        forms: list[NDArray[Any]] = [np.zeros(0, np.int8)]
+        for start, piece in _pieces(text):
+            encoded = self._loaded.tokenizer.encode(piece, add_special_tokens=False)
+            ids.append(np.array(encoded.ids, np.int32))
+            offsets.append(np.array(encoded.offsets, np.int64).reshape(-1, 2) + start)
+            if self._loaded.shaped:
+                forms.append(np.array(shapes(piece, encoded.offsets), np.int8))
+        ids_N, bounds_N2 = np.concatenate(ids), np.concatenate(offsets)
+        shapes_N = np.concatenate(forms) if self._loaded.shaped else np.zeros(len(ids_N), np.int8)
+        inside_N, kind_N = np.zeros(len(ids_N), np.float32), np.zeros(len(ids_N), np.int16)
+        return Tokens(ids_N, bounds_N2[:, 0], bounds_N2[:, 1], shapes_N, inside_N, kind_N)
 
-        from nosology.deid.tagger import shapes
+    def _window(self, tokens: Tokens, start: int, end: int) -> Window:
+        ids = [*self._first, *tokens.ids_N[start:end].tolist(), *self._last]
+        return Window(ids, [*[0] * len(self._first), *tokens.shapes_N[start:end].tolist(), *[0] * len(self._last)])
 
-        first = self.tokenizer.cls_token_id if self.tokenizer.cls_token_id is not None else self.tokenizer.bos_token_id
-        last = self.tokenizer.sep_token_id if self.tokenizer.sep_token_id is not None else self.tokenizer.eos_token_id
-        length = max(end - start for _, start, end in part) + 2
-        ids_BT = torch.full((len(part), length), self.tokenizer.pad_token_id or 0)
-        mask_BT = torch.zeros_like(ids_BT)
-        shape_BT = torch.zeros_like(ids_BT)
-        for row, (number, start, end) in enumerate(part):
-            tokens = [first, *encodings[number]["input_ids"][start:end], last]
-            ids_BT[row, : len(tokens)] = torch.tensor(tokens)
-            mask_BT[row, : len(tokens)] = 1
-            if self.shaped:
-                offsets = encodings[number]["offset_mapping"][start:end]
-                shape_BT[row, 1 : 1 + end - start] = torch.tensor(shapes(texts[number], offsets))
-        if self.shaped:
-            logits: torch.Tensor = self.model(input_ids=ids_BT, attention_mask=mask_BT, shape_ids=shape_BT)
-            return logits
-        found: torch.Tensor = self.model(input_ids=ids_BT, attention_mask=mask_BT).logits
-        return found
+    def _note(self, tokens: Tokens, start: int, end: int, logits_TC: NDArray[np.float32]) -> None:
+        """Keep what a window says of a token where it is surer than the windows before it."""
+        weights_TC = np.exp(logits_TC - logits_TC.max(axis=1, keepdims=True))
+        p_TK = (weights_TC / weights_TC.sum(axis=1, keepdims=True)) @ self._groups_CK
+        p_T = 1 - p_TK[:, -1]
+        better_T = p_T > tokens.inside_N[start:end]
+        tokens.inside_N[start:end][better_T] = p_T[better_T]
+        if self._labels:
+            tokens.kind_N[start:end][better_T] = p_TK[:, :-1].argmax(axis=1)[better_T]
 
 
-def _windows(length: int) -> list[tuple[int, int]]:
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """Where each piece of a text starts, and the piece."""
+    at = 0
+    while len(text) - at > PIECE_CHARACTERS:
+        cut = _BREAK.search(text, at + PIECE_CHARACTERS // 2, at + PIECE_CHARACTERS)
+        end = cut.start() if cut else at + PIECE_CHARACTERS
+        yield at, text[at:end]
+        at = end
+    yield at, text[at:]
+
+
+def _windows(length: int, size: int = WINDOW_TOKENS - 2) -> list[tuple[int, int]]:
     """First token and end of windows that cover `length` tokens and overlap."""
-    size, step = WINDOW_TOKENS - 2, WINDOW_TOKENS - 2 - OVERLAP_TOKENS
+    step = max(1, size - OVERLAP_TOKENS)
     if length <= size:
         return [(0, length)] if length else []
     starts = list(range(0, length - size, step)) + [length - size]
@@ -186,12 +138,12 @@ def _windows(length: int) -> list[tuple[int, int]]:
 
 
 def _spans(
-    text: str, offsets: Sequence[tuple[int, int]], inside: Sequence[float], kinds: Sequence[str], needed: Sequence[float]
+    text: str, offsets: Sequence[tuple[int, int]], inside: Sequence[float], kinds: Sequence[str], least: Mapping[str, float]
 ) -> list[Span]:
-    """Words of which any token is inside, with the probability needed; neighbouring words of one class become one span."""
+    """Words of which any token is inside; neighbouring words of one class become one span."""
     spans: list[Span] = []
-    for (start, end), probability, label, least in zip(offsets, inside, kinds, needed, strict=True):
-        if probability < least or start == end:
+    for (start, end), probability, label in zip(offsets, inside, kinds, strict=True):
+        if probability < least[label] or start == end:
             continue
         while start and text[start].isalnum() and text[start - 1].isalnum():
             start -= 1
@@ -216,85 +168,6 @@ def _spans(
     return spans
 
 
-def digest(directory: str | None) -> str:
-    """SHA-256 over the files of the tagger's directory (None: the shipped adapter), for the fingerprint of a run. Raises ModelError where there is none."""
-    files = sorted(path for path in _folder(directory).glob("*") if path.is_file())
-    return hashlib.sha256("".join(f"{file.name}:{storage.digest(str(file))}\n" for file in files).encode()).hexdigest()
-
-
-def _folder(directory: str | None) -> Path:
-    folder = Path(directory) if directory else ADAPTER
-    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-        raise ModelError(f"deid.ner: {folder} holds no model. Give the directory of a token-classification model")
-    return folder
-
-
-def load_tagging(directory: str | None, threshold: float | None) -> Tagging:
-    """The tagger of a directory, or the shipped one.
-
-    Args:
-        directory: a transformers token classifier, or a tagger trained by `train` with the objective `tag` (adapter or whole).
-        threshold: None is the one in the directory's `tagger.json`, else 0.85.
-
-    Raises:
-        ModelError: not there, not a token classifier, or no label of it names an identifier.
-    """
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    folder = _folder(directory)
-    recommended = DEFAULT_THRESHOLD
-    if (folder / "tagger.json").is_file():
-        recommended = float(json.loads((folder / "tagger.json").read_text())["threshold"])
-    chosen = recommended if threshold is None else threshold
-    if (folder / "adapter_config.json").is_file():
-        return _adapter(folder, chosen)
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        names = [str(config.id2label[i]) for i in range(config.num_labels)]
-        shaped = config.architectures == ["Tagger"]
-        if not shaped and not any(a.endswith("TokenClassification") for a in config.architectures or []):
-            raise ModelError(f"deid.ner: {folder.name} is no token classifier (architecture {config.architectures})")
-        model: Any
-        if shaped:
-            from nosology.deid.tagger import Tagger
-
-            model = Tagger.from_pretrained(folder, local_files_only=True)
-        else:
-            from transformers import AutoModelForTokenClassification
-
-            model = AutoModelForTokenClassification.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder if (folder / "tokenizer_config.json").is_file() else home() / "encoder", local_files_only=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"deid.ner: transformers cannot open {folder.name} ({type(error).__name__})") from error
-    if not tokenizer.is_fast:
-        raise ModelError(f"deid.ner: {folder.name} has no fast tokenizer, which character offsets need")
-    classes = tuple(safe_harbor(name) for name in names)
-    if not any(classes) or all(re.fullmatch(r"LABEL_\d+", name) for name in names):
-        raise ModelError(f"deid.ner: no label of {folder.name} names an identifier; give the model an id2label map")
-    return Tagging(tokenizer, model.eval(), classes, chosen, shaped)
-
-
-def _adapter(folder: Path, threshold: float) -> Tagging:
-    """A LoRA adapter of `training.tag` on the local encoder, merged."""
-    import torch
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    from nosology.deid.tagger import CLASSES, new_tagger
-    from nosology.engines.encoder import load_encoder
-
-    encoder = load_encoder()  # checks the digests that the adapter was made on
-    with torch.random.fork_rng(devices=[]):
-        module = new_tagger(encoder.directory)
-    try:
-        adapted = PeftModel.from_pretrained(module, str(folder), local_files_only=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"deid.ner: adapter {folder.name} does not fit the local encoder ({type(error).__name__})") from error
-    model = adapted.merge_and_unload().float().eval()
-    return Tagging(encoder.tokenizer, model, tuple(None if c == "O" else c for c in CLASSES), threshold, True)
+def load_tagging(folder: str | Path, threshold: float | None = None, thresholds: Mapping[str, float] | None = None) -> Tagging:
+    """The tagger of a directory. Raises as `load_classifier`."""
+    return Tagging(load_classifier(Path(folder)), threshold, thresholds)

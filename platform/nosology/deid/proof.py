@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from nosology import storage
 from nosology.config import flatten
-from nosology.deid import LABELS, RECOGNIZERS
+from nosology.deid import LABELS
+from nosology.deid.languages import SHARED, language
 from nosology.deid.page import Headline, Page, Table, render
 from nosology.errors import InputError
 
@@ -35,7 +36,7 @@ FOLDER, BUNDLE, PAGE, SUMS = "proof", "proof.json", "proof.html", "SHA256SUMS"
 _APART = frozenset({"key_file", "ner", "accept_residual"})
 _THRESHOLDS = frozenset({"threshold", "thresholds"})
 _REWRITING = frozenset({"policy", "rewrite", "dates"})
-_LIBRARIES = ("presidio-analyzer", "phonenumbers", "transformers", "tokenizers", "torch")
+_LIBRARIES = ("hyperscan", "onnxruntime", "phonenumbers", "presidio-analyzer", "tokenizers", "transformers", "torch")
 _NO_RULES = frozenset({"measure.py", "proof.py", "residual.py", "uniqueness.py", "page.py", "page.html"})
 
 Settings = Mapping[str, Any]
@@ -100,14 +101,14 @@ def rules_digest() -> str:
     """SHA-256 over code and word lists of this package that find and rewrite identifiers."""
     root = Path(__file__).parent
     files = [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix != ".pyc" and path.name not in _NO_RULES]
-    files = [path for path in files if "adapter" not in path.relative_to(root).parts]  # models have digests of their own
+    files = [path for path in files if "tagger" not in path.relative_to(root).parts]  # models have digests of their own
     return hashlib.sha256("".join(f"{path.relative_to(root)}:{storage.digest(str(path))}\n" for path in files).encode()).hexdigest()
 
 
-def recognizers() -> dict[str, str]:
-    """SHA-256 of the module of each recognizer."""
+def recognizers(code: str) -> dict[str, str]:
+    """SHA-256 of the module of each recognizer of a language."""
     found = {}
-    for name, place in RECOGNIZERS.items():
+    for name, place in {**language(code).recognizers, **SHARED}.items():
         spec = importlib.util.find_spec(place.partition(":")[0])
         if spec and spec.origin:
             found[name] = storage.digest(spec.origin)

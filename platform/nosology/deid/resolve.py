@@ -5,61 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from nosology.deid.recognizers.names import STOP, SURE_EPONYMS, is_eponym
+from nosology.deid.languages import Language
 from nosology.records import Span
 
 # spans of these classes that touch, or that only blanks part, are one identifier
 JOINED = frozenset({"NAME", "LOCATION", "ORGANIZATION", "DATE"})
-BARE_YEAR = re.compile(
-    r"(?:in |the |early |late |mid[- ]?|since |circa )*'?(?:1[89]|20)?\d0['’]?s"
-    r"|(?:in |of |since |the year )?(?:1[89]|20)\d\d(?:\s?(?:-|–|to|/|and)\s?"
-    r"(?:(?:1[89]|20)\d\d|\d\d))?",
-    re.I,
-)
-DATE_WORD = re.compile(
-    r"\d|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tues?|wed|thu"
-    r"|fri|sat|sun|ene|abr|ago|dic)|christmas|thanksgiving|easter|halloween"
-    r"|new year|(?:memorial|labor|independence|veterans|valentine)",
-    re.I,
-)
-DURATION = re.compile(
-    r"(?:\w+[ -])?\d+(?:\s?(?:-|to)\s?\d+)?[ -]?(?:years?|yrs?|months?|mos?|weeks?"
-    r"|wks?|days?|hours?|hrs?|minutes?|mins?|seconds?|y/?o|am|pm|mg|mcg|ml|kg"
-    r"|lbs?|cm|mm|%)\b.*"
-    r"|(?:pod|hd|dol)\s?#?\d+|\d{1,2}|\d{1,2}/\d{1,2}|\d+(?:\.\d+)?%?",
-    re.I,
-)
-ZIP3 = re.compile(r"(?:zip(?: code)?\W{0,3})?\d{3}", re.I)  # what an earlier pass left of a ZIP code
-YOUNG = re.compile(r"\D*([0-8]?\d)\b\D*")
-CLINICAL_CODE = re.compile(
-    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{5}|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
-    r"|\d+\s?[a-zµ%]+|[CTLS]\d{1,2}(?:[-/][CTLS]?\d{1,2})?",
-    re.A,
-)
 
-
-def kept(text: str, span: Span) -> bool:
-    """True for what a tagger may mark and the rule does not name: bare years, younger ages, durations, eponyms, clinical codes."""
-    value = text[span.start : span.end].strip(" .,;:()[]=\"'")
-    if not any(c.isalnum() for c in value):
-        return True
-    if span.label == "DATE":
-        return bool(BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value)) or not DATE_WORD.search(value)
-    if span.label == "AGE":
-        return bool(YOUNG.fullmatch(value))
-    if span.label == "NAME":
-        words = value.lower().split()
-        return is_eponym(text, span.start, span.end) or all(w.strip(".,'’") in STOP or len(w.strip(".,")) == 1 for w in words)
-    if span.label in ("LOCATION", "ORGANIZATION"):
-        words = value.lower().split()
-        if ZIP3.fullmatch(value):
-            return True
-        return "_".join(words) in SURE_EPONYMS or all(w.strip(".,'’") in STOP or w in SURE_EPONYMS for w in words)
-    if span.label in ("ID", "PHONE"):
-        return not any(c.isdigit() for c in value) or bool(
-            CLINICAL_CODE.fullmatch(value) or BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value)
-        )
-    return False
+_WORD = re.compile(r"(?<![\w-])[^\W\d_][\w’'-]{2,}")  # what may be a word of a name
 
 
 def trimmed(text: str, span: Span) -> Span | None:
@@ -118,30 +70,30 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
     return joined
 
 
-def repeated(text: str, spans: list[Span]) -> list[Span]:
+def repeated(text: str, spans: list[Span], language: Language) -> list[Span]:
     """Other places of the text where a word of a name that was found stands, in the same case."""
     words = set()
     for span in spans:
         if span.label == "NAME" and span.score >= 0.5:
             words |= {
                 w
-                for w in re.findall(r"[^\W\d_][\w’'-]{3,}", text[span.start : span.end])
-                if w[0].isupper() and w.lower() not in STOP and w.lower() not in SURE_EPONYMS
+                for w in _WORD.findall(text[span.start : span.end])
+                if w[0].isupper() and w.lower() not in language.ordinary and w.lower() not in language.sure_eponyms
             }
-    if not words:
-        return []
-    pattern = re.compile(r"(?<![\w-])(?:" + "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True)) + r")(?![\w-])")
     return [
         Span(start=m.start(), end=m.end(), label="NAME", score=0.5, source="repeated")
-        for m in pattern.finditer(text)
-        if not is_eponym(text, m.start(), m.end())
+        for m in _WORD.finditer(text if words else "")
+        if m[0].removesuffix("'s").removesuffix("’s") in words and not language.is_eponym(text, m.start(), m.end())
     ]
 
 
-def known(text: str, values: Iterable[str]) -> list[Span]:
+def known(text: str, values: Iterable[str], language: Language) -> list[Span]:
     """Places of the text where a name from the record's own fields stands, whole or one of its longer words."""
     words = {
-        w for value in values for w in [value.strip(), *value.split()] if len(w.strip(".,")) >= 4 and w.lower().strip(".,") not in STOP
+        w
+        for value in values
+        for w in [value.strip(), *value.split()]
+        if len(w.strip(".,")) >= 4 and w.lower().strip(".,") not in language.ordinary
     }
     if not words:
         return []

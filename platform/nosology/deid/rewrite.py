@@ -12,6 +12,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nosology.deid import LABELS
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     from nosology.config import DeidConfig
     from nosology.deid.secret import Secret
 
-GIVEN = sorted(words("surrogate_given_names.txt"))
-FAMILY = sorted(words("surrogate_family_names.txt"))
-PLACES = sorted(words("surrogate_place_names.txt"))
+HERE = Path(__file__).parent / "recognizers"
+GIVEN = sorted(words(HERE / "surrogate_given_names.txt"))
+FAMILY = sorted(words(HERE / "surrogate_family_names.txt"))
+PLACES = sorted(words(HERE / "surrogate_place_names.txt"))
 TAG = re.compile(r"\[(?:" + "|".join(LABELS) + r")\]|\b90\+")
 
 

@@ -44,10 +44,11 @@ class Deidentify:
 
     def fingerprint(self) -> dict[str, str]:
         """What decides the output beside the configuration: which key (not the key itself), which tagger and which rules."""
-        from nosology.deid.ner import digest
+        from nosology.deid.classifier import digest
+        from nosology.deid.detect import tagger_folder
         from nosology.deid.proof import rules_digest
 
-        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(self._config.ner), "deid_rules": rules_digest()}
+        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(tagger_folder(self._config)), "deid_rules": rules_digest()}
 
     def schemas(self) -> dict[str, pa.Schema]:
         """The Clean tables, `audit`, and `spans` (for users' rows: spans into the input text, by key; the ids stay in the input)."""

@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology.deid import codes
+from nosology.deid.languages import language
 from nosology.deid.resolve import known
 from nosology.deid.rewrite import rewrite
 from nosology.deid.zips import zip3
@@ -175,7 +176,9 @@ def relabelled(value: str, spans: Sequence[Span], table: str, row: Mapping[str, 
     Args:
         spans: what the detector found in it.
     """
-    whole = next((s.label for s in [*known(value, own_names(table, row)), *spans] if s.label not in _IN_PLACE), None)
+    whole = next(
+        (s.label for s in [*known(value, own_names(table, row), language(config.language)), *spans] if s.label not in _IN_PLACE), None
+    )
     if whole:
         spans = [Span(start=0, end=len(value), label=whole)]
     dates = [row[name] for name in REFERENCE if isinstance(row.get(name), datetime.date)]

@@ -83,7 +83,7 @@ class Tag:
         """
         import torch
 
-        from nosology.deid.tagger import CLASSES, shapes
+        from nosology.deid.shapes import CLASSES, shapes
 
         encoded = self._tokenizer([row["text"] for row in rows], truncation=True, max_length=MAX_TOKENS, return_offsets_mapping=True)
         bins: list[list[int]] = []

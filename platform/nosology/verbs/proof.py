@@ -67,13 +67,13 @@ def measure(config: Config, gold: str, out: str | None) -> dict[str, Any]:
 
 
 def _measured(config: Config, file: str) -> dict[str, Any]:
+    from nosology.deid import classifier, proof
     from nosology.deid import measure as room
-    from nosology.deid import ner, proof
-    from nosology.deid.detect import Detector
+    from nosology.deid.detect import Detector, tagger_folder
 
     gold = room.read_gold(file, config.proof.gold_labels)
     figures, swept = room.curve(Detector(config.deid), gold, seed=config.run.seed)
-    means = proof.detection(proof.settings_of(config.deid), ner.digest(config.deid.ner), proof.rules_digest())
+    means = proof.detection(proof.settings_of(config.deid), classifier.digest(tagger_folder(config.deid)), proof.rules_digest())
     labels = {"classes": gold.classes, "unmapped": gold.unmapped}
     return {**figures, "gold": {"digest": storage.digest(file), "texts": len(gold.texts), **labels}, "detection": means, "curve": swept}
 
@@ -242,7 +242,7 @@ def _write_bundle(config: Config, run: str, seen: Snapshot, asked: Evidence) -> 
     body = {
         "made": proof.today(), "package": VERSION, "signer": asked.signer or before.get("signer"),
         "policy": proof.policy(settings), "accept_residual": bool(settings.get("accept_residual")),
-        "detection": means, "recognizers": proof.recognizers(), "libraries": proof.libraries(),
+        "detection": means, "recognizers": proof.recognizers(str(settings["language"])), "libraries": proof.libraries(),
         "run": _run_facts(run, seen),
         "measured": _measurement(asked.measured, means) if asked.measured else before.get("measured"),
         "sample": _sample_result(run, asked.sampled) if asked.sampled else before.get("sample"),

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
 
 from nosology.deid.patterns import Patterns, rule
-from nosology.records import Span
 
 CALL = (
     r"\b(?:phone|ph|tel|telephone|cell|cellphone|mobile|fax|facsimile|pager|beeper"
@@ -30,6 +28,15 @@ def _address(match: re.Match[str]) -> bool:
 def _network(match: re.Match[str]) -> bool:
     """An IPv6 address; `12::30` may be a time or a ratio."""
     return _address(match) and sum(c.isalnum() for c in match[0]) >= 6
+
+
+def is_fax(text: str, start: int, end: int) -> bool:
+    """Whether the words around a number call it a fax."""
+    return bool(FAX_BEFORE.search(text, max(0, start - 24), start) or FAX_AFTER.match(text, end))
+
+
+def _fax(match: re.Match[str]) -> str | None:
+    return "FAX" if is_fax(match.string, *match.span("v" if "v" in match.re.groupindex else 0)) else None
 
 
 def _digits(match: re.Match[str]) -> bool:
@@ -64,12 +71,14 @@ class Contacts(Patterns):
             r"(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?(?![\w-])",
             flags=re.I,
             score=1.0,
+            relabel=_fax,
         ),
         rule(
             "PHONE",
             r"(?<![\w.])\+\d{1,3}[\s.-]?(?:\(?\d{1,5}\)?[\s./-]?){2,6}\d{2,}(?:x\d+)?"
             r"(?!\d)",
             check=lambda m: 8 <= sum(c.isdigit() for c in m[0]) <= 17,
+            relabel=_fax,
         ),
         rule(
             "PHONE",
@@ -77,6 +86,7 @@ class Contacts(Patterns):
             r"(?:\s*(?:x|ext\.?)\s*\d{1,6})?)(?![\d/])",
             check=_digits,
             flags=re.I,
+            relabel=_fax,
         ),
         rule(
             "PHONE",
@@ -84,15 +94,8 @@ class Contacts(Patterns):
             r"|mobile|cell|home|work)\b)",
             check=_digits,
             flags=re.I,
+            relabel=_fax,
         ),
-        rule("PHONE", r"\b(?:ext|extension|pager|beeper|pgr)\.?\s*[:#]?\s*(?P<v>\d{4,6})\b", flags=re.I),
-        rule("PHONE", r"(?<![\w.+-])\(\d{2,4}\)\s?\d{3,4}[\s-]\d{3,4}(?![\w-])"),
+        rule("PHONE", r"\b(?:ext|extension|pager|beeper|pgr)\.?\s*[:#]?\s*(?P<v>\d{4,6})\b", flags=re.I, relabel=_fax),
+        rule("PHONE", r"(?<![\w.+-])\(\d{2,4}\)\s?\d{3,4}[\s-]\d{3,4}(?![\w-])", relabel=_fax),
     )
-
-    def find(self, text: str) -> Iterator[Span]:
-        """As the rules say; a telephone number that the text calls a fax is one."""
-        for span in super().find(text):
-            is_fax = span.label == "PHONE" and (
-                FAX_BEFORE.search(text, max(0, span.start - 24), span.start) or FAX_AFTER.match(text, span.end)
-            )
-            yield Span(start=span.start, end=span.end, label="FAX", score=span.score, source=span.source) if is_fax else span

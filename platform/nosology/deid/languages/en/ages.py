@@ -8,6 +8,9 @@ import re
 from nosology.deid.patterns import Patterns, rule
 
 OLD = r"(?:9\d|1[01]\d|12[0-4])"
+MONTHS = (
+    "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?"
+)
 OLD_WORDS = (
     r"(?:ninety(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?|(?:one"
     r"|a) hundred(?: and)?(?: (?:one|two|three|four|five|six|seven|eight|nine"
@@ -42,6 +45,17 @@ class Ages(Patterns):
         ),
         rule("AGE", rf"\b(?:just\s+)?turned\s+(?P<v>{OLD})(?![\d.%/+])", flags=re.I),
         rule("AGE", rf"\b(?P<v>{OLD_WORDS})[\s-]*(?:year|yr)s?[\s-]*(?:old|of age)\b", flags=re.I, score=1.0),
+        rule("AGE", rf"(?<=[a-zà-ÿ.],\s)(?P<v>{OLD})(?=,\s(?:who|a|an|with|lives|living|on|of|from|and|widow|retired|in|is|was)\b)"),
+        rule(
+            "AGE", rf"(?<![\d./-])(?P<v>{OLD})\s?(?:yrs?|y)\b(?!\s+(?:ago|of|later|later|after|prior|history|hx|post|follow))", flags=re.I
+        ),
+        rule(
+            "AGE",
+            rf"\b(?:(?:grand|great-grand)?(?:mother|father|ma|pa|mom|dad|aunt|uncle|wife|husband|sister|brother)|patient|pt|he|she)\W{{1,3}}(?:is |age |now )?(?P<v>{OLD})"
+            r"(?=[),.;]|\s+(?:and|years|yrs)\b)",
+            flags=re.I,
+        ),
+        rule("AGE", rf"\b(?P<v>{OLD})\s+(?:last|this|next|in|on)\s+(?:{MONTHS})\b", flags=re.I),
         rule("AGE", r"\b(?:nonagenarian|centenarian|supercentenarian)\b", flags=re.I),
         rule("AGE", r"\bborn\s+(?:in\s+)?(?P<v>(?:18|19)\d\d)\b", check=_implies_old, flags=re.I),
     )

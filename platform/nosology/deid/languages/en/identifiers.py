@@ -1,7 +1,6 @@
-"""Numbers and codes that name a person, a device or a vehicle (45 CFR 164.514(b)(2)(i)(G) to (M), (P) to (R)).
+"""Numbers and codes behind their label (`MRN: `, `Acct #`, `POLICY_NUMBER=`), and American ones by their form.
 
-A label before the value (`MRN: `, `Acct #`, `POLICY_NUMBER=`) tells the class; without one, forms with a checksum or of a
-length that clinical values do not have.
+45 CFR 164.514(b)(2)(i)(G) to (M), (P) to (R). Medicare beneficiary identifier: CMS, "Understanding the MBI format".
 """
 
 from __future__ import annotations
@@ -14,54 +13,6 @@ from nosology.deid.patterns import Patterns, rule
 VALUE = r"(?P<v>(?=[A-Za-z_./-]{0,16}\d)[A-Za-z0-9](?:[\w/.-]{0,38}\w)?(?: \d{3,6}){0,4})(?!\w)(?!\s?(?:mg|mcg|ml|kg|lbs?|cm|mm|%)\b)"
 LINK = r"(?:[\s_]*(?:numbers?|num|no\b\.?|nbr|id\b|ids\b|identifiers?|code|#))*[\s_]*(?:is|was)?\s*[:=#-]{0,2}\s*"
 START = r"(?<![A-Za-z0-9])"
-
-
-def luhn(digits: str) -> bool:
-    """The mod-10 checksum of ISO/IEC 7812."""
-    total = 0
-    for place, character in enumerate(reversed(digits)):
-        value = int(character) * (2 if place % 2 else 1)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
-
-
-def _card(match: re.Match[str]) -> bool:
-    digits = re.sub(r"\D", "", match[0])
-    return 12 <= len(digits) <= 19 and len(set(digits)) > 1 and luhn(digits)
-
-
-def _iban(match: re.Match[str]) -> bool:
-    compact = match[0].replace(" ", "").upper()
-    return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
-
-
-_VIN_VALUES = dict(zip("ABCDEFGHJKLMNPRSTUVWXYZ", (1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
-_VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
-
-
-def _vin(match: re.Match[str]) -> bool:
-    """Check digit of 49 CFR 565.15(c)."""
-    code = match[0].upper()
-    if code.isdigit() or code.isalpha():
-        return False
-    total = sum(weight * (int(c) if c.isdigit() else _VIN_VALUES[c]) for c, weight in zip(code, _VIN_WEIGHTS, strict=True))
-    return code[8] == "0123456789X"[total % 11]
-
-
-_CODE_SYSTEM = re.compile(
-    r"(?:snomed|sct|rxnorm|rxcui|loinc|ndc|icd|cpt|hcpcs|code|pmid|pmc|doi|nct"
-    r"|umls|cui|taxonomy)\W{0,6}(?:\w{1,4}\W{1,3})?[(\[]?$",
-    re.I,
-)
-
-
-def _no_code(match: re.Match[str]) -> bool:
-    """A concept of a public code system names no person."""
-    return not _CODE_SYSTEM.search(match.string, max(0, match.start() - 24), match.start())
-
-
-def _no_trial(match: re.Match[str]) -> bool:
-    return not match[0].upper().startswith(("NCT", "PMID", "PMC", "ICD", "CPT", "COVID", "SARS")) and _no_code(match)
 
 
 def _value(match: re.Match[str]) -> bool:
@@ -142,7 +93,7 @@ LABELLED = (
 
 
 class Identifiers(Patterns):
-    """Codes with a label or a checksum, and bare codes too long to be a measurement."""
+    """Codes with a label, social security numbers and Medicare beneficiary identifiers."""
 
     name = "identifiers"
     rules = (
@@ -166,26 +117,6 @@ class Identifiers(Patterns):
             r"(?![\w-])",
             score=1.0,
         ),
-        rule("ACCOUNT", r"(?<![\w-])\d(?:[ -]?\d){11,18}(?![\w-])", check=_card, score=1.0),
-        rule("ACCOUNT", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", check=_iban, flags=re.I, score=1.0),
-        rule("VEHICLE", r"\b[A-HJ-NPR-Z0-9]{17}\b", check=_vin, score=1.0),
-        rule("DEVICE", r"\(01\)\d{14}(?:\(\d{2}\)[\w/-]{1,20})*", score=1.0),
-        rule("ID", r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", flags=re.I, score=1.0),
         rule("MRN", r"MRN[-#]?\w{0,6}-?\d{3,12}\b"),
         rule("ACCOUNT", r"\bACCT[-#]\w{3,20}\b"),
-        rule("ID", r"(?<![\w.-])[A-Z]{1,5}-?\d{6,14}(?![\w.-]\w)(?!\w)", check=_no_trial),
-        rule(
-            "ID",
-            r"(?<![\w.,/-])\d{7,19}(?![\w%/-])(?![.,]\d)(?!\s?(?:mg|mcg|units?|iu|cells?"
-            r"|copies|/)\b)",
-            check=_no_code,
-            flags=re.I,
-            score=0.6,
-        ),
-        rule(
-            "ID",
-            r"(?<![\w.,/+-])\d{2,6}(?:-\d{2,6}){2,4}(?![\w/-])(?!\.\d)",
-            check=lambda m: sum(c.isdigit() for c in m[0]) >= 8 and _no_code(m),
-            score=0.6,
-        ),
     )

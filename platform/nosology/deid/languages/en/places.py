@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from nosology.deid.patterns import Patterns, rule, words
+
+HERE = Path(__file__).parent
 
 STATES = (
     "AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN"
@@ -37,7 +40,7 @@ FACILITY = (
     r"|Medical Group|Family Practice|Sanatorium|VA|VAMC"
     r"|Assisted Living|Senior Living|Manor|Elementary School|High School|Middle School|University|College|Memorial)"
 )
-GENERIC = words("kinds_of_place.txt")
+GENERIC = words(HERE / "kinds_of_place.txt")
 
 
 def _named(match: re.Match[str]) -> bool:
@@ -67,7 +70,7 @@ class Places(Patterns):
         rule("LOCATION", rf"\b(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}}),?\s+(?:{STATES})\.?\s+(?=\d{{5}}\b)"),
         rule(
             "LOCATION",
-            rf"\b(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}}),\s?(?:(?:{PLAIN_STATES})\b(?!\s*"
+            rf"\b(?!(?:[A-Z]{{2,5}}),)(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}}),\s?(?:(?:{PLAIN_STATES})\b(?!\s*"
             rf"(?:\d{{1,3}}\b|[a-z]+\s*[:=]))|(?:{STATE_NAMES})\b)",
         ),
         rule(

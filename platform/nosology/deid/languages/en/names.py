@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from nosology.deid.patterns import Patterns, rule, words
+
+HERE = Path(__file__).parent
 
 CAP = r"[A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĖĘĚĞĢĪĮİĶĹĻĽŁŃŅŇŌŐŒŔŘŚŞŠŢŤŪŮŰŲŹŻŽȘȚ]"
 WORD = rf"{CAP}[\w'’-]*"
@@ -37,9 +40,9 @@ ROLE = (
     r"|witness|informant)"
 )
 
-STOP = words("ordinary_words.txt")
+STOP = words(HERE / "ordinary_words.txt")
 # Other eponyms count as such only before a clinical noun (`EPONYM_NOUN`).
-SURE_EPONYMS = words("eponyms.txt")
+SURE_EPONYMS = words(HERE / "eponyms.txt")
 EPONYM_NOUN = re.compile(
     r"(?:['’]s)?[ -]+(?:disease|syndrome|sign|test|catheter|score|scale|fracture"
     r"|cyst|palsy|procedure|drain|point|tumou?r|lymphoma|maneuver|manoeuvre|criteria"

@@ -1,0 +1,312 @@
+"""Token classifiers for pass 2, from a directory: ours and those of others, in int8 where their architecture allows it.
+
+A BERT or RoBERTa type model runs in int8 through ONNX Runtime, without torch; any other through transformers, in fp32.
+Shapes: B windows, T tokens, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nosology import storage
+from nosology.engines.encoder import DIGESTS, encoder_directory
+from nosology.engines.int8 import Int8Classifier, Shape, quantized_state, tensors
+from nosology.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+
+Floats = NDArray[np.float32]
+DEFAULT_THRESHOLD = 0.85  # for a model that recommends none
+BATCH_TOKENS = 4096
+
+# first match wins; None is a class that Safe Harbor does not name
+LABEL_RULES: tuple[tuple[str, str | None], ...] = (
+    (r"O|OUTSIDE", None),
+    (
+        r"PROFESSION|OCCUPATION|JOB.*|TITLE|NRP|NORP|GENDER|SEX|MISC|OTHER|LANGUAGE"
+        r"|MONEY|QUANTITY|CARDINAL|ORDINAL|PERCENT|EVENT|LAW|PRODUCT|WORK_OF_ART"
+        r"|TIME|STATE_OF_MIND",
+        None,
+    ),
+    (r"USERNAME|USER_?NAME|PASSWORD|PIN", "ID"),
+    (r".*DOMAIN_?NAME.*", "URL"),
+    (r".*(PATIENT(?!.*ID)|DOCTOR|STAFF|HCW|PERSON|NAME(?!.*USER)|CLINICIAN|RELATIVE|FAMIL).*|PER|NAME", "NAME"),
+    (r".*(HOSP|ORG|VENDOR|COMPANY|EMPLOYER|INSTITU|FACILITY|CLINIC|FAC$).*", "ORGANIZATION"),
+    (r".*ZIP.*|.*POST.?CODE.*|.*POSTAL.*", "ZIP"),
+    (r".*(BIRTH|DATE|DOB|HOLIDAY|DAY).*", "DATE"),
+    (r"AGE|.*_AGE|EDAD.*", "AGE"),
+    (r".*FAX.*", "FAX"),
+    (r".*(PHONE|TEL|CONTACT|PAGER|MOBILE).*", "PHONE"),
+    (r".*E?-?MAIL.*", "EMAIL"),
+    (r".*(URL|WEB|DOMAIN).*", "URL"),
+    (r".*IP_?(ADDR.*)?$", "IP"),
+    (r".*(SSN|SOCIAL).*", "SSN"),
+    (r".*(MEDICAL_?RECORD|MRN).*", "MRN"),
+    (r".*(HEALTH_?PLAN|MEMBER|BENEFICIARY|INSURANCE|POLICY).*", "BENEFICIARY"),
+    (r".*(ACCOUNT|CARD|IBAN|BANK).*", "ACCOUNT"),
+    (r".*(LICEN[SC]E|CERTIF|PASSPORT|NPI|DEA).*", "LICENSE"),
+    (r".*(VEHICLE|VIN|PLATE).*", "VEHICLE"),
+    (r".*(DEVICE|SERIAL|IMEI|MAC).*", "DEVICE"),
+    (r".*BIO.*", "BIOMETRIC"),
+    (r".*(PHOTO|IMAGE).*", "PHOTO"),
+    (r".*(LOC|GPE|CITY|STREET|ADDRESS|COUNTRY|STATE|COUNTY|PLACE|BUILDING|TERRITOR).*", "LOCATION"),
+)
+
+
+def safe_harbor(label: str, unknown: str = "ID") -> str | None:
+    """The class of a model's label, prefixes taken off; None for what is no identifier, `unknown` for a label that no rule knows: of a
+    model's an ID, for it is removed."""
+    bare = re.sub(r"^[BILUES][-_]", "", label).upper().replace("-", "_").replace(" ", "_")
+    return next((found for pattern, found in LABEL_RULES if re.fullmatch(pattern, bare)), unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Tokens that the model sees together, special ones included; `shapes_T` is 0 for those."""
+
+    ids_T: Sequence[int]
+    shapes_T: Sequence[int]
+
+
+class Classifier(Protocol):
+    """A loaded model."""
+
+    max_tokens: int
+
+    def logits(self, windows: Sequence[Window]) -> list[Floats]:
+        """Logits (T, C) of each window; what one gets does not depend on the others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A directory's model and what is said of it there.
+
+    Attributes:
+        classes: Safe Harbor class (None: no identifier) of each of the C outputs.
+        threshold: least probability that is recommended, for every class.
+        thresholds: those of single classes, where they differ.
+        shaped: the model takes shapes of words.
+    """
+
+    tokenizer: Tokenizer
+    model: Classifier
+    classes: tuple[str | None, ...]
+    threshold: float
+    thresholds: Mapping[str, float]
+    shaped: bool
+
+
+class _Int8:
+    def __init__(self, state: Mapping[str, NDArray[Any]], shape: Shape) -> None:
+        self._model = Int8Classifier(state, shape)
+        self.max_tokens = self._model.max_tokens
+
+    def logits(self, windows: Sequence[Window]) -> list[Floats]:
+        return [self._model.logits(window.ids_T, window.shapes_T) for window in windows]
+
+
+class _Transformers:
+    """Any other architecture, windows of like length together."""
+
+    def __init__(self, model: Any, padding: int) -> None:
+        self._model, self._padding = model.eval(), padding
+        self.max_tokens = int(getattr(model.config, "max_position_embeddings", 512))
+
+    def logits(self, windows: Sequence[Window]) -> list[Floats]:
+        import torch
+
+        out: list[Floats] = [np.zeros((0, 0), np.float32)] * len(windows)
+        order = sorted(range(len(windows)), key=lambda i: len(windows[i].ids_T))
+        with torch.inference_mode():
+            while order:
+                longest = len(windows[order[min(len(order), 64) - 1]].ids_T)
+                size = max(1, min(64, BATCH_TOKENS // longest))
+                part, order = order[:size], order[size:]
+                length = len(windows[part[-1]].ids_T)
+                ids_BT = torch.full((len(part), length), self._padding)
+                mask_BT = torch.zeros_like(ids_BT)
+                for row, number in enumerate(part):
+                    tokens = windows[number].ids_T
+                    ids_BT[row, : len(tokens)] = torch.tensor(tokens)
+                    mask_BT[row, : len(tokens)] = 1
+                logits_BTC: torch.Tensor = self._model(input_ids=ids_BT, attention_mask=mask_BT).logits
+                for row, number in enumerate(part):
+                    out[number] = logits_BTC[row, : len(windows[number].ids_T)].float().numpy()
+        return out
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the files of a tagger's directory, for the fingerprint of a run.
+
+    Raises:
+        ModelError: there is no model.
+    """
+    files = sorted(path for path in _checked(folder).glob("*") if path.is_file())
+    return hashlib.sha256("".join(f"{file.name}:{storage.digest(str(file))}\n" for file in files).encode()).hexdigest()
+
+
+def _checked(folder: Path) -> Path:
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise ModelError(f"deid.ner: {folder} holds no model. Give the directory of a token-classification model")
+    return folder
+
+
+def load_classifier(folder: Path) -> Loaded:
+    """The token classifier of a directory.
+
+    Args:
+        folder: a transformers token classifier; or a tagger trained by `train` with the objective `tag`, whole, adapter, or packed
+            (`pack`). `tagger.json` beside it may recommend a threshold.
+
+    Raises:
+        ModelError: not there, not a token classifier, or no label of it names an identifier.
+    """
+    _checked(folder)
+    said: dict[str, Any] = {}
+    try:
+        if (folder / "tagger.json").is_file():
+            said = json.loads((folder / "tagger.json").read_text())
+        if (folder / "adapter_config.json").is_file():
+            return _adapter(folder, said)
+        config = json.loads((folder / "config.json").read_text())
+        names = [str(config["id2label"][key]) for key in sorted(config.get("id2label", {}), key=int)]
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ModelError(f"deid.ner: the configuration of {folder.name} cannot be read ({type(error).__name__})") from error
+    kinds = config.get("architectures") or []
+    ours = kinds == ["Tagger"]
+    if not ours and not any(str(kind).endswith("TokenClassification") for kind in kinds):
+        raise ModelError(f"deid.ner: {folder.name} is no token classifier (architecture {kinds})")
+    # a tagger of our own names its classes as we do
+    classes = _own(names) if ours else tuple(safe_harbor(name) for name in names)
+    if not any(classes) or all(re.fullmatch(r"LABEL_\d+", name) for name in names):
+        raise ModelError(f"deid.ner: no label of {folder.name} names an identifier; give the model an id2label map")
+    tokenizer = _tokenizer(folder, ours)
+    shape = Shape.of(config)
+    model: Classifier
+    if shape is not None and (folder / "model.safetensors").is_file():
+        model = _Int8(_state(folder, said), shape)
+    else:
+        model = _transformers(folder, int(config.get("pad_token_id") or 0))
+    return _loaded(tokenizer, model, classes, said, ours)
+
+
+def _loaded(tokenizer: Tokenizer, model: Classifier, classes: tuple[str | None, ...], said: Mapping[str, Any], ours: bool) -> Loaded:
+    return Loaded(tokenizer, model, classes, float(said.get("threshold", DEFAULT_THRESHOLD)), said.get("thresholds", {}), ours)
+
+
+def _state(folder: Path, said: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
+    """Weights without the model's prefix, linear layers quantized; word vectors that a packed tagger left out, from the encoder."""
+    state = {re.sub(r"^(?:bert|roberta|model)\.", "", name): value for name, value in tensors(folder / "model.safetensors").items()}
+    if "embeddings.word_embeddings.weight" not in state:
+        directory = encoder_directory(None)
+        if said.get("encoder_sha256") != DIGESTS["model.safetensors"]:
+            raise ModelError(f"deid.ner: {folder.name} was made on another encoder than {directory.name}")
+        words = tensors(directory / "model.safetensors")
+        state |= {name: words[name] for name in words if name.startswith("embeddings.") and name not in state}
+    return state if any(name.endswith(".scale") for name in state) else quantized_state(state)
+
+
+def _tokenizer(folder: Path, ours: bool) -> Tokenizer:
+    """The fast tokenizer of a directory; of a tagger of ours without one, the encoder's."""
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file() and ours:
+        file = encoder_directory(None) / "tokenizer.json"
+    try:
+        if file.is_file():
+            made: Tokenizer = Tokenizer.from_file(str(file))
+        else:
+            from transformers import AutoTokenizer
+
+            made = AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise ModelError(f"deid.ner: {folder.name} has no fast tokenizer, which character offsets need ({type(error).__name__})") from error
+    made.no_truncation()
+    made.no_padding()
+    return made
+
+
+def _quiet() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _transformers(folder: Path, padding: int) -> Classifier:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForTokenClassification
+
+    _quiet()
+    try:
+        return _Transformers(AutoModelForTokenClassification.from_pretrained(folder, local_files_only=True), padding)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"deid.ner: transformers cannot open {folder.name} ({type(error).__name__})") from error
+
+
+def _adapter(folder: Path, said: Mapping[str, Any]) -> Loaded:
+    """A LoRA adapter of `training.tag` on the local encoder, merged."""
+    import torch
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    from nosology.deid.shapes import CLASSES
+    from nosology.deid.tagger import new_tagger
+
+    encoder = encoder_directory(None)  # checks the digests that the adapter was made on
+    _quiet()
+    with torch.random.fork_rng(devices=[]):
+        module = new_tagger(encoder)
+    try:
+        adapted = PeftModel.from_pretrained(module, str(folder), local_files_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"deid.ner: adapter {folder.name} does not fit the local encoder ({type(error).__name__})") from error
+    merged = adapted.merge_and_unload().float()
+    state = {name.removeprefix("bert."): value.numpy() for name, value in merged.state_dict().items()}
+    shape = Shape.of(merged.config.to_dict())
+    assert shape is not None  # new_tagger takes BERT alone
+    return _loaded(_tokenizer(encoder, True), _Int8(quantized_state(state), shape), _own(CLASSES), said, True)
+
+
+def _own(names: Sequence[str]) -> tuple[str | None, ...]:
+    return tuple(None if name == "O" else name for name in names)
+
+
+def pack(folder: Path, out: Path) -> None:
+    """A tagger trained on the default encoder as it ships: int8 layers, no word vectors, which the encoder has (its digest is noted).
+
+    Args:
+        folder: a whole tagger (`config.json`, `model.safetensors`, `tagger.json`), word vectors as they were.
+        out: folder that gets the three files.
+
+    Raises:
+        ModelError: its word vectors are not the encoder's.
+    """
+    from safetensors.numpy import save_file
+
+    words = tensors(encoder_directory(None) / "model.safetensors")
+    state = {re.sub(r"^bert\.", "", name): value for name, value in tensors(folder / "model.safetensors").items()}
+    name = "embeddings.word_embeddings.weight"
+    if not np.array_equal(state.pop(name), words[name]):
+        raise ModelError(f"{folder.name}: its word vectors are not those of the default encoder; it can only be used whole")
+    packed = {key: np.ascontiguousarray(value) for key, value in quantized_state(state).items() if not key.endswith("position_ids")}
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(packed, out / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    kept = ("architectures", "model_type", "hidden_act", "num_attention_heads", "layer_norm_eps", "pad_token_id", "id2label")
+    (out / "config.json").write_text(json.dumps({key: config[key] for key in kept if key in config}, indent=1, sort_keys=True) + "\n")
+    said = json.loads((folder / "tagger.json").read_text()) | {"encoder_sha256": DIGESTS["model.safetensors"]}
+    (out / "tagger.json").write_text(json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

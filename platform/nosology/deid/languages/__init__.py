@@ -1,0 +1,71 @@
+"""Languages of the notes, one folder each: recognizers, word lists, what a tagger may not take, and the tagger itself.
+
+A third language is one folder with the names that `Language` lists, one line in `LANGUAGES`, and its tables in
+`tests/deid/`. What is the same in every language (e-mail, numbers with a checksum …) lies in `nosology.deid.recognizers`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from nosology.deid import Recognizer
+from nosology.errors import ConfigError
+from nosology.records import Span
+
+LANGUAGES: dict[str, str] = {
+    "en": "nosology.deid.languages.en",
+}
+# of every language; last, because of findings that are as sure the first gives the class
+SHARED: dict[str, str] = {
+    "contacts": "nosology.deid.recognizers.contacts:Contacts",
+    "bare_codes": "nosology.deid.recognizers.bare_codes:BareCodes",
+    "phones": "nosology.deid.recognizers.phones:Phones",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What detection needs to know of a language.
+
+    Attributes:
+        code: ISO 639-1.
+        recognizers: name -> "module:Class" of pass 1, beside `SHARED`.
+        tagger: folder of the shipped tagger of pass 2.
+        keeps: whether a span that a tagger marked holds nothing that the rule names (a bare year, an eponym, a clinical code).
+        is_eponym: whether text[start:end] is the eponym of a disease, sign, device or score rather than a person.
+        ordinary: words, in small letters, that are never taken for a part of a name found elsewhere.
+        sure_eponyms: such words and phrases (blanks written `_`) that are hardly ever a patient's name.
+    """
+
+    code: str
+    recognizers: Mapping[str, str]
+    tagger: Path
+    keeps: Callable[[str, Span], bool]
+    is_eponym: Callable[[str, int, int], bool]
+    ordinary: frozenset[str]
+    sure_eponyms: frozenset[str]
+
+    def recognizer(self, name: str) -> Recognizer:
+        """A new recognizer of that name."""
+        module, _, attribute = {**self.recognizers, **SHARED}[name].partition(":")
+        return cast("Recognizer", getattr(importlib.import_module(module), attribute)())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of every recognizer of pass 1, in the order in which they run."""
+        return tuple({**self.recognizers, **SHARED})
+
+
+def language(code: str) -> Language:
+    """The language of that code.
+
+    Raises:
+        ConfigError: there is no folder for it.
+    """
+    if code not in LANGUAGES:
+        raise ConfigError(f"deid.language: no recognizers for {code[:8]!r}; there are {', '.join(LANGUAGES)}")
+    return cast("Language", importlib.import_module(LANGUAGES[code]).LANGUAGE)

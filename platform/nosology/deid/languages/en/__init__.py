@@ -1,0 +1,27 @@
+"""English, as written in the United States."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nosology.deid.languages import Language
+from nosology.deid.languages.en.keep import keeps
+from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
+
+LANGUAGE = Language(
+    code="en",
+    recognizers={
+        "dates": "nosology.deid.languages.en.dates:Dates",
+        "ages": "nosology.deid.languages.en.ages:Ages",
+        "identifiers": "nosology.deid.languages.en.identifiers:Identifiers",
+        "references": "nosology.deid.languages.en.references:References",
+        "places": "nosology.deid.languages.en.places:Places",
+        "names": "nosology.deid.languages.en.names:Names",
+        "presidio": "nosology.deid.languages.en.presidio:Presidio",
+    },
+    tagger=Path(__file__).parent / "tagger",
+    keeps=keeps,
+    is_eponym=is_eponym,
+    ordinary=STOP,
+    sure_eponyms=SURE_EPONYMS,
+)

@@ -1,0 +1,212 @@
+"""Dates: every element but the year (45 CFR 164.514(b)(2)(i)(C)). A bare year is no identifier."""
+
+from __future__ import annotations
+
+import re
+
+from nosology.deid.patterns import Patterns, rule
+
+FULL_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+MONTH = (
+    r"(?:jan(?:uary|\.)?|feb(?:ruary|r?\.)?|mar(?:ch|\.)?|apr(?:il|\.)?|may|june?|july?|aug(?:ust|\.)?|sept?(?:ember|\.)?"
+    r"|oct(?:ober|\.)?|nov(?:ember|\.)?|dec(?:ember|\.)?)"
+)
+SPANISH_MONTH = r"(?:enero|febrero|marzo|abril|mayo|junio|julio|agosto|sep?tiembre|octubre|noviembre|diciembre)"
+WEEKDAY = r"(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day)"
+ANY_WEEKDAY = r"(?:(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs?)?|Fri|Sat(?:ur)?|Sun)(?:day)?\b\.?)"
+ORDINAL = r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)"
+# what an ordinal may count that is no day of a month
+NO_DAY = (
+    r"(?!\s+(?:rib|ribs|percentile|grade|week|weeks|day|days|month|trimester|nerve|cranial|digit|digits|toe|finger|metatarsal|metacarpal|century"
+    r"|edition|floor|time|dose|degree|intercostal|ventricle|line|attempt|visit|cycle|round|generation|decade|leading|most|and \d|to \d"
+    r"|(?:st|street|ave|avenue|rd|road)\b))"
+)
+SEASON = r"(?:spring|summer|fall|autumn|winter)"
+HOLIDAY = (
+    r"(?:Christmas(?: Eve| Day)?|Thanksgiving(?: Day)?|New Year['’]?s(?: Eve| Day)|Easter(?: Sunday| Monday)?|Halloween|Labor Day|Memorial Day"
+    r"|Independence Day|(?:the )?(?:4th|Fourth) of July|Valentine['’]?s Day|Hanukkah|Chanukah|Ramadan|Yom Kippur|Rosh Hashanah|Passover|Purim"
+    r"|Sukkot|Diwali|Holi|Onam|Vishu|Pongal|Navratri|Nowruz|Eid(?: al-(?:Fitr|Adha))?|Lunar New Year|Chinese New Year|Mother['’]?s Day"
+    r"|Father['’]?s Day|Veterans Day|Columbus Day|Presidents['’]? Day|Indigenous Peoples['’]? Day|Flag Day|May ?day|Juneteenth|Groundhog Day"
+    r"|MLK Day|Martin Luther King Day|Cinco de Mayo|St\.? Patrick['’]?s Day|Mardi Gras|Ash Wednesday|Good Friday|Palm Sunday|Maundy Thursday"
+    r"|Pentecost|All Saints['’]? Day|All Souls['’]? Day|Boxing Day|Canada Day|Anzac Day|Australia Day|Waitangi Day|Guy Fawkes(?: Night)?"
+    r"|Bastille Day|Three Kings Day|Kwanzaa|Midsummer(?: Eve| Day)?|Black Friday|Election Day|Super Bowl Sunday|Patriots['’]? Day)"
+)
+CLOCK = r"(?:[T ]\s?(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?:\s?[AaPp]\.?[Mm]\b\.?)?(?:Z|[+-]\d\d:?\d\d)?)?"
+YEAR = r"(?:1[89]|20)\d\d"
+FULL_MONTHS_ANY = rf"(?:{FULL_MONTHS})"
+SHORT_MONTH = r"(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)"
+DAY = r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
+CUE = (
+    r"(?:\b(?:on|since|dated?|until|till|by|from|starting|through|thru|to|admitted"
+    r"|discharged|seen|visit|dos|doa|dod|dob|last|of|as of|due|around|before"
+    r"|after"
+    r"|between|and|surgery|scheduled|appointment|expires?|lmp|edd)\b)"
+)
+
+
+def _numeric(match: re.Match[str]) -> bool:
+    """Day and month in either order, and a year of two or four digits."""
+    first, second, year = (int(x) for x in match.group("a", "b", "y"))
+    if not (0 < first <= 31 and 0 < second <= 31 and min(first, second) <= 12):
+        return False
+    if len(match["y"]) == 4:
+        return 1800 <= year <= 2100
+    # "1.2.10" is a version or an outline, "3-4-12" a scale: two-digit years need slashes or two-digit parts
+    return match["s"] == "/" or (len(match["a"]) == 2 and len(match["b"]) == 2 and match["s"] == "-")
+
+
+_SCORE_AFTER = re.compile(
+    r"\s*(?:strength|motor|murmur|power|pain|scale|tab|dose|mg|systolic|diastolic"
+    r"|reflex|bilateral|pulse|in\b|throughout|(?:lymph )?nodes?|cores?|biops|teeth|points?|correct|/)",
+    re.I,
+)
+
+
+_RATIO_BEFORE = re.compile(
+    r"\b(?:gcs|mmse|moca|phq-?\d*|gad-?\d*|apgars?|score[sd]?|scale|scored|vision|va|acuity|od|os|ou|pain|strength|motor|dtrs?|reflexes|pulses?|grade"
+    r"|rated|murmur|bp|ratio|of|hba1c|vent|settings|ps|fio2|ldl|hdl|cup|c/d|nihss|ecog|aldrete|braden|kps|slums|epworth|apache|sofa|rpe|nodes)"
+    r"\W{0,3}(?:(?:is|was|of|at|score)\W{0,2})?(?:(?:\d{1,2}/\d{1,2}|[a-z]+)[\s,;]{1,2})?$",
+    re.I,
+)
+
+
+def _no_ratio(match: re.Match[str]) -> bool:
+    """No score out of a total, visual acuity or strength."""
+    at = match.start("v" if "v" in match.re.groupindex else 0)
+    return not _SCORE_AFTER.match(match.string, match.end()) and not _RATIO_BEFORE.search(match.string, max(0, at - 32), at)
+
+
+def _no_version(match: re.Match[str]) -> bool:
+    """`v. 1.2.10` and `section 4.2.11` are no dates."""
+    return not re.search(
+        r"\b(?:v|ver|version|section|sec|chapter|release|fig|table|protocol|grade|\w*pack)\W{0,2}$",
+        match.string[max(0, match.start() - 12) : match.start()],
+        re.I,
+    )
+
+
+def _no_score(match: re.Match[str]) -> bool:
+    """`3/5 strength`, `2/6 murmur`, `1/2 tab` are no dates."""
+    return not _SCORE_AFTER.match(match.string, match.end())
+
+
+class Dates(Patterns):
+    """Calendar dates in the forms that people write, times of day that follow them, holidays, weekdays that name a day."""
+
+    name = "dates"
+    rules = (
+        rule("DATE", rf"(?<![\d./-]){YEAR}([-/.])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01]){CLOCK}(?!\d)(?![-/.]\d)", score=1.0),
+        rule(
+            "DATE",
+            r"(?<![\d./-])(?P<a>\d{1,2})(?P<s>[/.-])(?P<b>\d{1,2})(?P=s)(?P<y>\d{4}"
+            rf"|\d\d){CLOCK}(?![\d%])(?![/.-]\d)",
+            check=_numeric,
+            score=1.0,
+        ),
+        rule("DATE", r"(?<![\d./-])(?:0?[1-9]|1[0-2])[/-](?:19|20)\d\d(?![\d/-])"),
+        rule(
+            "DATE",
+            rf"{CUE}\s*:?\s*\(?(?P<v>(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])(?:\s?-\s?"
+            r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01]))?)(?![\d/%])(?!\.\d)",
+            check=_no_score,
+            flags=re.I,
+        ),
+        rule("DATE", r"(?<![\d./])0[1-9]/(?:0[1-9]|[12]\d|3[01])(?![\d/%])", check=_no_score),
+        rule("DATE", r"(?<![\d./])1[0-2]/0[1-9](?![\d/%])", check=_no_score),
+        rule(
+            "DATE",
+            rf"\b{MONTH}\s*{DAY}(?!\d)(?!\s?(?:mg|mcg|ml|%|tab))(?:\s*(?:-|–|to|through"
+            rf"|and)\s*(?:{MONTH}\s*)?{DAY}(?![\d/]))?(?:\s*,?\s*{YEAR}\b)?{CLOCK}",
+            check=lambda m: not m[0].startswith(("may ", "march ")),
+            flags=re.I,
+        ),
+        rule(
+            "DATE",
+            rf"(?<![\w.])(?:the\s+)?{DAY}(?:\s+day)?(?:\s+of)?[\s-]+{MONTH}\b(?:\s*,?[\s-]*"
+            rf"(?:{YEAR}|'?\d\d)\b)?{CLOCK}",
+            check=lambda m: " may" not in m[0],
+            flags=re.I,
+        ),
+        rule("DATE", rf"\b(?:{FULL_MONTHS}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?\s*(?:of\s+|,\s*|-|/)?{YEAR}\b"),
+        rule(
+            "DATE",
+            r"\b(?:[Ii]n|[Ss]ince|[Ll]ast|[Tt]his|[Nn]ext|[Uu]ntil|[Bb]y|[Ee]arly|[Ll]ate"
+            r"|[Mm]id|[Oo]f|[Dd]uring|[Tt]hrough|[Ff]rom|[Bb]etween|[Bb]eginning|[Ee]nd of)[\s-]+"
+            rf"(?P<v>(?:{FULL_MONTHS}))\b(?!\s+\d)(?!\s+[A-Z][a-z]+\b)",
+        ),
+        rule("DATE", rf"\b(?:on|last|this|next|by|until|since)\s+(?P<v>{WEEKDAY})\b(?!\s*[,/&]?\s*(?:and\s+)?{WEEKDAY})", flags=re.I),
+        rule(
+            "DATE",
+            rf"\b(?P<v>{WEEKDAY})\s*,?\s*(?:the\s+)?(?=(?:{MONTH}\s*\d|\d{{1,2}}[/.-]\d"
+            r"|\d{1,2}(?:st|nd|rd|th)\b))",
+            flags=re.I,
+        ),
+        rule("DATE", rf"\bthe\s+(?P<v>{DAY}\s+of\s+(?:this|last|next)\s+month)\b", flags=re.I),
+        rule(
+            "DATE",
+            rf"\b(?:(?:(?:the )?(?:day|week|weekend|night|morning|{WEEKDAY}) (?:before|after|of) ))?{HOLIDAY}\b"
+            r"(?!\s+(?:disease|tree|factor|Island|card|sockets?))",
+        ),
+        rule(
+            "DATE",
+            r"\b(?:born|return|adm|admit|admitted|admission|surgery|due|transfused|visit|discharged|seen)\s*:?\s*"
+            r"(?P<v>(?:0?[1-9]|[12]\d|3[01])\.(?:0?[1-9]|1[0-2])\b\.?)(?![\d%])(?!\s?(?:kg|lbs?|g|weeks?|wks?|months?|cm|mm|ml))",
+            flags=re.I,
+        ),
+        # a weekday before or behind its date, in any order and short form
+        rule(
+            "DATE",
+            rf"\b{ANY_WEEKDAY},?\s*(?:the\s+)?(?:night |morning |afternoon |evening )?(?:(?:{MONTH}\.?\s+{DAY}|{DAY}\s+(?:of\s+)?{MONTH})\b\.?"
+            rf"(?:\s*,?\s*(?:{YEAR}|'\d\d))?|{ORDINAL}|\d{{1,2}}[/.-]\d{{1,2}}(?:[/.-]\d{{2,4}})?)(?![\w/])",
+            flags=re.I,
+        ),
+        rule(
+            "DATE",
+            r"\b(?:[Ll]ast|[Tt]his|[Nn]ext|[Pp]ast|[Oo]n|[Ss]ince|[Ff]rom|[Bb]y|[Uu]ntil|[Tt]ill|were|was|due|recheck|return)\s+"
+            r"(?P<v>(?:Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)\b\.?)(?!\w)",
+        ),
+        rule(
+            "DATE",
+            rf"\b(?:since|from|on|this past|last|over the|until) (?P<v>{WEEKDAY})(?= (?:night|morning|evening|afternoon|at)\b)",
+            flags=re.I,
+        ),
+        # a day of the month alone
+        rule("DATE", rf"\b(?:on|till|until|by|since|from|due|before|after|the week of|for)\s+(?P<v>the\s+{ORDINAL})\b{NO_DAY}", flags=re.I),
+        rule("DATE", rf"\b(?P<v>{FULL_MONTHS_ANY}\s+the\s+{ORDINAL})\b", flags=re.I),
+        rule(
+            "DATE",
+            rf"\bthe (?:first|second|third|fourth|last|1st|2nd|3rd|4th) (?:day|week|weekend|{WEEKDAY}) (?:of|in) (?:{FULL_MONTHS_ANY})\b",
+            flags=re.I,
+        ),
+        # months with a short year, two months, parts of a month or a year
+        rule("DATE", rf"\b{MONTH}\.?\s*['’]\d\d\b", flags=re.I),
+        rule("DATE", rf"\b{MONTH}\s?(?:-|–|to|/)\s?{MONTH}\.?\s+{YEAR}\b", flags=re.I),
+        rule(
+            "DATE",
+            rf"\b(?:early|mid|late|beginning of|end of|middle of)[ -](?:{FULL_MONTHS_ANY})\b(?!\s+\d)",
+            check=lambda m: not re.search(r"\b(?:may|march)$", m[0]),
+            flags=re.I,
+        ),
+        rule("DATE", rf"\b{SEASON}\s+(?:of\s+)?(?:{YEAR}|['’]\d\d)\b", flags=re.I),
+        rule("DATE", rf"\b(?P<v>{SHORT_MONTH}\.?\s+{YEAR})\b", flags=re.I),
+        # day, month and short year with dots; day and month in Roman numerals
+        rule("DATE", r"(?<![\d.,/-])(?:0?[1-9]|[12]\d|3[01])\.(?:0?[1-9]|1[0-2])\.(?:\d\d)(?![\d.]\d|\d|%)", check=_no_version),
+        rule("DATE", r"(?<![\w./-])(?:0?[1-9]|[12]\d|3[01])[-/](?:XI{0,2}|IX|IV|V?I{1,3}|V)(?:[-/](?:19|20)\d\d)?(?![\w/])", flags=re.I),
+        # month and day without a cue: the second part is too large for a scale, and nothing around it says score
+        rule("DATE", r"(?<![\d./:-])(?:0?[1-9]|1[0-2])/(?:1[3-9]|2\d|3[01])(?![\d/%:])(?!\.\d)(?!\s?(?:-|to)\s?\d)", check=_no_ratio),
+        rule("DATE", r"(?<![\d./:-])(?:1[3-9]|2\d|3[01])/(?:0[1-9]|1[0-2])(?![\d/%:])(?!\.\d)", check=_no_ratio),
+        rule(
+            "DATE",
+            r"\b(?:born|next|return|placed|labs?|orif|adm|admit|admission|f/u|follow[- ]?up|appt|sent|found|given|drawn|booked|transfused|see|level|inr|report"
+            r"|visit|surgery|recheck|started|start today|says|tee|tte|mri|ct|xr|echo|seen on|dc|d/c|op|or|postop|exam)\s*:?\s*"
+            r"(?P<v>(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])|(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|1[0-2]))(?![\d/%])(?!\.\d)",
+            check=_no_ratio,
+            flags=re.I,
+        ),
+        rule(
+            "DATE",
+            r"(?<![\w.-])(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:(?:[01]\d"
+            r"|2[0-3])[0-5]\d(?:[0-5]\d)?)?(?![\w.-])",
+        ),
+        rule("DATE", rf"\b{DAY}\s+de\s+{SPANISH_MONTH}\b(?:\s+del?\s+{YEAR})?|\b{SPANISH_MONTH}\s+del?\s+{YEAR}\b", flags=re.I),
+    )
