@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,13 +30,13 @@ class Detector:
 
     def __init__(self, config: DeidConfig, *, rules_only: bool = False) -> None:
         self._language = language(config.language)
-        self._scan = Scan(self._language.recognizer(name) for name in self._language.names)
         self._left_out = frozenset(config.leave_out)
         self.tagging: Tagging | None = None
         if not rules_only:
             from nosology.deid.ner import load_tagging
 
             self.tagging = load_tagging(tagger_folder(config), config.threshold, dict(config.thresholds.items()))
+        self._scan = _rules(config.language)  # last: it takes seconds where it is the first, and a model can be wrong
 
     def find(self, texts: Sequence[str], known_names: Sequence[Iterable[str]] | None = None) -> list[list[Span]]:
         """Disjoint spans of each text, in order of their start. `known_names`: names that the record's own fields hold."""
@@ -70,6 +71,13 @@ class Detector:
             if span.label not in self._left_out
             and not any(out.start <= span.start and span.end <= out.end and rank(out) > rank(span) for out in left)
         ]
+
+
+@functools.cache
+def _rules(code: str) -> Scan:
+    """Pass 1 of a language. Building its scan takes seconds, so a process has one."""
+    spoken = language(code)
+    return Scan(spoken.recognizer(name) for name in spoken.names)
 
 
 def tagger_folder(config: DeidConfig) -> Path:
