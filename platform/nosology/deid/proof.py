@@ -200,7 +200,7 @@ def page(bundle: Mapping[str, Any]) -> str:
         said = f"of all notes at most, at 95 % confidence; {sample['notes_with_identifier']} of {sample['read']} read"
         headlines.append(Headline(label="notes with an identifier left", value=f"{100 * sample['at_most']:.2f} %", note=said))
         rows = [
-            [name.replace("_", " "), str(sample[name])]
+            [name.replace("_", " "), _words(sample[name])]
             for name in ("read", "notes_with_identifier", "categories", "reader", "date", "sheet")
         ]
         tables.append(Table(title="Sample read by a person", head=["", ""], rows=rows))
@@ -212,7 +212,7 @@ def page(bundle: Mapping[str, Any]) -> str:
                 note=f"{100 * people['unique_share']:.2f} % of {people['persons']:,} persons alone in their group",
             )
         )
-        rows = [[name.replace("_", " "), str(value)] for name, value in people.items()]
+        rows = [[name.replace("_", " "), _words(value)] for name, value in people.items()]
         tables.append(
             Table(
                 title="Persons who are alike in the tables",
@@ -235,7 +235,8 @@ def page(bundle: Mapping[str, Any]) -> str:
         warnings.append(
             f"Left in the text by decision (accept_residual): {', '.join(policy['left_out'])}. This is no Safe Harbor de-identification."
         )
-    warnings.append("Recall holds for texts like the gold; the digests find a changed bundle, not a forged one.")
+    warnings += ["Recall holds for texts like the gold."] if measured else []
+    warnings.append("The digests find a changed bundle, not a forged one.")
     facts = {"made": bundle["made"], "signer": bundle["signer"] or "none", "package": bundle["package"], "bundle": bundle["digest"]}
     return render(
         Page(
@@ -269,6 +270,12 @@ def measured_table(report: Mapping[str, Any], note: str) -> Table:
         for name, one in report["categories"].items()
     ]  # fmt: skip
     return Table(title="Measured against gold", head=head, rows=rows, note=note)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {one}" for name, one in value.items()) or "none"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _share(figure: Mapping[str, Any] | None) -> str:
