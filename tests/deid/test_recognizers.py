@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nosology.deid import LABELS
 from nosology.deid.languages import language
-from nosology.deid.patterns import Gate, Patterns, Scan
+from nosology.deid.patterns import Patterns, Scan
 
 ENGLISH = language("en")
 PAIR = [ENGLISH.recognizer("dates"), ENGLISH.recognizer("contacts")]
@@ -67,6 +67,7 @@ FOUND = {
     ],
     "contacts": [
         ("call 415-555-0134 today", "415-555-0134", "PHONE"),
+        ("dial (212) 555-2368 ext. 12, then", "(212) 555-2368 ext. 12", "PHONE"),
         ("tel (415) 555-0134 x22", "(415) 555-0134 x22", "PHONE"),
         ("phone: 0341 8387176", "0341 8387176", "PHONE"),
         ("+41 (0)96 471 07 95", "+41 (0)96 471 07 95", "PHONE"),
@@ -109,10 +110,9 @@ FOUND = {
         ("sample 12-4471-90233", "12-4471-90233", "ID"),
     ],
     "phones": [
-        ("ring 415-555-2671 now", "415-555-2671", "PHONE"),
-        ("fax 415 555 2671", "415 555 2671", "FAX"),
+        ("ring 4155552671 now", "4155552671", "PHONE"),
+        ("fax 1-4155552671", "1-4155552671", "FAX"),
         ("+44 20 7946 0958 in London", "+44 20 7946 0958", "PHONE"),
-        ("dial (212) 555-2368 ext. 12, then", "(212) 555-2368 ext. 12", "PHONE"),
     ],
     "references": [
         ("chart RO/66-204, seen", "RO/66-204", "MRN"),
@@ -339,12 +339,12 @@ def test_no_network(monkeypatch):
 def test_the_gate_loses_nothing(recognizers):
     """One scan that leaves most rules out finds what all of them find, whatever the text."""
     patterns = [(one.name, rule) for one in recognizers.values() if isinstance(one, Patterns) for rule in one.rules]
-    gate = Gate([rule.pattern for _, rule in patterns])
+    scan = Scan(recognizers.values())
     texts = [text for rows in FOUND.values() for text, *_ in rows] + [text for rows in KEPT.values() for text in rows]
     texts += [text.translate(ACCENTS) for text in texts] + [text.upper() for text in texts] + [" ".join(texts), "\n".join(texts)]
     spared = 0
     for text in texts:
-        named = set(gate.candidates(text))
+        named = set(scan.candidates(text))
         for number, (name, rule) in enumerate(patterns):
             if number not in named:
                 assert not list(rule.spans(text, name)), (name, rule.pattern.pattern[:40])

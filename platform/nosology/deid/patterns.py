@@ -30,6 +30,8 @@ class Rule:
         pattern: the identifier is its group `v` where it has one, else the whole match.
         check: False refuses a match (checksum, impossible date, near miss).
         score: 1.0 where a checksum or an unmistakable form stands behind it.
+        cue: what the text must hold somewhere for the rule to match at all; it narrows the gate where that cannot see it in the pattern
+            (the gate drops look-arounds).
         relabel: another class for a match whose surroundings tell it (a phone number that is a fax); None keeps `label`.
     """
 
@@ -38,6 +40,7 @@ class Rule:
     check: Check | None = None
     score: float = 0.9
     relabel: Relabel | None = None
+    cue: re.Pattern[str] | None = None
     grouped: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,10 +57,17 @@ class Rule:
 
 
 def rule(
-    label: str, pattern: str, *, check: Check | None = None, score: float = 0.9, flags: int = 0, relabel: Relabel | None = None
+    label: str,
+    pattern: str,
+    *,
+    check: Check | None = None,
+    score: float = 0.9,
+    flags: int = 0,
+    relabel: Relabel | None = None,
+    cue: str | None = None,
 ) -> Rule:
-    """A rule from the text of its pattern."""
-    return Rule(label, re.compile(pattern, flags), check, score, relabel)
+    """A rule from the texts of its pattern and of its cue, which share the flags."""
+    return Rule(label, re.compile(pattern, flags), check, score, relabel, None if cue is None else re.compile(cue, flags))
 
 
 class Patterns:
@@ -155,11 +165,21 @@ class Scan:
                 self._rules += [(one.name, each) for each in one.rules]
             else:
                 self._others.append(one)
-        self._gate = Gate([each.pattern for _, each in self._rules])
+        # a rule's cue stands behind all the patterns; rules with the same one share it
+        cues = {each.cue: None for _, each in self._rules if each.cue}
+        place = {cue: len(self._rules) + number for number, cue in enumerate(cues)}
+        self._cue = [place[each.cue] if each.cue else None for _, each in self._rules]
+        self._gate = Gate([*(each.pattern for _, each in self._rules), *place])
+
+    def candidates(self, text: str) -> list[int]:
+        """Numbers of the rules that may match."""
+        fired = self._gate.candidates(text)
+        open_cues = {number for number in fired if number >= len(self._rules)}
+        return [n for n in fired if n < len(self._rules) and (self._cue[n] is None or self._cue[n] in open_cues)]
 
     def find(self, text: str) -> list[Span]:
         """What each of them finds."""
-        found = [span for number in self._gate.candidates(text) for span in self._rules[number][1].spans(text, self._rules[number][0])]
+        found = [span for number in self.candidates(text) for span in self._rules[number][1].spans(text, self._rules[number][0])]
         for one in self._others:
             found += one.find(text)
         return found

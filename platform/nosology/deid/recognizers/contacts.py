@@ -92,6 +92,7 @@ class Contacts(Patterns):
             "PHONE",
             r"(?<![\w.])(?P<v>\(?\+?\d[\d\s().-]{5,18}\d)(?=\s{0,2}[-(]?\s?(?:fax|office"
             r"|mobile|cell|home|work)\b)",
+            cue=r"\d[\s(-]{0,4}(?:fax|office|mobile|cell|home|work)",
             check=_digits,
             flags=re.I,
             relabel=_fax,

@@ -9,7 +9,9 @@ from nosology.deid.recognizers.contacts import is_fax
 from nosology.records import Span
 
 # what libphonenumber may take for a number: seven digits or more with its separators between them
-_RUN = re.compile(r"[+(\[]{0,3}\d(?:[\s().\[\]/~\u2010-\u2015\u2212x#,;-]{0,4}\d){6,30}")
+_RUN = re.compile(r"[+(\[]{0,3}\d(?:[\s().\[\]/~\u2010-\u2015\u2212x-]{0,4}\d){6,30}")
+# forms that the patterns of contacts, dates and identifiers find for less: American numbers, ISO dates, social security numbers
+_FOUND = re.compile(r"(?:\+?1[-. ])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. ])\d{3}[-. ]\d{4}|(?:19|20)\d\d-\d\d-\d\d|\d{3}-\d\d-\d{4}")
 MARGIN = 40  # characters around it: what a number must not touch, and an extension
 
 
@@ -29,6 +31,8 @@ class Phones:
 
         done = 0
         for run in _RUN.finditer(text):
+            if _FOUND.fullmatch(run[0]):
+                continue
             first = max(done, run.start() - MARGIN)
             part = text[first : run.end() + MARGIN]
             for match in phonenumbers.PhoneNumberMatcher(part, self.region, leniency=phonenumbers.Leniency.VALID):

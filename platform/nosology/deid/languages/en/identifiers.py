@@ -10,9 +10,9 @@ import re
 from nosology.deid.patterns import Patterns, rule
 
 # a code after its label: at least one digit, no unit behind it
-VALUE = r"(?P<v>(?=[A-Za-z_./-]{0,16}\d)[A-Za-z0-9](?:[\w/.-]{0,38}\w)?(?: \d{3,6}){0,4})(?!\w)(?!\s?(?:mg|mcg|ml|kg|lbs?|cm|mm|%)\b)"
+VALUE = r"(?P<v>(?:[A-Za-z][A-Za-z_./-]{0,15})?\d(?:[\w/.-]{0,38}\w)?(?: \d{3,6}){0,4})(?!\w)(?!\s?(?:mg|mcg|ml|kg|lbs?|cm|mm|%)\b)"
 LINK = r"(?:[\s_]*(?:numbers?|num|no\b\.?|nbr|id\b|ids\b|identifiers?|code|#))*[\s_]*(?:is|was)?\s*[:=#-]{0,2}\s*"
-START = r"(?<![A-Za-z0-9])"
+START = r"(?<![A-Za-z0-9[])"  # not the tag that an earlier pass put there
 
 
 def _value(match: re.Match[str]) -> bool:

@@ -120,9 +120,16 @@ class Names(Patterns):
             rf"(?m:^|(?<=[.:\n]\s)|(?<=^))(?P<v>{FULL_NAME})(?=\s+(?:is|was)\s+an?\s+"
             r"(?:\w+\s+){0,3}\d{1,3}[\s-]*(?:year|yr|month|week|day|y\.?o))",
             check=_persons,
+            cue=r"\s(?:is|was)\s+an?\s+(?:\w+\s+){0,3}\d",
             flags=re.M,
         ),
-        rule("NAME", rf"(?m:^)(?P<v>{FULL_NAME})(?=,\s*(?:an?\s+)?\d{{1,3}}[\s-]*(?:year|yr|y\.?o|y/o))", check=_persons, flags=re.M),
+        rule(
+            "NAME",
+            rf"(?m:^)(?P<v>{FULL_NAME})(?=,\s*(?:an?\s+)?\d{{1,3}}[\s-]*(?:year|yr|y\.?o|y/o))",
+            check=_persons,
+            flags=re.M,
+            cue=r",\s*(?:an?\s+)?\d{1,3}[\s-]*y",
+        ),
         rule("NAME", rf"\b{CAP}[a-zà-ÿ'’-]+\d{{1,4}}(?:[ \t]+{CAP}[a-zà-ÿ'’-]+\d{{1,4}})+\b", score=1.0),
         rule(
             "NAME",

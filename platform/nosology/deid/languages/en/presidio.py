@@ -51,8 +51,8 @@ def _named_before(text: str, at: int, names: Sequence[frozenset[str]]) -> bool:
     return any(name <= near for name in names)
 
 
-def _rule(recognizer: Any, pattern: Any, label: str) -> Rule:
-    """A pattern of one of Presidio's recognizers with its validation and its context words."""
+def _rule(recognizer: Any, pattern: Any, label: str, validated: bool) -> Rule:
+    """A pattern of one of Presidio's recognizers with its context words and its validation (`validated`: it has one)."""
     names = tuple(frozenset(_WORD.findall(phrase.lower())) for phrase in recognizer.context or ())
     score = float(pattern.score)
     boosted = max(score + CONTEXT_ADDS, CONTEXT_LEAST)
@@ -74,7 +74,10 @@ def _rule(recognizer: Any, pattern: Any, label: str) -> Rule:
         return boosted >= THRESHOLD and _named_before(text, start, names)
 
     # with look-behinds of several lengths, which `re` refuses
-    return Rule(label, regex.compile(pattern.regex, regex.S | regex.M | regex.I), check, max(score, THRESHOLD))
+    # what is too weak without a context word needs one of their first words in the text
+    first = sorted({min(name) for name in names}) if score < THRESHOLD and not validated else []
+    cue = re.compile(r"\b(?:" + "|".join(map(re.escape, first)) + r")\b", re.I) if first else None
+    return Rule(label, regex.compile(pattern.regex, regex.S | regex.M | regex.I), check, max(score, THRESHOLD), cue=cue)
 
 
 @contextlib.contextmanager
@@ -97,6 +100,7 @@ class Presidio(Patterns):
 
     def __init__(self) -> None:
         with _absent("torch", "transformers"):
+            from presidio_analyzer import PatternRecognizer
             from presidio_analyzer import predefined_recognizers as theirs
 
         recognizers: tuple[Any, ...] = (
@@ -118,4 +122,9 @@ class Presidio(Patterns):
             theirs.CreditCardRecognizer(),
             theirs.CryptoRecognizer(),
         )
-        self.rules = [_rule(one, pattern, CLASSES[one.supported_entities[0]]) for one in recognizers for pattern in one.patterns]
+        plain = PatternRecognizer.validate_result
+        self.rules = [
+            _rule(one, pattern, CLASSES[one.supported_entities[0]], type(one).validate_result is not plain)
+            for one in recognizers
+            for pattern in one.patterns
+        ]

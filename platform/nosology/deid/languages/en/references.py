@@ -10,13 +10,13 @@ import re
 
 from nosology.deid.patterns import Patterns, rule
 
-START = r"(?<![A-Za-z0-9])"
+START = r"(?<![A-Za-z0-9[])"  # not the tag that an earlier pass put there
 LINK = (
     r"\W{0,3}(?:(?:numbers?|no|nr|num|id|ids|ref|refs|code|is|was|file|files|card|on file|enrollment|ending|for the stay|#)\b\W{0,3}){0,3}"
 )
-GROUP = r"[A-Za-z0-9]+(?:[./_-][A-Za-z0-9]+)*"
+GROUP = r"(?:[A-Za-z]+(?:[./_-][A-Za-z]+)*[./_-]?)?\d[A-Za-z0-9]*(?:[./_-][A-Za-z0-9]+)*"  # a digit in it
 # a code; behind capitals or before more digits it may hold blanks
-CODE = rf"(?P<v>(?:[A-Z]{{1,4}}[ ./-]){{0,2}}(?=[\w./-]{{0,24}}\d){GROUP}(?: \d[\dA-Z-]{{0,9}}\b){{0,3}}(?: [A-Z]{{1,3}}\b(?=\W|$)(?! [a-z]))?)(?![\w/-])"
+CODE = rf"(?P<v>(?:[A-Z]{{1,4}}[ ./-]){{0,2}}{GROUP}(?: \d[\dA-Z-]{{0,9}}\b){{0,3}}(?: [A-Z]{{1,3}}\b(?=\W|$)(?! [a-z]))?)(?![\w/-])"
 
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _UNIT = re.compile(
