@@ -192,6 +192,22 @@ def deidentify(
 
 
 @app.command()
+def reidentify(
+    run: Annotated[str, typer.Option("--in", help="run folder of a deidentify with deid.reversible, local or s3://")],
+    ids: Annotated[list[str], typer.Option("--id", help="pseudonym of a record or a patient; may be given several times")],
+    by: Annotated[str, typer.Option(help="who asks")],
+    reason: Annotated[str, typer.Option(help="why")],
+    to: Annotated[Path, typer.Option(help="new file for the records, one JSON line each, readable to its owner alone")],
+    key_file: Annotated[Path | None, typer.Option(help="file with the key; default: where the run had it")] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn clean records back, with the key; who, when, why and which records is written down first."""
+    from nosology import verbs
+
+    _perform("reidentify", as_json, lambda: verbs.reidentify(run, ids, by, reason, to, key_file))
+
+
+@app.command()
 def prepare(
     out: Out,
     inputs: Inputs = NONE,
@@ -332,9 +348,7 @@ def gc(
 
 @app.command()
 def publish(
-    run: RunFolder,
-    to: Annotated[str, typer.Option(help="delta://PATH, or a folder that gets Parquet files")],
-    as_json: Json = False,
+    run: RunFolder, to: Annotated[str, typer.Option(help="delta://PATH, or a folder that gets Parquet files")], as_json: Json = False
 ) -> None:
     """Hand the tables of a finished run on; done again it adds nothing."""
     from nosology import verbs

@@ -105,6 +105,13 @@ class DeidConfig(Section):
     dates: Literal["year", "shift"] = Field(
         "year", description="cut dates to the year, or shift them by a secret number of days per patient"
     )
+    zip_list: Literal[2000, 2020, "union"] = Field(
+        "union",
+        description="which areas of 20,000 people or fewer become 000: HHS's list of the Census of 2000, the Census of 2020, or both",
+    )
+    reversible: bool = Field(
+        False, description="also write the table `sealed`, encrypted, from which `nosology reidentify` turns records back with the key"
+    )
     key_file: str | None = Field(
         None, description="file with the secret for pseudonyms and date shifts; None is ~/.config/nosology/deid.key; made when absent"
     )

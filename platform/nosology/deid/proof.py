@@ -35,7 +35,7 @@ FOLDER, BUNDLE, PAGE, SUMS = "proof", "proof.json", "proof.html", "SHA256SUMS"
 # settings of `deid` that say nothing of what is removed: the key, the place of the model (its digest counts), the consent
 _APART = frozenset({"key_file", "ner", "accept_residual"})
 _THRESHOLDS = frozenset({"threshold", "thresholds"})
-_REWRITING = frozenset({"policy", "rewrite", "dates"})
+_REWRITING = frozenset({"policy", "rewrite", "dates", "zip_list", "reversible"})
 _LIBRARIES = ("hyperscan", "onnxruntime", "phonenumbers", "presidio-analyzer", "tokenizers", "transformers", "torch")
 _NO_RULES = frozenset({"measure.py", "proof.py", "residual.py", "uniqueness.py", "page.py", "page.html"})
 

@@ -1,76 +1,80 @@
 """Rewriting: what stands in the place of an identifier.
 
-tags: `[NAME]`. mask: as many `*` as characters. surrogates: an invented value of the same kind, the same for the same value of
-the same patient, chosen by HMAC. In each of them a date follows the date policy, an age over 89 becomes `90+`, and a ZIP code
-keeps the digits that 45 CFR 164.514(b)(2)(i)(B) allows.
+tags: `[NAME]`. mask: as many `*` as characters. surrogates: an invented value of the same kind (see `surrogates`). In each of them a date
+follows the date policy, an age over 89 becomes `90+`, and a ZIP code keeps the digits that 45 CFR 164.514(b)(2)(i)(B) allows.
+
+Dates under `year` keep their year, or years. Under `shift` every date of a patient moves by the same secret number of days (see
+`calendar_dates`), and so does a year that a word such as `in` or `since` marks, which no recognizer calls an identifier, so that it stays
+on its side of the dates around it. A date that tells an age over 89 by its year, and one that cannot be moved, becomes the tag or mask.
+
+Cleaning a clean text changes nothing where it has tags or masks. A shifted date or a surrogate looks like a real one, and would be
+replaced once more: by their mark the stage knows records that it has cleaned (see `marks`), and leaves them as they are.
 """
 
 from __future__ import annotations
 
 import datetime
 import re
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from nosology.deid import LABELS
-from nosology.deid.calendar_dates import shifted, year_of
-from nosology.deid.patterns import words
+from nosology.deid.calendar_dates import shifted, years_of
+from nosology.deid.offsets import Edit, Rewritten
+from nosology.deid.surrogates import Surrogates
 from nosology.deid.zips import zip3
 from nosology.records import Span
 
 if TYPE_CHECKING:
     from nosology.config import DeidConfig
+    from nosology.deid.calendar_words import Order
     from nosology.deid.secret import Secret
 
-HERE = Path(__file__).parent / "recognizers"
-GIVEN = sorted(words(HERE / "surrogate_given_names.txt"))
-FAMILY = sorted(words(HERE / "surrogate_family_names.txt"))
-PLACES = sorted(words(HERE / "surrogate_place_names.txt"))
 TAG = re.compile(r"\[(?:" + "|".join(LABELS) + r")\]|\b90\+")
-
-
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    """A text without identifiers. `edits`: start and end in the old text, start and end in the new one, in order."""
-
-    text: str
-    edits: tuple[tuple[int, int, int, int], ...]
-
-    def moved(self, offset: int) -> int:
-        """Where a place of the old text stands in the new one; inside a replaced span, where its replacement starts."""
-        at = bisect_right(self.edits, (offset, len(self.text) + offset + 1, 0, 0)) - 1
-        if at < 0:
-            return offset
-        start, end, new_start, new_end = self.edits[at]
-        return new_start if start <= offset < end else new_end + offset - end
+OLDEST_YEARS = 90
+_MARKED_YEAR = re.compile(
+    r"\b(?:in|since|of|from|until|till|by|before|after|year|during|circa|early|late|mid|en|desde|hasta|año|antes de|después de|de)"
+    r"[\s-]+(?P<y>(?:1[89]|20)\d\d)(?![\w/%-]|[.,:]\d|\s?(?:mg|ml|mcg|g|kg|units?|iu|cells|kcal)\b)",
+    re.I,
+)
 
 
 def rewrite(
-    text: str, spans: Sequence[Span], config: DeidConfig, secret: Secret, *, patient: str, reference: datetime.date | None = None
+    text: str,
+    spans: Sequence[Span],
+    config: DeidConfig,
+    secret: Secret,
+    *,
+    patient: str,
+    reference: datetime.date | None = None,
+    order: Order | None = None,
 ) -> Rewritten:
-    """Replace disjoint, ordered spans.
+    """Replace disjoint, ordered spans. Names of months, the order of numbers in dates and the culture of what is invented are those of
+    `config.language`.
 
     Args:
         patient: whose secret date shift and surrogates apply.
         reference: date of the note. A year 90 or more before it (or before the latest year in the text, or today) tells an age over
-            89 and goes with its date.
+            89 and goes with its date; a day without a year counts in its year.
+        order: of dates in numbers that can be read both ways; None is the language's.
     """
-    latest = (
-        reference.year
-        if reference
-        else max((y for s in spans if s.label == "DATE" and (y := year_of(text[s.start : s.end]))), default=datetime.date.today().year)
-    )
-    names: dict[str, str] = {}
+    years = {
+        span: years_of(text[span.start : span.end], language=config.language, latest=_until(reference))
+        for span in spans
+        if span.label == "DATE"
+    }
+    latest = reference.year if reference else max((year for found in years.values() for year in found), default=datetime.date.today().year)
+    work = _Work(config, secret, patient, config.language, order, latest, reference)
+    if config.rewrite == "surrogates":
+        work.invent((text[span.start : span.end], span.label) for span in spans)
+    marked = _marked_years(text, spans) if config.dates == "shift" else []
     pieces: list[str] = []
-    edits = []
+    edits: list[Edit] = []
     at = length = 0
-    for span in spans:
+    for span in sorted([*spans, *marked], key=lambda one: one.start):
         pieces.append(text[at : span.start])
         length += span.start - at
-        new = _replacement(text[span.start : span.end], span.label, config, secret, patient, latest, names)
+        new = work.replacement(text[span.start : span.end], span.label, years.get(span))
         pieces.append(new)
         edits.append((span.start, span.end, length, length + len(new)))
         length += len(new)
@@ -79,71 +83,58 @@ def rewrite(
     return Rewritten("".join(pieces), tuple(edits))
 
 
-def _replacement(value: str, label: str, config: DeidConfig, secret: Secret, patient: str, latest: int, names: dict[str, str]) -> str:
-    blank = "*" * len(value) if config.rewrite == "mask" else f"[{label}]"
-    if label == "AGE":
-        return "90+"
-    if label == "ZIP":
-        return zip3(value) or blank
-    if label == "DATE":
-        year = year_of(value)
-        if year is None or latest - year >= 90:
-            return blank
-        return str(year) if config.dates == "year" else (shifted(value, secret.shift_days(patient)) or blank)
-    if config.rewrite != "surrogates":
-        return blank
-    return _surrogate(value, label, secret, patient, names)
+def _until(reference: datetime.date | None) -> int:
+    return reference.year if reference else datetime.date.today().year
 
 
-def _surrogate(value: str, label: str, secret: Secret, patient: str, names: dict[str, str]) -> str:
-    """An invented value in the form of the real one; never the real one."""
-    domain = f"surrogate {label} {patient}"
-    if label == "NAME":
-        return _name(value, domain, secret, names)
-    if label == "ORGANIZATION":
-        return f"{_other(value, domain, secret, PLACES)} Center"
-    if label == "LOCATION":
-        place = _other(value, domain, secret, PLACES)
-        return f"{1 + secret.number(domain + ' number', value, 999)} {place} Street" if any(c.isdigit() for c in value) else place
-    if label == "EMAIL":
-        return f"{secret.digest(domain, value.lower()).hex()[:10]}@example.org"
-    if label == "URL":
-        return f"https://example.org/{secret.digest(domain, value).hex()[:10]}"
-    if label == "IP":
-        return f"192.0.2.{1 + secret.number(domain, value, 254)}"  # TEST-NET-1, RFC 5737
-    return _scrambled(value, domain, secret)
+def _marked_years(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Years alone that a word marks as such, outside of the spans."""
+    found = [Span(start=m.start("y"), end=m.end("y"), label="DATE", source="year") for m in _MARKED_YEAR.finditer(text)]
+    return [one for one in found if not any(span.start < one.end and one.start < span.end for span in spans)]
 
 
-def _other(value: str, domain: str, secret: Secret, choices: Sequence[str]) -> str:
-    start = secret.number(domain, value.lower(), len(choices))
-    return next(c for c in (*choices[start:], *choices) if c.lower() not in value.lower())
+class _Work:
+    """Replacements in one text."""
 
+    def __init__(
+        self,
+        config: DeidConfig,
+        secret: Secret,
+        patient: str,
+        language: str,
+        order: Order | None,
+        latest: int,
+        reference: datetime.date | None,
+    ) -> None:
+        self._config, self._language, self._order = config, language, order
+        self._latest, self._until = latest, _until(reference)
+        self._secret, self._patient = secret, patient
+        self._surrogates: Surrogates | None = None
 
-def _name(value: str, domain: str, secret: Secret, names: dict[str, str]) -> str:
-    """Word by word, so that `Ann Lee`, `Ann` and `Ms. Lee` stay one person within a note; initials stay initials."""
-    pattern = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-    words = pattern.findall(value)
-
-    def other(match: re.Match[str]) -> str:
-        word = match[0]
-        if word.lower() not in names:
-            first = word == words[0] and len(words) > 1 and "," not in value
-            picked = _other(word, domain, secret, GIVEN if first else FAMILY)
-            names[word.lower()] = picked[0] if len(word) == 1 else picked
-        pick = names[word.lower()]
-        return pick.upper() if word.isupper() else pick.lower() if word.islower() else pick
-
-    return pattern.sub(other, value)
-
-
-def _scrambled(value: str, domain: str, secret: Secret) -> str:
-    """Digits for digits and letters for letters, the form kept."""
-    for salt in range(16):
-        stream = secret.digest(f"{domain} {salt}", value) * (1 + len(value) // 32)
-        new = "".join(
-            str(byte % 10) if c.isdigit() else chr((65 if c.isupper() else 97) + byte % 26) if c.isalpha() else c
-            for c, byte in zip(value, stream, strict=False)
+    def invent(self, identifiers: Iterable[tuple[str, str]]) -> None:
+        """Make surrogates, for a text with these values and classes."""
+        self._surrogates = Surrogates(
+            self._secret, self._patient, identifiers, lambda value: zip3(value, self._config.zip_list) or "000", self._language
         )
-        if new != value:
-            return new
-    return f"[{domain.split()[1]}]"  # nothing in it to change
+
+    def replacement(self, value: str, label: str, years: list[int] | None) -> str:
+        """What stands in the place of a value."""
+        blank = "*" * len(value) if self._config.rewrite == "mask" else f"[{label}]"
+        if label == "AGE":
+            return "90+"
+        if label == "ZIP":
+            return zip3(value, self._config.zip_list) or blank
+        if label == "DATE":
+            return self._date(value, years) or blank
+        return (self._surrogates.of(value, label) if self._surrogates else None) or blank
+
+    def _date(self, value: str, years: list[int] | None) -> str | None:
+        if years is None:
+            years = [int(value)]  # a marked year
+        if years and self._latest - min(years) >= OLDEST_YEARS:
+            return None
+        if self._config.dates == "year":
+            return "-".join(map(str, dict.fromkeys((min(years), max(years))))) if years else None
+        return shifted(
+            value, self._secret.shift_days(self._patient), language=self._language, order=self._order, near=self._latest, latest=self._until
+        )

@@ -39,9 +39,9 @@ class Secret:
         return self.digest("id", value).hex()[:24]
 
     def shift_days(self, patient: str) -> int:
-        """Days, not 0, from -364 to 364, by which all dates of a patient move."""
-        days = self.number("date", patient, 2 * MAX_SHIFT_DAYS)
-        return days - MAX_SHIFT_DAYS + (days >= MAX_SHIFT_DAYS)
+        """Days from -363 to 363 by which all dates of a patient move. No whole weeks, so that no day of the week stays what it was."""
+        weeks, rest = divmod(self.number("date", patient, 2 * MAX_SHIFT_DAYS // 7 * 6), 6)
+        return weeks * 7 + rest + 1 - MAX_SHIFT_DAYS
 
     @property
     def fingerprint(self) -> str:
@@ -49,17 +49,21 @@ class Secret:
         return self.digest("fingerprint", "").hex()[:16]
 
 
-def load_secret(config: DeidConfig) -> Secret:
+def load_secret(config: DeidConfig, *, make: bool = True) -> Secret:
     """The key of `deid.key_file`, or of this user; made, readable to its owner only, when there is none.
+
+    Args:
+        make: False refuses where there is none.
 
     Raises:
         ConfigError: the file cannot be read or made, is open to others, or holds no 64 hexadecimal digits.
     """
     file = Path(config.key_file) if config.key_file else Path.home() / ".config" / "nosology" / "deid.key"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not file.exists():
-            _make(file)
+        if make:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not file.exists():
+                _make(file)
         if file.stat().st_mode & 0o077:
             raise ConfigError(f"deid.key_file: {file} is open to others; run chmod 600 on it")
         key = bytes.fromhex(file.read_text().strip())

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology.config import Config, DeidConfig, InputConfig
+from nosology.deid.marks import marked, recognised
 from nosology.deid.rewrite import rewrite
+from nosology.deid.sealing import KEY, policy_digest, seal
 from nosology.deid.secret import Secret, load_secret
 from nosology.deid.structured import clean, own_names, patient_of, relabelled, to_search
 from nosology.errors import RecordError
-from nosology.records import CLEAN_TABLES, DeidAudit, Span, arrow_schema, to_dict
+from nosology.records import CLEAN_TABLES, DeidAudit, Sealed, Span, arrow_schema, to_dict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +41,7 @@ class Deidentify:
         self._columns = columns or Config().input
         self._max_document_bytes = max_document_bytes
         self._secret: Secret = load_secret(config)
+        self._policy = policy_digest(config, self._secret)
         self._detector: Detector | None = None
         self._found: dict[str, list[Span]] = {}  # what the detector found in a label
 
@@ -51,13 +54,15 @@ class Deidentify:
         return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(tagger_folder(self._config)), "deid_rules": rules_digest()}
 
     def schemas(self) -> dict[str, pa.Schema]:
-        """The Clean tables, `audit`, and `spans` (for users' rows: spans into the input text, by key; the ids stay in the input)."""
+        """The Clean tables, `audit`, `spans` (for users' rows: spans into the input text, by key; the ids stay in the input), and `sealed` where
+        the policy is reversible."""
         import pyarrow as pa
 
         audit = arrow_schema(DeidAudit)
         key = [audit.field(name) for name in ("source_digest", "source_row", "source_format")]
         spans = pa.schema([*key, audit.field("spans")])
-        return {**{name: arrow_schema(record) for name, record in CLEAN_TABLES.items()}, "audit": audit, "spans": spans}
+        clean_tables = {name: arrow_schema(record) for name, record in CLEAN_TABLES.items()}
+        return {**clean_tables, "audit": audit, "spans": spans, **({"sealed": arrow_schema(Sealed)} if self._config.reversible else {})}
 
     def open(self) -> None:
         """Load the recognizers and the tagger."""
@@ -69,7 +74,7 @@ class Deidentify:
         return {**self.__dict__, "_detector": None, "_found": {}}
 
     def process(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-        """Rows of one input table, cleaned.
+        """Rows of one input table, cleaned; those that this policy and key have cleaned already stay as they are.
 
         Raises:
             RecordError: the first row that cannot be processed: `missing_field`, `wrong_type`, `too_long`, `unknown_table`.
@@ -79,14 +84,21 @@ class Deidentify:
         records: list[tuple[str, Mapping[str, Any]]] = []
         for row in rows:
             table = row["_table"]
-            if table == "documents":
+            if (known := recognised(table, row, self._policy, self._secret)) is not None:
+                out.setdefault(table, []).append(known)
+                if table == "documents":
+                    out.setdefault("audit", []).append(self._audit(known, known, []))
+            elif table == "documents":
                 notes.append((self._checked(row, "text"), row))
             elif table == "rows":
                 notes.append((self._as_document(row), row))
             else:
                 records.append((table, row))
         for (table, row), labels in zip(records, self._labels(records), strict=True):
-            out.setdefault(table, []).append(clean(table, row, self._config, self._secret, labels=labels))
+            cleaned = marked(table, clean(table, row, self._config, self._secret, labels=labels), self._policy, self._secret)
+            out.setdefault(table, []).append(cleaned)
+            if self._config.reversible:
+                out.setdefault("sealed", []).append(seal(table, row, cleaned, self._policy, self._secret))
         if notes:
             self._clean_notes(notes, out)
         return out
@@ -141,18 +153,21 @@ class Deidentify:
         for (note, row), spans, labels in zip(notes, found, labelled, strict=True):
             done = rewrite(note["text"], spans, self._config, self._secret, patient=patient_of(note), reference=note.get("date"))
             cleaned = clean("documents", note, self._config, self._secret, text=done.text, labels=labels)
+            cleaned = marked("documents", cleaned, self._policy, self._secret)
             out.setdefault("documents", []).append(cleaned)
-            key = {name: note[name] for name in ("source_digest", "source_row", "source_format")}
-            plain = [to_dict(span) for span in spans]
-            audit = {
-                "document_id": cleaned["document_id"],
-                "num_characters": len(note["text"]),
-                "spans": plain,
-                "policy": policy_name(self._config),
-            }
-            out.setdefault("audit", []).append({**key, **audit})
+            if self._config.reversible:
+                sealed = seal("documents", note, cleaned, self._policy, self._secret, text=note["text"], edits=done.edits)
+                out.setdefault("sealed", []).append(sealed)
+            audit = self._audit(note, cleaned, [to_dict(span) for span in spans])
+            out.setdefault("audit", []).append(audit)
             if row["_table"] == "rows":
-                out.setdefault("spans", []).append({**key, "spans": plain})
+                out.setdefault("spans", []).append({name: audit[name] for name in (*KEY, "spans")})
+
+    def _audit(self, note: Mapping[str, Any], cleaned: Mapping[str, Any], spans: list[dict[str, Any]]) -> dict[str, Any]:
+        """A row of `audit`."""
+        key = {name: note[name] for name in KEY}
+        size = len(note["text"])
+        return {**key, "document_id": cleaned["document_id"], "num_characters": size, "spans": spans, "policy": policy_name(self._config)}
 
 
 def policy_name(config: DeidConfig) -> str:

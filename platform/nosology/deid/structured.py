@@ -211,6 +211,8 @@ def clean(
     treatments = {item.name: item.metadata["phi"] for item in dataclasses.fields(TABLES[table])}
     cleaned: dict[str, Any] = {}
     for item in dataclasses.fields(CLEAN_TABLES[table]):
+        if item.name not in treatments:  # the mark, which is set when the record is whole
+            continue
         if item.name not in row:
             if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING and treatments[item.name] != "text":
                 raise RecordError("missing_field", item.name, "a column of the table's schema")
@@ -252,7 +254,7 @@ def _treated(phi: str | None, value: Any, config: DeidConfig, secret: Secret, da
     if phi == "id":
         return secret.pseudonym(str(value))
     if phi == "postal_code":
-        return zip3(value)
+        return zip3(value, config.zip_list)
     if phi == "date":  # a date of someone's life that long ago tells an age over 89 (164.514(b)(2)(i)(C))
         return None if isinstance(value, datetime.date) and age_over_89(value, datetime.date.today()) else date_under(value, config, days)
     if phi == "birth_date":

@@ -9,7 +9,14 @@ from nosology.records.parts import Adjustment, Attachment, ClaimLine, Coding, Di
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CleanPatient(Sourced):
+class Cleaned(Sourced):
+    """What every Clean record has."""
+
+    mark: str | None = column("code over policy and record, by which de-identification knows its own work (`deid.marks`)", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanPatient(Cleaned):
     """A person without direct identifiers."""
 
     patient_id: str = column("pseudonym")
@@ -20,7 +27,7 @@ class CleanPatient(Sourced):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CleanEncounter(Sourced):
+class CleanEncounter(Cleaned):
     """A visit or stay without direct identifiers."""
 
     encounter_id: str = column("pseudonym")
@@ -32,7 +39,7 @@ class CleanEncounter(Sourced):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CleanCondition(Sourced):
+class CleanCondition(Cleaned):
     """A diagnosis or problem without direct identifiers."""
 
     condition_id: str | None = column("pseudonym", default=None)
@@ -44,7 +51,7 @@ class CleanCondition(Sourced):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CleanProcedure(Sourced):
+class CleanProcedure(Cleaned):
     """A procedure without direct identifiers."""
 
     procedure_id: str = column("pseudonym")
@@ -58,7 +65,7 @@ class CleanProcedure(Sourced):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CleanDocument(Sourced):
+class CleanDocument(Cleaned):
     """A note after de-identification."""
 
     document_id: str = column("pseudonym")
@@ -73,7 +80,7 @@ class CleanDocument(Sourced):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CleanClaim(Sourced):
+class CleanClaim(Cleaned):
     """A claim without direct identifiers."""
 
     claim_id: str = column("pseudonym")
@@ -98,7 +105,7 @@ class CleanClaim(Sourced):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CleanRemittance(Sourced):
+class CleanRemittance(Cleaned):
     """The payer's answer without direct identifiers."""
 
     claim_id: str = column("pseudonym")

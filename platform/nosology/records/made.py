@@ -30,6 +30,18 @@ class DeidAudit(Sourced):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed(Sourced):
+    """What turns one clean record back, encrypted (`deid.sealing`). Only where `deid.reversible` is on; nothing in it can be read without the key."""
+
+    table: str = column("table of the record")
+    record_id: str | None = column("pseudonym of the record", default=None)
+    patient_id: str | None = column("pseudonym of its patient", default=None)
+    policy: str = column("SHA-256 of the policy that it was cleaned under")
+    nonce: bytes = column("96 bits that no other record has")
+    content: bytes = column("AES-256-GCM of the ids, the changed fields and the replaced values")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """A training pair made from Clean records or from the code set."""
 

@@ -1,0 +1,229 @@
+"""Written dates: each form on another day, its years, order and intervals."""
+
+import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nosology.deid.calendar_dates import shifted, year_of, years_of
+from nosology.deid.calendar_words import CALENDARS, easter
+
+DAYS = st.dates(datetime.date(1, 1, 1), datetime.date(9999, 12, 31))
+SHIFTS = st.integers(-364, 364).filter(lambda n: n % 7 != 0)
+NUMBERS = st.sampled_from(["{m}/{d}/{y}", "{m:02d}/{d:02d}/{y}", "{m:02d}-{d:02d}-{y}", "{m:02d}.{d:02d}.{y}"])
+
+
+@pytest.mark.parametrize(
+    ("value", "days", "expected"),
+    [
+        ("03/14/2019", 20, "04/03/2019"),
+        ("3/14/19", 1, "3/15/19"),
+        ("3/14/19", 20, "4/3/19"),
+        ("12/25/2020", 10, "01/04/2021"),
+        ("12/31/99", 1, "01/01/00"),
+        ("2020-02-28", 1, "2020-02-29"),
+        ("02/29/2020", 365, "02/28/2021"),
+        ("02/29/2020", 1, "03/01/2020"),
+        ("Feb 29", 1, "Mar 1"),
+        ("14.03.2019", 1, "15.03.2019"),
+        ("March 14, 2019", 20, "April 3, 2019"),
+        ("MARCH 14 2019", 20, "APRIL 3 2019"),
+        ("14 Mar 2019", 20, "3 Apr 2019"),
+        ("Sept. 3, 2021", 30, "Oct. 3, 2021"),
+        ("May 20, 2021", 20, "June 9, 2021"),
+        ("3-Mar-21", 4, "7-Mar-21"),
+        ("Mar 3 '21", 4, "Mar 7 '21"),
+        ("20190314", 1, "20190315"),
+        ("03142019", 1, "03152019"),
+        ("20190314093000-0500", 1, "20190315093000-0500"),
+        ("2019-12-31T23:00:00", 1, "2020-01-01T23:00:00"),
+        ("2021-03-13T02:30:00-05:00", 1, "2021-03-14T02:30:00-05:00"),
+        ("2021-11-07 01:30 EST", 1, "2021-11-08 01:30 EST"),
+        ("March 3, 2021 at 10:30 a.m.", 1, "March 4, 2021 at 10:30 a.m."),
+        ("3 Mar 10:30", 3, "6 Mar 10:30"),
+        ("March 14", 3, "March 17"),
+        ("12/04", 40, "01/13"),
+        ("03/85", 20, "04/85"),
+        ("the 3rd of May", 18, "the 21st of May"),
+        ("September 1st", 1, "September 2nd"),
+        ("March 2021", 30, "April 2021"),
+        ("December 2021", 30, "January 2022"),
+        ("03/2021", 30, "04/2021"),
+        ("2021-03", 30, "2021-04"),
+        ("March", 20, "April"),
+        ("3-5 March 2021", 1, "4-6 March 2021"),
+        ("3-5 March 2021", 28, "31 March-2 April 2021"),
+        ("March 30-31, 2021", 1, "March 31-April 1, 2021"),
+        ("December 30-31, 2020", 1, "December 31, 2020-January 1, 2021"),
+        ("30-31 December 2020", 1, "31 December 2020-1 January 2021"),
+        ("02/28 - 01/02/2021", 1, "02/29 - 01/03/2021"),
+        ("02/28/2019 - 02/28", 1, "03/01/2019 - 03/01"),
+        ("12/30 - 1/2/2020", 5, "01/04 - 1/7/2020"),
+        ("between March 3 and April 5, 2021", 10, "between March 13 and April 15, 2021"),
+        ("3/15-3/17", 5, "3/20-3/22"),
+        ("Mon 3/4", 1, "Tue 3/5"),
+        ("Monday, March 4, 2019", 6, "Sunday, March 10, 2019"),
+        ("15.03.", 20, "04.04."),
+        ("March/April 2021", 30, "April/May 2021"),
+        ("Mar-Apr 2021", 30, "Apr-May 2021"),
+        ("last Monday night", 3, "last Thursday night"),
+        ("early March 2021", 30, "early April 2021"),
+        ("25/08 /1965", 7, "01/09 /1965"),
+        ("FRIDAY", -1, "THURSDAY"),
+        ("Christmas of 2020", 10, "January 4, 2021"),
+        ("Thanksgiving 2021", 1, "November 26, 2021"),
+        ("Memorial Day 2021", 1, "June 1, 2021"),
+        ("Labor Day 2021", 1, "September 7, 2021"),
+        ("Easter 2024", 1, "April 1, 2024"),
+        ("the 4th of July", 3, "July 7"),
+        ("2019", 300, "2020"),
+        ("2019", -300, "2018"),
+        ("2019-2020", 300, "2020-2021"),
+        ("2019-20", 300, "2020-21"),
+        ("1899-12-31", 1, "1900-01-01"),
+        ("December 31, 2150", 1, "January 1, 2151"),
+    ],
+)
+def test_shifted_dates_keep_their_form(value, days, expected):
+    assert shifted(value, days) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "days", "expected"),
+    [
+        ("3 de marzo de 2019", 20, "23 de marzo de 2019"),
+        ("3 de marzo del 2019", 30, "2 de abril del 2019"),
+        ("3 de Marzo", 30, "2 de Abril"),
+        ("marzo de 2019", 30, "abril de 2019"),
+        ("del 3 al 5 de marzo de 2019", 28, "del 31 de marzo al 2 de abril de 2019"),
+        ("lunes 4 de marzo de 2019", 1, "martes 5 de marzo de 2019"),
+        ("sábado", 1, "domingo"),
+        ("año 2010", 300, "año 2011"),
+        ("03/04/2019", 1, "04/04/2019"),
+        ("3-abr-19", 30, "3-may-19"),
+        ("12/04", 40, "22/05"),
+        ("04/13/2019", 1, "04/14/2019"),
+        ("Nochebuena de 2020", 1, "25 de diciembre de 2020"),
+        ("3 de marzo de 2019 a las 10:30 h", 1, "4 de marzo de 2019 a las 10:30 h"),
+        ("March 3, 2019", 1, "March 4, 2019"),
+    ],
+)
+def test_spanish_dates(value, days, expected):
+    assert shifted(value, days, language="es") == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "02/30/2020",
+        "31 April 2021",
+        "2021-13-01",
+        "13/13/2020",
+        "9999-12-31",
+        "spring 2020",
+        "last month",
+        "the 3rd",
+        "12-XI-2019",
+        "the week before Christmas",
+        "the 3rd of this month",
+        "Ramadan",
+        "POD 2",
+        "three days before March 3, 2021",
+        "March 3, 2021 with Jane Doe",
+        "1980s",
+        "",
+        "the",
+    ],
+)
+def test_what_is_not_wholly_a_date_is_not_half_shifted(value):
+    assert shifted(value, 20) is None
+
+
+def test_the_order_of_numbers_is_an_argument():
+    assert shifted("03/04/2019", 1) == "03/05/2019" and shifted("03/04/2019", 1, order="dmy") == "04/04/2019"
+
+
+def test_a_day_without_a_year_counts_in_the_given_one():
+    assert (shifted("Feb 28", 1, near=2020), shifted("Feb 28", 1, near=2021)) == ("Feb 29", "Mar 1")
+    assert shifted("Easter", 1, near=2024) == "April 1"
+
+
+@given(DAYS, SHIFTS, st.integers(0, 800))
+def test_shift_keeps_order_and_interval(day, days, gap):
+    try:
+        later = day + datetime.timedelta(days=gap)
+        expected = [(one + datetime.timedelta(days=days)).isoformat() for one in (day, later)]
+    except OverflowError:
+        return
+    if day.year >= 1000:  # as people write years
+        assert [shifted(one.isoformat(), days) for one in (day, later)] == expected
+
+
+@given(st.dates(datetime.date(1800, 1, 1), datetime.date(2199, 12, 31)), SHIFTS, NUMBERS, st.sampled_from(sorted(CALENDARS)))
+def test_numbers_name_the_shifted_day(day, days, form, language):
+    order = CALENDARS[language].order
+    new = shifted(_numbers(day, form, order), days, language=language)
+    moved = day + datetime.timedelta(days=days)
+    assert [int(part) for part in new.replace("-", "/").replace(".", "/").split("/")] == [
+        int(part) for part in _numbers(moved, form, order).replace("-", "/").replace(".", "/").split("/")
+    ]
+
+
+def _numbers(day, form, order):
+    first, second = (day.month, day.day) if order == "mdy" else (day.day, day.month)
+    return form.format(m=first, d=second, y=day.year)
+
+
+@given(st.dates(datetime.date(1002, 1, 1), datetime.date(2997, 1, 1)), SHIFTS, st.sampled_from(sorted(CALENDARS)))
+def test_words_name_the_shifted_day_and_its_weekday(day, days, language):
+    new, moved = shifted(_words(day, language), days, language=language), day + datetime.timedelta(days=days)
+    assert new == _words(moved, language) != _words(day, language)
+
+
+def _words(day, language):
+    words = CALENDARS[language]
+    month, weekday = words.months[day.month - 1], words.weekdays[day.weekday()]
+    return f"{weekday}, {month} {day.day}, {day.year}" if language == "en" else f"{weekday} {day.day} de {month} de {day.year}"
+
+
+@given(st.integers(1002, 2997), st.integers(1002, 2997), SHIFTS)
+def test_years_alone_keep_their_order_among_themselves_and_with_days(one, other, days):
+    first, second = sorted((one, other))
+    moved = [int(shifted(str(year), days)) for year in (first, second)]
+    assert moved[0] <= moved[1] and moved[1] - moved[0] == second - first or abs(moved[1] - moved[0] - (second - first)) <= 1
+    new_year, eve = (int(shifted(f"{first}-{rest}", days)[:4]) for rest in ("01-01", "12-31"))
+    assert new_year <= moved[0] <= eve
+
+
+@given(st.integers(1002 * 12, 2900 * 12), st.integers(0, 30), SHIFTS)
+def test_months_keep_their_order(start, gap, days):
+    moved = [shifted(f"{(start + n) // 12}-{(start + n) % 12 + 1:02d}", days) for n in (0, gap)]
+    assert moved[0] <= moved[1]
+
+
+@given(st.text(max_size=30), SHIFTS)
+def test_any_text_is_shifted_or_refused(text, days):
+    shifted(text, days)
+    years_of(text)
+
+
+def test_years():
+    assert [year_of(v, latest=2024) for v in ("3/14/19", "3/14/87", "in 2011", "20190314", "March 3", "1850-01-01", "Mar-21")] == [
+        2019, 1987, 2011, 2019, None, 1850, None,
+    ]  # fmt: skip
+    assert (
+        years_of("12/30/2019 - 1/2/2020") == [2019, 2020] and years_of("1925-1926") == [1925, 1926] and years_of("2019-20") == [2019, 2020]
+    )
+    assert year_of("3/14/30", latest=2024) == 1930 and year_of("3/14/30", latest=2031) == 2030
+    assert year_of("3 Mar 10:30") is None and year_of("de marzo de 2019", language="es") == 2019
+
+
+def test_easter():
+    """Sundays of the tables of the Gregorian calendar."""
+    assert [easter(y).isoformat() for y in (1961, 2000, 2019, 2024, 2025)] == [
+        "1961-04-02",
+        "2000-04-23",
+        "2019-04-21",
+        "2024-03-31",
+        "2025-04-20",
+    ]
