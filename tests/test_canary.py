@@ -180,7 +180,7 @@ def test_no_word_of_a_record_leaves_the_tables(tmp_path: Path, archive: Path, ow
         ingested = verbs.ingest(config, [str(archive), str(own)], str(out / "ingest"))
         formats = {"x12", "fhir", "hl7v2", "synthea", "rif", "jsonl", "csv", "parquet"}
         assert ingested["records_dead"] >= 16 and ingested["notes"] >= 8 and set(ingested["by_format"]) == formats
-        cleaned = verbs.deidentify(config, str(out / "ingest"), str(out / "clean"), None)
+        cleaned = verbs.deidentify(config, str(out / "ingest"), str(out / "clean"), None, {"proof": True, "sample": 20})
         assert cleaned["phi_spans"] > 0 and all(cleaned["rows"][name] for name in ("patients", "encounters", "conditions", "claims"))
         spans = verbs.deidentify(config, str(own), str(out / "spans"), str(out / "spans.jsonl"))
         assert spans["records_dead"] >= 5

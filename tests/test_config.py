@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -72,3 +73,25 @@ def test_the_engine_is_a_choice_of_three() -> None:
     assert load([], []).serve.engine == "auto" and load([], ["serve.engine=vllm"]).serve.engine == "vllm"
     with pytest.raises(ConfigError, match="serve.engine.*'auto', 'laptop' or 'vllm'"):
         load([], ["serve.engine=cloud"])
+
+
+def test_categories_are_those_of_de_identification() -> None:
+    from nosology.config import Category
+    from nosology.deid import LABELS
+
+    assert set(get_args(Category)) == set(LABELS)
+
+
+def test_a_category_is_left_out_only_by_who_says_so() -> None:
+    with pytest.raises(ConfigError, match="DEVICE.*--accept-residual"):
+        load([], ["deid.leave_out=[DEVICE]"])
+    assert load([], ["deid.leave_out=[DEVICE]", "deid.accept_residual=true"]).deid.leave_out == ("DEVICE",)
+    with pytest.raises(ConfigError, match="leave_out"):
+        load([], ["deid.leave_out=[DEVISE]", "deid.accept_residual=true"])
+
+
+def test_who_vouches_has_a_name_an_organisation_and_a_date() -> None:
+    assert load([], ["proof.vouched_by=Ada Byron, Example Hospital, 2026-05-04"]).proof.vouched_by
+    for wrong in ("yes", "Ada Byron, 2026-05-04", "Ada, Example, May", ", Example, 2026-05-04"):
+        with pytest.raises(ConfigError, match="proof.vouched_by"):
+            load([], [f'proof.vouched_by="{wrong}"'])

@@ -162,20 +162,33 @@ def ingest(
 
 @app.command()
 def deidentify(
-    input: Input,
-    out: Out,
+    input: Annotated[str | None, typer.Option("--in", help="file, folder or run folder, local or s3://")] = None,
+    out: Annotated[str | None, typer.Option("--out", help="run folder; the same command again resumes it")] = None,
     text_column: Annotated[str | None, typer.Option(help="column that holds the note")] = None,
     id_column: Annotated[str | None, typer.Option(help="column that identifies the row")] = None,
     spans: Annotated[str | None, typer.Option(help="write the spans found, one JSON line an input; local or s3://")] = None,
+    accept_residual: Annotated[bool, typer.Option("--accept-residual", help="take the risk of the classes in deid.leave_out")] = False,
+    measure: Annotated[
+        str | None, typer.Option(help="JSON lines of {id, text, spans}: measure the configured detection on them, and no more")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=0, help="draw so many cleaned notes for a person to read: a page and a form in the run")] = 0,
+    proof: Annotated[
+        bool, typer.Option("--proof", help="write the bundle that train asks for; without --out, of the finished run --in")
+    ] = False,
+    measured: Annotated[str | None, typer.Option(help="for the bundle: run folder of --measure")] = None,
+    sampled: Annotated[str | None, typer.Option(help="for the bundle: the filled form of a sample")] = None,
+    signer: Annotated[str | None, typer.Option(help="for the bundle: who answers for it")] = None,
     config: Files = NONE,
     overrides: Overrides = NONE,
     as_json: Json = False,
 ) -> None:
-    """Remove the 18 Safe Harbor identifiers from notes, claims and resources."""
-    from nosology import verbs
+    """Remove the 18 Safe Harbor identifiers from notes, claims and resources; measure and prove it."""
+    from nosology.verbs.archive import asked
 
     columns = [f"input.{name}={json.dumps(value)}" for name, value in (("text_column", text_column), ("id_column", id_column)) if value]
-    _perform("deidentify", as_json, lambda: verbs.deidentify(_load(config, overrides + columns), input, out, spans))
+    columns += ["deid.accept_residual=true"] if accept_residual else []
+    evidence = {"proof": proof, "sample": sample, "measured": measured, "sampled": sampled, "signer": signer}
+    _perform("deidentify", as_json, lambda: asked(_load(config, overrides + columns), input, out, spans, measure, evidence, as_json))
 
 
 @app.command()
@@ -335,9 +348,7 @@ def gc(
 
 @app.command()
 def publish(
-    run: RunFolder,
-    to: Annotated[str, typer.Option(help="delta://PATH, or a folder that gets Parquet files")],
-    as_json: Json = False,
+    run: RunFolder, to: Annotated[str, typer.Option(help="delta://PATH, or a folder that gets Parquet files")], as_json: Json = False
 ) -> None:
     """Hand the tables of a finished run on; done again it adds nothing."""
     from nosology import verbs

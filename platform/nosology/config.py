@@ -5,19 +5,26 @@ Order of precedence: defaults, then each file in turn, then `key.sub=value` on t
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nosology.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
+# the classes of `deid.LABELS`; a test holds the two together
+Category = Literal[
+    "NAME", "LOCATION", "ZIP", "ORGANIZATION", "DATE", "AGE", "PHONE", "FAX", "EMAIL", "SSN", "MRN", "BENEFICIARY", "ACCOUNT", "LICENSE",
+    "VEHICLE", "DEVICE", "URL", "IP", "BIOMETRIC", "PHOTO", "ID",
+]  # fmt: skip
+QuasiIdentifier = Literal["sex", "birth_year", "postal_code", "state", "first_service_year"]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -95,6 +102,9 @@ class DeidConfig(Section):
     threshold: Share | None = Field(
         None, description="least probability at which the model's span counts; None is the one recommended beside the model, else 0.85"
     )
+    thresholds: dict[Category, Share] = Field({}, description="the same for single classes, for instance {NAME: 0.1}; over `threshold`")
+    leave_out: tuple[Category, ...] = Field((), description="classes that stay in the text; refused without accept_residual")
+    accept_residual: bool = Field(False, description="whoever sets this takes the risk of what leave_out keeps (also --accept-residual)")
     rewrite: Literal["tags", "mask", "surrogates"] = Field("tags", description="what stands in the place of an identifier")
     dates: Literal["year", "shift"] = Field(
         "year", description="cut dates to the year, or shift them by a secret number of days per patient"
@@ -109,6 +119,47 @@ class DeidConfig(Section):
     key_file: str | None = Field(
         None, description="file with the secret for pseudonyms and date shifts; None is ~/.config/nosology/deid.key; made when absent"
     )
+
+    @model_validator(mode="after")
+    def _all_categories(self) -> Self:
+        if self.leave_out and not self.accept_residual:
+            raise ValueError(
+                f"leave_out keeps {', '.join(self.leave_out)} in the text, and Safe Harbor (45 CFR 164.514(b)(2)) wants all 18 categories "
+                "removed. Take it out, or say --accept-residual (deid.accept_residual: true); the report, the audit and the proof then say so"
+            )
+        return self
+
+
+class ProofConfig(Section):
+    """Proof of de-identification: what is measured, what is counted, who vouches."""
+
+    gold_labels: dict[str, Category | None] = Field(
+        {}, description="classes of labels in a gold file, over the rules that know the usual ones; null: the label is no identifier"
+    )
+    quasi_identifiers: tuple[QuasiIdentifier, ...] = Field(
+        ("sex", "birth_year", "postal_code", "state", "first_service_year"),
+        description="what together could single out a person in the tables; the smallest group is reported as k",
+    )
+    vouched_by: str | None = Field(
+        None,
+        description="who says that text which this product did not clean holds no identifiers, as `name, organisation, YYYY-MM-DD`; "
+        "train takes this in the place of a bundle, and lineage and adapter say so",
+    )
+
+    @field_validator("vouched_by")
+    @classmethod
+    def _signed(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        name, _, rest = value.partition(",")
+        organisation, _, day = rest.rpartition(",")
+        try:
+            datetime.date.fromisoformat(day.strip())
+        except ValueError:
+            day = ""
+        if not (name.strip() and organisation.strip() and day):
+            raise ValueError("name, organisation and date of whoever vouches, as `Ada Byron, Example Hospital, 2026-05-04`")
+        return value
 
 
 class PrepareConfig(Section):
@@ -235,6 +286,7 @@ class Config(Section):
     input: InputConfig = InputConfig()
     ingest: IngestConfig = IngestConfig()
     deid: DeidConfig = DeidConfig()
+    proof: ProofConfig = ProofConfig()
     prepare: PrepareConfig = PrepareConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -319,7 +371,7 @@ def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
 def _explain(problem: Any) -> str:
     path = [str(part) for part in problem["loc"]]
     if problem["type"] != "extra_forbidden":
-        return f"{'.'.join(path)}: {problem['msg']}"
+        return f"{'.'.join(path)}: {problem['msg'].removeprefix('Value error, ')}"
     section: type[BaseModel] = Config
     for part in path[:-1]:
         section = section.model_fields[part].annotation  # type: ignore[assignment]

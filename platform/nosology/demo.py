@@ -118,7 +118,7 @@ def _walk(config: Config, out: str) -> dict[str, Any]:
     at = {name: storage.join(out, name) for name in ("ingest", "deidentify", "generator", "prepare", "train", "quantize", "code")}
     bulk = with_overrides(config, "cluster.batch_rows=512")  # phrases are short: searched in large batches
     ingested = steps.do("ingest", lambda to: verbs.ingest(config, [str(EXAMPLES / "archive")], to))
-    cleaned = steps.do("deidentify", lambda to: verbs.deidentify(config, at["ingest"], to, None))
+    cleaned = steps.do("deidentify", lambda to: verbs.deidentify(config, at["ingest"], to, None, {"proof": True}))
     steps.do("index", lambda _: _build_index(config))
     made = steps.do("generator", lambda to: _make_generator(config, at["deidentify"], to))
     prepared = steps.do("prepare", lambda to: verbs.prepare(bulk, [at["deidentify"]], _phrases(config, to), to))
@@ -330,7 +330,15 @@ def _write_page(out: str, report: Mapping[str, Any], steps: Mapping[str, Mapping
             for name in report["stages"]
             for reason, count in steps[name]["dead_by_reason"].items()
         ],
-        deid=page.Deid(notes=report["notes_deidentified"], spans=report["phi_spans"], by_label=_labels(out)),
+        deid=page.Deid(
+            notes=report["notes_deidentified"],
+            spans=report["phi_spans"],
+            by_label=_labels(out),
+            facts={
+                "proof bundle": steps["deidentify"]["proof"]["digest"][:16],
+                "it lacks": ", ".join(steps["deidentify"]["proof"]["lacks"]) or "nothing",
+            },
+        ),
         training=page.Training(
             loss=[(m["step"], m["value"]) for m in _lines(storage.join(out, "train", "metrics.jsonl")) if m["name"] == "loss"],
             facts={name: f"{value:,.4g}" if isinstance(value, float) else str(value) for name, value in report["training"].items()},

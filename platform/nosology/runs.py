@@ -296,8 +296,9 @@ class Run:
         self._metrics.append(json.dumps({"time": round(time.time(), 3), "name": name, "value": value, **tags}))
 
     def lineage(self, role: str, digests: Mapping[str, str]) -> None:
-        """Add digests under `inputs` (file → SHA-256), `models` (role → SHA-256) or `outputs` (table → SHA-256)."""
-        self._lineage[role] |= digests
+        """Add digests under `inputs` (file → SHA-256), `models` (role → SHA-256), `outputs` (table → SHA-256) or `deidentification` (of training
+        data: run → digest of its proof, or who vouches)."""
+        self._lineage.setdefault(role, {}).update(digests)
 
     def finish(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """Write lineage.json and report.json; return the report with `verb`, `run`, `version` and `seconds`."""

@@ -52,6 +52,27 @@ def test_the_shipped_tagger_is_small_and_records_its_threshold(shipped):
     assert load_tagging(SHIPPED, 0.7).threshold == 0.7
 
 
+def test_a_class_has_its_own_threshold(shipped):
+    plain, strict = shipped.find([BARE])[0], load_tagging(SHIPPED, thresholds={"NAME": 1.0}).find([BARE])[0]
+    assert {s.label for s in strict} == {s.label for s in plain} - {"NAME"} != set()
+    config = DeidConfig(thresholds={"NAME": 1.0})
+    assert not [s for s in Detector(config).find([BARE])[0] if s.label == "NAME"]
+
+
+def test_a_sweep_finds_what_each_threshold_finds():
+    texts = [BARE, "Call 415-555-0134", "", "nothing here"]
+    swept = Detector(DeidConfig()).sweep(texts, (0.05, 1.0, None))
+    for threshold, found in zip((0.05, 1.0, None), swept, strict=True):
+        assert found == Detector(DeidConfig(threshold=threshold)).find(texts)
+    assert swept[0] != swept[1]
+
+
+def test_a_class_that_is_left_out_stays_unless_another_claims_it():
+    text = "Seen by Dr. Adaeze Nwosu, call 415-555-0134"
+    keeps = Detector(DeidConfig(leave_out=("PHONE",), accept_residual=True)).find([text])[0]
+    assert {s.label for s in keeps} == {"NAME"} and {s.label for s in Detector(DeidConfig()).find([text])[0]} == {"NAME", "PHONE"}
+
+
 def test_same_answer_whatever_the_batch(shipped):
     texts = [BARE, "", "Dr. Ng", BARE * 30, " \n "]
     together = shipped.find(texts)

@@ -79,3 +79,22 @@ def test_calibration_error_by_hand() -> None:
     assert [(round(b.confidence, 3), b.accuracy, b.n) for b in bins] == [(0.25, 0.0, 2), (0.95, 0.5, 2)]
     assert metrics.calibration_error(bins) == pytest.approx((0.25 * 2 + 0.45 * 2) / 4)
     assert metrics.calibration_error([]) == 0.0 and metrics.reliability([1.0], [True])[0].n == 1
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 10), (1, 10), (7, 9), (50, 50), (812, 819)])
+def test_wilson_solves_its_own_equation(hits: int, n: int) -> None:
+    """The ends are the shares p at which the distance to the observed share is z standard errors of p."""
+    found = metrics.wilson(hits, n)
+    assert found.value == hits / n and found.n == n and 0 <= found.low <= found.value <= found.high <= 1
+    for end in (found.low, found.high):
+        if 0 < end < 1:
+            assert abs(found.value - end) == pytest.approx(1.959964 * (end * (1 - end) / n) ** 0.5, rel=1e-5)
+    assert metrics.wilson(0, 0) == metrics.Estimate(0.0, 0.0, 1.0, 0)
+
+
+def test_ratios_are_bootstrapped_as_one_by_one() -> None:
+    parts, wholes = np.array([[1, 0], [2, 0], [0, 0], [4, 0]]), np.array([[2, 0], [3, 0], [1, 0], [4, 0]])
+    first, none = metrics.bootstrap_ratios(parts, wholes, seed=3)
+    alone = metrics.bootstrap(np.stack([parts[:, 0], wholes[:, 0]], 1), lambda sums: sums[..., 0] / sums[..., 1], seed=3)
+    assert first == alone and 0 < first.low < first.value < first.high < 1
+    assert none == metrics.Estimate(0.0, 0.0, 0.0, 0)

@@ -171,6 +171,11 @@ def test_colours_follow_the_page() -> None:
     assert "var(--accent)" in svg and "#0102" not in svg
 
 
+def test_a_sweep_says_its_numbers_and_leaves_gaps() -> None:
+    svg = figures.sweep("s", "NAME", "threshold", (0.1, 0.5), {"recall": [0.99, 0.9], "precision": [0.8, None]})
+    assert "recall: 0.990, 0.900; precision: 0.800, none" in svg and "var(--warm)" in svg
+
+
 def luminance(colour: str) -> float:
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     r, g, b = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]

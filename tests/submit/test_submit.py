@@ -151,6 +151,14 @@ def test_configs_travel_as_overrides(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert there["model.encoder"] == str(tmp_path / "hub" / "elsewhere")
 
 
+def test_proof_of_de_identification_travels_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.yaml").write_text("deid: {leave_out: [DEVICE], thresholds: {NAME: 0.1}}\n")
+    monkeypatch.chdir(tmp_path)
+    *overrides, accepted, option, gold = jobs.portable(["-c", "a.yaml", "--accept-residual", "--measure", "gold.jsonl"])
+    assert load([], overrides).deid == load(["a.yaml"], ["deid.accept_residual=true"]).deid
+    assert (accepted, option, gold) == ("--accept-residual", "--measure", str(tmp_path / "gold.jsonl"))
+
+
 def test_a_config_that_does_not_load_stops_before_the_cluster(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("train: {epoch: 3}\n")
     with pytest.raises(ConfigError, match="train.epochs"):

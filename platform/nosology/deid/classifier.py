@@ -40,6 +40,7 @@ LABEL_RULES: tuple[tuple[str, str | None], ...] = (
         None,
     ),
     (r"USERNAME|USER_?NAME|PASSWORD|PIN", "ID"),
+    (r".*DOMAIN_?NAME.*", "URL"),
     (r".*(PATIENT(?!.*ID)|DOCTOR|STAFF|HCW|PERSON|NAME(?!.*USER)|CLINICIAN|RELATIVE|FAMIL).*|PER|NAME", "NAME"),
     (r".*(HOSP|ORG|VENDOR|COMPANY|EMPLOYER|INSTITU|FACILITY|CLINIC|FAC$).*", "ORGANIZATION"),
     (r".*ZIP.*|.*POST.?CODE.*|.*POSTAL.*", "ZIP"),
@@ -63,10 +64,11 @@ LABEL_RULES: tuple[tuple[str, str | None], ...] = (
 )
 
 
-def safe_harbor(label: str) -> str | None:
-    """The class of a model's label, prefixes taken off; None for what is no identifier. A label that no rule knows is an ID: removed."""
+def safe_harbor(label: str, unknown: str = "ID") -> str | None:
+    """The class of a model's label, prefixes taken off; None for what is no identifier, `unknown` for a label that no rule knows: of a
+    model's an ID, for it is removed."""
     bare = re.sub(r"^[BILUES][-_]", "", label).upper().replace("-", "_").replace(" ", "_")
-    return next((found for pattern, found in LABEL_RULES if re.fullmatch(pattern, bare)), "ID")
+    return next((found for pattern, found in LABEL_RULES if re.fullmatch(pattern, bare)), unknown)
 
 
 @dataclass(frozen=True, slots=True)

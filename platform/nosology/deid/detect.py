@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nosology.deid.languages import language
 from nosology.deid.patterns import Scan
 from nosology.deid.policies import policy_of
-from nosology.deid.resolve import known, repeated, resolve
+from nosology.deid.resolve import known, rank, repeated, resolve
 from nosology.deid.rewrite import TAG
 from nosology.records import Span
 
@@ -30,28 +32,60 @@ class Detector:
     def __init__(self, config: DeidConfig, *, rules_only: bool = False) -> None:
         self._language = language(config.language)
         self._policy = policy_of(config)
-        self._scan = Scan(self._language.recognizer(name) for name in self._language.names)
-        self._tagging: Tagging | None = None
+        self._left_out = frozenset(config.leave_out)
+        self.tagging: Tagging | None = None
         if not rules_only:
             from nosology.deid.ner import load_tagging
 
-            self._tagging = load_tagging(config.ner or self._language.tagger, config.threshold)
+            self.tagging = load_tagging(tagger_folder(config), config.threshold, dict(config.thresholds.items()))
+        self._scan = _rules(config.language)  # last: it takes seconds where it is the first, and a model can be wrong
 
     def find(self, texts: Sequence[str], known_names: Sequence[Iterable[str]] | None = None) -> list[list[Span]]:
         """Disjoint spans of each text, in order of their start. `known_names`: names that the record's own fields hold."""
-        tagged = self._tagging.find(texts) if self._tagging else [[] for _ in texts]
-        found = []
-        for number, text in enumerate(texts):
-            spans = self._scan.find(text)
-            spans += [span for span in tagged[number] if not self._language.keeps(text, span)]
-            spans = [span for span in spans if self._policy.takes(text, span)]
-            if known_names:
-                spans += known(text, known_names[number], self._language)
-            spans = resolve(text, spans)
-            again = repeated(text, spans, self._language)
-            spans = resolve(text, spans + again) if again else spans
-            found.append(_outside_tags(text, spans))
-        return found
+        tagged = self.tagging.find(texts) if self.tagging else [[] for _ in texts]
+        return [
+            self._resolved(text, self._scan.find(text), tagged[number], known_names[number] if known_names else ())
+            for number, text in enumerate(texts)
+        ]
+
+    def sweep(self, texts: Sequence[str], thresholds: Sequence[float | None]) -> list[list[list[Span]]]:
+        """As `find`, at each of some thresholds of the tagger; None is what it has. Rules and model work once."""
+        assert self.tagging is not None, "rules have no threshold"
+        ruled, scored = [self._scan.find(text) for text in texts], self.tagging.score(texts)
+        return [
+            [self._resolved(text, ruled[n], self.tagging.spans(text, scored[n], threshold), ()) for n, text in enumerate(texts)]
+            for threshold in thresholds
+        ]
+
+    def _resolved(self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], names: Iterable[str]) -> list[Span]:
+        found = [*ruled, *(span for span in tagged if not self._language.keeps(text, span))]
+        spans = [*(span for span in found if self._policy.takes(text, span)), *known(text, names, self._language)]
+        spans = resolve(text, self._wanted(spans) if self._left_out else spans)
+        again = [] if "NAME" in self._left_out else repeated(text, spans, self._language)
+        return _outside_tags(text, resolve(text, spans + again) if again else spans)
+
+    def _wanted(self, spans: Sequence[Span]) -> list[Span]:
+        """The spans without classes that are left out. What another class claims too is removed all the same, unless it lies within a
+        surer span of a class that is left out: there `resolve` would take that class."""
+        left = [span for span in spans if span.label in self._left_out]
+        return [
+            span
+            for span in spans
+            if span.label not in self._left_out
+            and not any(out.start <= span.start and span.end <= out.end and rank(out) > rank(span) for out in left)
+        ]
+
+
+@functools.cache
+def _rules(code: str) -> Scan:
+    """Pass 1 of a language. Building its scan takes seconds, so a process has one."""
+    spoken = language(code)
+    return Scan(spoken.recognizer(name) for name in spoken.names)
+
+
+def tagger_folder(config: DeidConfig) -> Path:
+    """Where the tagger of pass 2 lies: what `deid.ner` names, else the shipped one of the language."""
+    return Path(config.ner) if config.ner else language(config.language).tagger
 
 
 def _outside_tags(text: str, spans: list[Span]) -> list[Span]:

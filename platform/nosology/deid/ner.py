@@ -26,7 +26,7 @@ _BREAK = re.compile(r"\s+\S*\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class _Tokens:
+class Tokens:
     """Ids and character offsets [N] of a text's tokens, and what is known of them so far."""
 
     ids_N: NDArray[np.int32]
@@ -66,6 +66,10 @@ class Tagging:
 
     def find(self, texts: Sequence[str]) -> list[list[Span]]:
         """Spans of each text. A window sees `WINDOW_TOKENS` tokens; where windows overlap the larger probability counts."""
+        return [self.spans(text, tokens) for text, tokens in zip(texts, self.score(texts), strict=True)]
+
+    def score(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokens of each text, with what the model says of them; `spans` makes spans of them, at any threshold."""
         tokens = [self._tokens(text) for text in texts]
         todo = [(n, start, end) for n, each in enumerate(tokens) for start, end in _windows(len(each.ids_N), self._size)]
         for at in range(0, len(todo), BATCH_WINDOWS):
@@ -73,10 +77,16 @@ class Tagging:
             outs = self._loaded.model.logits([self._window(tokens[n], start, end) for n, start, end in part])
             for (n, start, end), logits_TC in zip(part, outs, strict=True):
                 self._note(tokens[n], start, end, logits_TC[len(self._first) : len(self._first) + end - start])
-        least = {label: self.thresholds.get(label, self.threshold) for label in self._labels}
-        return [self._spans(text, each, least) for text, each in zip(texts, tokens, strict=True)]
+        return tokens
 
-    def _tokens(self, text: str) -> _Tokens:
+    def spans(self, text: str, tokens: Tokens, threshold: float | None = None) -> list[Span]:
+        """Spans of a text whose tokens are scored. `threshold`: for every class, in the place of those in force."""
+        least = {label: self.thresholds.get(label, self.threshold) if threshold is None else threshold for label in self._labels}
+        chosen = np.flatnonzero(tokens.inside_N >= min(least.values(), default=2.0))
+        bounds = list(zip(tokens.starts_N[chosen].tolist(), tokens.ends_N[chosen].tolist(), strict=True))
+        return _spans(text, bounds, tokens.inside_N[chosen].tolist(), [self._labels[k] for k in tokens.kind_N[chosen].tolist()], least)
+
+    def _tokens(self, text: str) -> Tokens:
         """A text's tokens, piece by piece of a long one: cut before white space, across which no token reaches."""
         ids: list[NDArray[Any]] = [np.zeros(0, np.int32)]
         offsets: list[NDArray[Any]] = [np.zeros((0, 2), np.int64)]
@@ -90,13 +100,13 @@ class Tagging:
         ids_N, bounds_N2 = np.concatenate(ids), np.concatenate(offsets)
         shapes_N = np.concatenate(forms) if self._loaded.shaped else np.zeros(len(ids_N), np.int8)
         inside_N, kind_N = np.zeros(len(ids_N), np.float32), np.zeros(len(ids_N), np.int16)
-        return _Tokens(ids_N, bounds_N2[:, 0], bounds_N2[:, 1], shapes_N, inside_N, kind_N)
+        return Tokens(ids_N, bounds_N2[:, 0], bounds_N2[:, 1], shapes_N, inside_N, kind_N)
 
-    def _window(self, tokens: _Tokens, start: int, end: int) -> Window:
+    def _window(self, tokens: Tokens, start: int, end: int) -> Window:
         ids = [*self._first, *tokens.ids_N[start:end].tolist(), *self._last]
         return Window(ids, [*[0] * len(self._first), *tokens.shapes_N[start:end].tolist(), *[0] * len(self._last)])
 
-    def _note(self, tokens: _Tokens, start: int, end: int, logits_TC: NDArray[np.float32]) -> None:
+    def _note(self, tokens: Tokens, start: int, end: int, logits_TC: NDArray[np.float32]) -> None:
         """Keep what a window says of a token where it is surer than the windows before it."""
         weights_TC = np.exp(logits_TC - logits_TC.max(axis=1, keepdims=True))
         p_TK = (weights_TC / weights_TC.sum(axis=1, keepdims=True)) @ self._groups_CK
@@ -105,11 +115,6 @@ class Tagging:
         tokens.inside_N[start:end][better_T] = p_T[better_T]
         if self._labels:
             tokens.kind_N[start:end][better_T] = p_TK[:, :-1].argmax(axis=1)[better_T]
-
-    def _spans(self, text: str, tokens: _Tokens, least: Mapping[str, float]) -> list[Span]:
-        chosen = np.flatnonzero(tokens.inside_N >= min(least.values(), default=2.0))
-        bounds = list(zip(tokens.starts_N[chosen].tolist(), tokens.ends_N[chosen].tolist(), strict=True))
-        return _spans(text, bounds, tokens.inside_N[chosen].tolist(), [self._labels[k] for k in tokens.kind_N[chosen].tolist()], least)
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:

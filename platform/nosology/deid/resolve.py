@@ -28,6 +28,11 @@ def trimmed(text: str, span: Span) -> Span | None:
     return None if start == end else Span(start=start, end=end, label=span.label, score=span.score, source=span.source)
 
 
+def rank(span: Span) -> tuple[bool, float, int]:
+    """By what spans that overlap are compared: a rule before the tagger, then the surest, then the longest."""
+    return span.source != "tagger", span.score, span.end - span.start
+
+
 def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
     """Disjoint spans in order that cover every given character.
 
@@ -36,23 +41,23 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
     """
     ordered = sorted((s for s in (trimmed(text, s) for s in spans) if s), key=lambda s: (s.start, -s.end))
     merged: list[Span] = []
-    rank: list[tuple[bool, float, int]] = []  # of the span that gave the union its class
+    ranks: list[tuple[bool, float, int]] = []  # of the span that gave the union its class
     for span in ordered:
-        own = (span.source != "tagger", span.score, span.end - span.start)
+        own = rank(span)
         if merged and span.start < merged[-1].end:
             last = merged[-1]
             best = (
                 span
-                if own > rank[-1] and not (last.start <= span.start and span.end <= last.end and 2 * own[2] < last.end - last.start)
+                if own > ranks[-1] and not (last.start <= span.start and span.end <= last.end and 2 * own[2] < last.end - last.start)
                 else last
             )
             merged[-1] = Span(
                 start=last.start, end=max(last.end, span.end), label=best.label, score=max(last.score, span.score), source=best.source
             )
-            rank[-1] = max(own, rank[-1]) if best is span else rank[-1]
+            ranks[-1] = max(own, ranks[-1]) if best is span else ranks[-1]
         else:
             merged.append(span)
-            rank.append(own)
+            ranks.append(own)
     joined: list[Span] = []
     for span in merged:
         last_span = joined[-1] if joined else None

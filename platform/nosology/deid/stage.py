@@ -5,12 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nosology.config import Config, DeidConfig, InputConfig
 from nosology.deid.calendar_words import calendar
-from nosology.deid.languages import language
 from nosology.deid.marks import marked, recognised
 from nosology.deid.policies import policy_of
 from nosology.deid.rewrite import rewrite
@@ -51,11 +49,12 @@ class Deidentify:
         self._found: dict[str, list[Span]] = {}  # what the detector found in a label
 
     def fingerprint(self) -> dict[str, str]:
-        """What decides the output beside the configuration: which key (not the key itself) and which tagger."""
+        """What decides the output beside the configuration: which key (not the key itself), which tagger and which rules."""
         from nosology.deid.classifier import digest
+        from nosology.deid.detect import tagger_folder
+        from nosology.deid.proof import rules_digest
 
-        folder = Path(self._config.ner) if self._config.ner else language(self._config.language).tagger
-        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(folder)}
+        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(tagger_folder(self._config)), "deid_rules": rules_digest()}
 
     def schemas(self) -> dict[str, pa.Schema]:
         """The Clean tables, `audit`, `spans` (for users' rows: spans into the input text, by key; the ids stay in the input), and `sealed` where
@@ -178,13 +177,12 @@ class Deidentify:
         """A row of `audit`."""
         key = {name: note[name] for name in KEY}
         size = len(note["text"])
-        return {
-            **key,
-            "document_id": cleaned["document_id"],
-            "num_characters": size,
-            "spans": spans,
-            "policy": policy_of(self._config).name,
-        }
+        return {**key, "document_id": cleaned["document_id"], "num_characters": size, "spans": spans, "policy": policy_name(self._config)}
+
+
+def policy_name(config: DeidConfig) -> str:
+    """The policy as the audit names it, with what it leaves in the text."""
+    return policy_of(config).name + (f" without {', '.join(config.leave_out)}" if config.leave_out else "")
 
 
 def _number(value: Any) -> float | None:

@@ -29,7 +29,9 @@ SCRIPTS = {
     "ingest": "ingest_archive", "deidentify": "deidentify", "prepare": "prepare", "train": "train", "quantize": "quantize",
     "code": "code_archive", "score": "score",
 }  # fmt: skip
-PATH_OPTIONS = {"--in", "--out", "--jsonl", "--spans", "--phrases", "--gold", "--base", "--leave-out"}
+PATH_OPTIONS = {
+    "--in", "--out", "--jsonl", "--spans", "--phrases", "--gold", "--base", "--leave-out", "--measure", "--measured", "--sampled",
+}  # fmt: skip
 CONFIG_OPTIONS = {"--config", "-c"}
 PATH_KEYS = {"model.base", "model.artefact", "model.encoder", "deid.ner", "deid.key_file", "terminology.leave_out"}
 
@@ -118,7 +120,8 @@ def portable(arguments: Sequence[str]) -> list[str]:
             rest.append(f"{option}={_absolute(value)}")
         else:
             rest.append(argument)
-    return [*_overrides(load(files)), *rest] if files else rest
+    accepted = ["deid.accept_residual=true"] if "--accept-residual" in rest else []  # else a file that leaves classes out is refused here
+    return [*_overrides(load(files, accepted)), *rest] if files else rest
 
 
 def _value(option: str, left: Iterator[str]) -> str:

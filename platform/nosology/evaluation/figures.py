@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import Any, Final
@@ -132,6 +132,24 @@ def curve(name: str, title: str, train: Sequence[tuple[float, float]], validatio
             axes.plot(steps, losses, color=WARM, linewidth=1.8, marker="o", markersize=4, label="validation")
         axes.set(xlabel="step", ylabel="loss")
         axes.set_ylim(bottom=0)
+        axes.grid(axis="y", color=RULE, linewidth=0.6)
+        axes.legend(frameon=False, labelcolor=INK, fontsize=10)
+    return out[0]
+
+
+def sweep(name: str, title: str, xlabel: str, ticks: Sequence[float], lines: Mapping[str, Sequence[float | None]]) -> str:
+    """Shares against a setting that takes the values of `ticks`, at equal distances: one line a name, at most three; None leaves a gap."""
+    out: list[str] = []
+    described = (f"{label}: " + ", ".join("none" if v is None else f"{v:.3f}" for v in values) for label, values in lines.items())
+    description = f"{xlabel} {', '.join(f'{tick:g}' for tick in ticks)}; " + "; ".join(described)
+    least = min((v for values in lines.values() for v in values if v is not None), default=0.0)
+    styles = ((ACCENT, "o", "-"), (WARM, "s", (0, (5, 2))), (INK, "^", (0, (1, 1))))
+    with _figure(2.7, name, title, description, out) as axes:
+        for (label, values), (colour, marker, line) in zip(lines.items(), styles, strict=False):
+            heights = [float("nan") if v is None else v for v in values]
+            axes.plot(range(len(ticks)), heights, color=colour, marker=marker, markersize=4.5, linewidth=1.8, linestyle=line, label=label)
+        axes.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
+        axes.set(xlabel=xlabel, ylim=(max(0.0, least - 0.1 * (1.02 - least)), 1.02))
         axes.grid(axis="y", color=RULE, linewidth=0.6)
         axes.legend(frameon=False, labelcolor=INK, fontsize=10)
     return out[0]

@@ -5,9 +5,11 @@ Shapes: N units (notes or phrases), R bootstrap resamples, K counts of a unit.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +25,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % bootstrap interval (percentile method); `n` units stand behind it."""
+    """A figure with its 95 % interval (bootstrap by percentiles, where nothing else is said); `n` units stand behind it."""
 
     value: float
     low: float
@@ -112,6 +114,49 @@ def bootstrap(counts_NK: ArrayLike, statistic: Callable[[Floats], Floats], seed:
     )
     low, high = np.quantile(values_R, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(float(statistic(counts.sum(0))), float(low), float(high), n)
+
+
+def bootstrap_ratios(parts_NK: ArrayLike, wholes_NK: ArrayLike, seed: int = 0) -> list[Estimate]:
+    """Ratio of the sums of each of K pairs of counts with its interval, units drawn with replacement, the same draws for every pair.
+
+    Args:
+        parts_NK: one row a unit. wholes_NK: likewise; `n` of an estimate are the units where it is not 0.
+    """
+    parts, wholes = np.asarray(parts_NK, dtype=np.float64), np.asarray(wholes_NK, dtype=np.float64)
+    n, num_pairs = parts.shape
+    if n == 0:
+        return [Estimate(0.0, 0.0, 0.0, 0)] * num_pairs
+
+    def ratio(part: Floats, whole: Floats) -> Floats:
+        return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
+
+    generator = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(RESAMPLES // 50):
+        weights = generator.multinomial(n, np.full(n, 1 / n), size=50).astype(np.float64)
+        drawn.append(ratio(weights @ parts, weights @ wholes))
+    values_RK = np.concatenate(drawn)
+    made = []
+    for k, value in enumerate(ratio(parts.sum(0), wholes.sum(0))):
+        held = values_RK[:, k][~np.isnan(values_RK[:, k])]
+        if np.isnan(value) or not len(held):
+            made.append(Estimate(0.0, 0.0, 0.0, 0))
+            continue
+        low, high = np.quantile(held, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        made.append(Estimate(float(value), float(low), float(high), int((wholes[:, k] > 0).sum())))
+    return made
+
+
+def wilson(hits: int, n: int) -> Estimate:
+    """A share with its 95 % score interval, which holds near 0 and 1 too (Wilson, "Probable inference, the law of succession, and
+    statistical inference", Journal of the American Statistical Association 22, 1927). Of nothing, anything from 0 to 1."""
+    if not n:
+        return Estimate(0.0, 0.0, 1.0, 0)
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    share = hits / n
+    middle, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = ((middle + side * half) / (1 + z * z / n) for side in (-1, 1))
+    return Estimate(share, max(0.0, low) if hits else 0.0, min(1.0, high) if hits < n else 1.0, n)
 
 
 def share(right: Sequence[bool], seed: int = 0) -> Estimate:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology import storage
 from nosology.config import Config
-from nosology.errors import InputError
+from nosology.errors import ConfigError, InputError
 from nosology.records import TABLES
 from nosology.runs import Run, fingerprint
+from nosology.verbs import proof
 from nosology.verbs.lineage import Repeats, finish, input_columns
 
 if TYPE_CHECKING:
@@ -33,21 +34,47 @@ def ingest(config: Config, inputs: Sequence[str], out: str) -> dict[str, Any]:
         return finish(run, report, {**counts, "dead": report.dead, **kinds, **copies, **unreadable})
 
 
-def deidentify(config: Config, source: str, out: str, spans: str | None) -> dict[str, Any]:
+def asked(
+    config: Config, source: str | None, out: str | None, spans: str | None, gold: str | None, evidence: Mapping[str, Any], as_json: bool
+) -> dict[str, Any]:
+    """What the command `deidentify` is asked for: a measurement on `gold`, a run, or the sample and the bundle of a finished run.
+
+    Raises:
+        ConfigError: the options do not say which.
+    """
+    evidence = {name: storage.absolute(value) if name in ("measured", "sampled") else value for name, value in evidence.items() if value}
+    if gold:
+        if source or spans or evidence:
+            raise ConfigError("--measure stands alone: with --out and the configuration")
+        report = proof.measure(config, gold, out)
+        return report if as_json else proof.shown(report)
+    if not source:
+        raise ConfigError("--in is missing: what is to be de-identified, or with --proof or --sample a finished run")
+    if out:
+        return deidentify(config, source, out, spans, evidence)
+    if not evidence.keys() & {"proof", "sample"}:
+        raise ConfigError("--out is missing: a folder for the run")
+    return {"run": source, **proof.gather(config, source, proof.Evidence(**evidence))}
+
+
+def deidentify(config: Config, source: str, out: str, spans: str | None, evidence: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Tables of an ingest, or a user's own table, to Clean tables and an audit.
 
     Args:
         source: run folder of an ingest, or a table with a text column.
         spans: for a user's table: file, local or `s3://`, that gets one JSON line an input; recall and precision follow where the
             input has gold `spans`.
+        evidence: fields of `proof.Evidence`: the sample and the bundle that are to be made of the run.
     """
     import pyarrow.compute as pc
 
-    from nosology.deid.stage import Deidentify
+    from nosology.deid.stage import Deidentify, policy_name
     from nosology.distributed.source import check_apart, plan
     from nosology.distributed.stages import output_parts, run_stage
 
-    with Run(out, "deidentify", config, source=source, spans=spans) as run:
+    wanted = proof.Evidence(**evidence or {})
+    wanted.check()
+    with Run(out, "deidentify", config, source=source, spans=spans, **({"evidence": evidence} if evidence else {})) as run:
         check_apart([source], out)  # before the plan, which would find what this run has written there
         files = plan([source], input_columns(config.input), list(TABLES))  # never the originals
         if spans and not any(file.table == "rows" for file in files):
@@ -66,6 +93,12 @@ def deidentify(config: Config, source: str, out: str, spans: str | None) -> dict
         if any(file.table == "rows" for file in files):
             extra |= _spans(config, out, report, spans)
         run.lineage("models", {"tagger": marks["deid_tagger"]})
+        extra |= {
+            "policy": policy_name(config.deid),
+            "left_out": list(config.deid.leave_out),
+            "uniqueness": proof.uniqueness(out, config.proof),
+        }
+        extra |= proof.gather(config, out, wanted)
         return finish(run, report, extra)
 
 

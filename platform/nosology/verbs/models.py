@@ -13,7 +13,10 @@ from nosology import storage
 from nosology.config import Config
 from nosology.errors import ConfigError, InputError
 from nosology.runs import Run, fingerprint
+from nosology.verbs.gate import provenance
 from nosology.verbs.lineage import file_digest, finish, folder_digest
+
+DEIDENTIFICATION = "deidentification.json"  # in a checkpoint: why its data could be trained on
 
 
 def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: str) -> dict[str, Any]:
@@ -72,7 +75,11 @@ def code_set_phrases(config: Config) -> bytes:
 
 
 def train(config: Config, source: str, out: str) -> dict[str, Any]:
-    """Prepared blocks to a checkpoint, on `train.workers` processes."""
+    """Prepared blocks to a checkpoint, on `train.workers` processes.
+
+    Raises:
+        InputError: nothing proves that the text behind the blocks was de-identified, and nobody vouches; see `gate`.
+    """
     from nosology.distributed.train import run_training
     from nosology.quantization.manifest import check_directory
 
@@ -81,11 +88,18 @@ def train(config: Config, source: str, out: str) -> dict[str, Any]:
         if config.train.objective == "generate":
             base = _needed(base, "model.base", "training starts from that model")
             check_directory(base)
+        origin = provenance(config, source)
         digests = {"data": folder_digest(source), "base": folder_digest(base) if base else "none"}
-        run.claim(fingerprint("train", config.train, **digests))
+        cleaned = {"policy": origin.get("policy"), "vouched_by": origin.get("vouched_by")}
+        run.claim(fingerprint("train", config.train, **digests, **cleaned))
         report = run_training(config.train, config.model, source, out, config.cluster)
+        # travels with the adapter or model, wherever it is copied to
+        storage.write_json(storage.join(str(report["checkpoint"]), DEIDENTIFICATION), origin)
+        report["deidentification"] = origin
         run.lineage("inputs", {source: digests["data"]})
         run.lineage("models", {"base": digests["base"]})
+        said: dict[str, str] = {name: str(origin[name]) for name in ("basis", "policy", "vouched_by") if name in origin}
+        run.lineage("deidentification", {**said, **origin.get("proofs", {})})
         run.lineage("outputs", {"checkpoint": folder_digest(str(report["checkpoint"]))})
         return run.finish(report)
 

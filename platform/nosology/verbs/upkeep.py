@@ -75,7 +75,12 @@ def _fits(run: str, arguments: Mapping[str, Any]) -> bool:
     """Whether the files of a run's plan lie in the places of a command: tells most others without reading a whole archive."""
     from nosology.distributed.sink import is_run, read_job
 
-    places = [place.rstrip("/") for value in arguments.values() for place in (value if isinstance(value, list) else [value]) if place]
+    places = [
+        place.rstrip("/")
+        for value in arguments.values()
+        for place in (value if isinstance(value, list) else [value])
+        if place and isinstance(place, str)
+    ]
     places.append(storage.absolute(run))
     files = read_job(run).files if is_run(run) else ()
     return all(any(file.uri == place or file.uri.startswith(f"{place}/") for place in places) for file in files)

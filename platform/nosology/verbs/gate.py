@@ -1,0 +1,121 @@
+"""What `train` asks of text: that each run of `deidentify` behind it has its proof, or that somebody vouches.
+
+Who must prove what is read from the lineage of the data:
+- Blocks that `prepare` made of tables of patients (documents, conditions) need the bundle of each run of `deidentify` that these came
+  from, under the policy of the configuration.
+- Phrases of a code set (the inclusion terms, or --phrases) are terminology and no text of patients; blocks of them alone need none.
+- The objective `tag` learns where identifiers stand, on rows that hold them by design (public sets, templates, surrogates; or a site's
+  own marked notes, inside its trust zone); its token classifier has labels for output and no words. It is not asked, and the lineage says so.
+- Blocks without such a lineage were made elsewhere: somebody must vouch (`proof.vouched_by`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from nosology import storage
+from nosology.config import Config
+from nosology.errors import InputError
+from nosology.records import CLEAN_TABLES
+from nosology.verbs.lineage import joined
+
+
+def provenance(config: Config, source: str) -> dict[str, Any]:
+    """Why this data may be trained on.
+
+    Args:
+        source: what `train` was given.
+
+    Returns:
+        basis (`proof`, `vouched`, `no patients`, `labels only`), and proofs {run: digest of its bundle}, policy (digest), lacks (what the
+        bundles lack), left_out; or vouched_by.
+
+    Raises:
+        InputError: a bundle is missing, was changed, is of other data or of another policy, or nobody vouches.
+    """
+    if config.train.objective == "tag":
+        return {"basis": "labels only"}
+    prepared = _prepared(source)
+    if prepared is None:
+        return _vouched(config, "no run of prepare made these blocks, so nothing says where their text was cleaned", source)
+    _check_blocks(source, prepared)
+    from nosology.distributed.sink import is_run, read_job
+
+    files = [file for file in read_job(prepared).files if file.table in CLEAN_TABLES]
+    if not files:
+        return {"basis": "no patients"}
+    runs: dict[str, set[str]] = {}
+    for file in files:
+        run = file.uri.rsplit("/", 2)[0]  # RUN/TABLE/PART
+        if file.kind != "part" or not is_run(run) or read_job(run).verb != "deidentify":
+            return _vouched(config, f"the run of deidentify that its text came from is not at {run}", source)
+        runs.setdefault(run, set()).add(file.digest)
+    return _proved(config, runs)
+
+
+def _prepared(source: str) -> str | None:
+    """The run of `prepare` that blocks lie in."""
+    from nosology.distributed.sink import is_run, read_job
+
+    for folder in (source.rstrip("/"), storage.absolute(source).rstrip("/").rpartition("/")[0]):
+        if is_run(folder) and read_job(folder).verb == "prepare":
+            return folder
+    return None
+
+
+def _check_blocks(source: str, prepared: str) -> None:
+    """Raises InputError where the blocks are not those that the run of `prepare` wrote."""
+    uri = storage.join(prepared, "lineage.json")
+    held = storage.read_json(uri)["outputs"].get("blocks") if storage.exists(uri) else None
+    files = [file for file in storage.list_files(source) if file.endswith(".parquet")]
+    if held is None or [storage.digest(file) for file in files] != [held]:
+        raise InputError("these are not the blocks that prepare wrote here, so its lineage does not speak for them", file=source,
+                         remedy="Run prepare again, and give its folder blocks")  # fmt: skip
+
+
+def _vouched(config: Config, why: str, source: str) -> dict[str, Any]:
+    if config.proof.vouched_by:
+        return {"basis": "vouched", "vouched_by": config.proof.vouched_by}
+    raise InputError(
+        why,
+        file=source,
+        remedy="Train on what prepare made of a run of deidentify with its proof bundle (nosology deidentify --proof); for text that was "
+        "cleaned elsewhere, name who vouches: proof.vouched_by='NAME, ORGANISATION, YYYY-MM-DD'",
+    )
+
+
+def _proved(config: Config, runs: dict[str, set[str]]) -> dict[str, Any]:
+    from nosology.deid import proof
+    from nosology.distributed.sink import snapshot
+
+    wanted = proof.policy(proof.settings_of(config.deid))
+    found: dict[str, Any] = {"basis": "proof", "proofs": {}, "policy": wanted["digest"], "lacks": [], "left_out": wanted["left_out"]}
+    for run, digests in sorted(runs.items()):
+        bundle, seen = proof.read(run), snapshot(run)
+        again = f"Make it again: nosology deidentify --proof --in {run}"
+        made = proof.policy(proof.settings_of_run(seen.job.fingerprint))
+        if bundle["policy"]["digest"] != made["digest"]:
+            raise InputError(
+                f"the proof bundle is of another policy than the data: {_named(proof.differing(bundle['policy'], made))}",
+                file=run,
+                remedy=again,
+            )
+        outputs = {name: joined(part.digest for part in seen.table(name)) for name in seen.job.schemas}
+        if bundle["run"]["outputs"] != outputs:
+            raise InputError("the proof bundle is of other tables than this run has now", file=run, remedy=again)
+        if not digests <= {part.digest for part in seen.parts}:
+            raise InputError("prepare read other tables than this run has now", file=run, remedy="Run prepare again")
+        if made["digest"] != wanted["digest"]:
+            raise InputError(
+                f"its text was cleaned under another policy than this configuration names: {_named(proof.differing(made, wanted))}",
+                file=run,
+                remedy="Give train the `deid` section of that run (its config.yaml), or de-identify, prove and prepare again under this one",
+            )
+        found["proofs"][run] = bundle["digest"]
+        found["lacks"] = sorted({*found["lacks"], *bundle["lacks"]})
+    return found
+
+
+def _named(settings: Iterable[str]) -> str:
+    return ", ".join(f"deid.{name}" for name in settings) or "its settings"

@@ -1,0 +1,312 @@
+"""Proof of de-identification: measured recall, a sample for a person to read, the bundle; and what `train` asks of its data."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nosology import storage
+from nosology.config import Config, ProofConfig
+from nosology.errors import ConfigError, InputError
+from nosology.runs import VERSION, Run, fingerprint
+from nosology.verbs.lineage import joined
+
+if TYPE_CHECKING:
+    from nosology.distributed.coverage import Snapshot
+
+MEASURE = "deidentify --measure"  # the verb of such a run
+SAMPLE = "sample"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What `deidentify` is asked for beside its tables.
+
+    Attributes:
+        proof: write the bundle.
+        sample: notes to draw for a person; 0 is none.
+        measured: run folder of `deidentify --measure`. sampled: filled form of a sample. signer: who answers for the bundle. The three
+            go into the bundle; without them those of an earlier bundle of the same run stay.
+    """
+
+    proof: bool = False
+    sample: int = 0
+    measured: str | None = None
+    sampled: str | None = None
+    signer: str | None = None
+
+    def check(self) -> None:
+        """Raises ConfigError for what only a bundle takes."""
+        given = [name for name in ("measured", "sampled", "signer") if getattr(self, name)]
+        if given and not self.proof:
+            raise ConfigError(f"--{given[0]} goes into the bundle; say --proof too")
+
+
+def measure(config: Config, gold: str, out: str | None) -> dict[str, Any]:
+    """What the configured detection is worth on a gold set, in this process.
+
+    Args:
+        gold: JSON lines of {"id", "text", "spans"}.
+        out: run folder, which a bundle takes: report.json and a page with the curves; None writes nothing.
+    """
+    if out is None:
+        return _measured(config, gold)
+    with Run(out, MEASURE, config, gold=gold) as run:
+        report = _measured(config, gold)
+        run.claim(fingerprint(MEASURE, config.deid, gold=report["gold"]["digest"], detection=report["detection"]["digest"]))
+        page = storage.join(out, "report.html")
+        storage.write_bytes(page, _measure_page(report).encode())
+        run.lineage("inputs", {gold: report["gold"]["digest"]})
+        run.lineage("models", {"tagger": report["detection"]["tagger"]})
+        run.lineage("outputs", {"html": storage.digest(page)})
+        return run.finish({**report, "html": page})
+
+
+def _measured(config: Config, file: str) -> dict[str, Any]:
+    from nosology.deid import classifier, proof
+    from nosology.deid import measure as room
+    from nosology.deid.detect import Detector, tagger_folder
+
+    gold = room.read_gold(file, config.proof.gold_labels)
+    figures, swept = room.curve(Detector(config.deid), gold, seed=config.run.seed)
+    means = proof.detection(proof.settings_of(config.deid), classifier.digest(tagger_folder(config.deid)), proof.rules_digest())
+    labels = {"classes": gold.classes, "unmapped": gold.unmapped}
+    return {**figures, "gold": {"digest": storage.digest(file), "texts": len(gold.texts), **labels}, "detection": means, "curve": swept}
+
+
+def shown(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A measurement as lines for a terminal."""
+    from nosology.deid.proof import measured_table
+
+    table = measured_table(report, "")
+    cells = [table.head, *table.rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(1, len(table.head))]
+    lines = {row[0]: "  ".join(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True)) for row in cells}
+    intervals, named = report["intervals"], report["named_by_rule"]
+
+    def said(name: str, scale: int = 1) -> str:
+        one = intervals[name]
+        return f"{scale * one['value']:.4g} ({scale * one['low']:.4g} to {scale * one['high']:.4g}; {one['n']} texts)" if one else "-"
+
+    lines |= {"": "", "95 % intervals": "Wilson for shares of spans and texts, bootstrap over texts by character and by note"}
+    lines |= {"left per 1,000 notes": said("left_per_1000_notes"), "notes wholly clean, %": said("notes_clean", 100)}
+    lines |= {"texts without identifiers that are touched, %": said("negatives_touched", 100)}
+    lines |= {"their characters, %": said("negatives_characters", 100)}
+    if named["aside"]:
+        left = ", ".join(f"{n} {name}" for name, n in named["aside"].items())
+        covered = f"{named['recall']['value']:.4f}" if named["recall"] else "-"
+        lines["recall of what the rule names"] = f"{covered} (without ages to 89 and years alone: {left})"
+    apart = sorted(label for label, name in report["gold"]["classes"].items() if name is None)
+    if apart:
+        lines["labels that are no identifier"] = ", ".join(apart)
+    if report["gold"]["unmapped"]:
+        counts = ", ".join(f"{label} {n}" for label, n in report["gold"]["unmapped"].items())
+        lines["labels that no rule knows"] = f"{counts} (each its own line above; proof.gold_labels={{LABEL: CLASS}} maps them)"
+    return lines | ({"report": report["html"]} if "html" in report else {})
+
+
+def _measure_page(report: Mapping[str, Any]) -> str:
+    from nosology.deid import page
+    from nosology.deid.proof import measured_table
+
+    everything, intervals, swept = report["categories"]["all"]["recall"]["cover"], report["intervals"], report["curve"]
+
+    def said(one: Mapping[str, Any] | None, scale: int = 1, unit: str = "") -> tuple[str, str]:
+        return (
+            (f"{scale * one['value']:.4g}{unit}", f"{scale * one['low']:.4g} to {scale * one['high']:.4g}, n {one['n']:,}")
+            if one
+            else ("-", "")
+        )
+
+    figures = {
+        "recall, covered": said(everything), "identifiers left per 1,000 notes": said(intervals["left_per_1000_notes"]),
+        "notes wholly clean": said(intervals["notes_clean"], 100, " %"), "identifier-free texts touched": said(intervals["negatives_touched"], 100, " %"),
+    }  # fmt: skip
+    unmapped = report["gold"]["unmapped"]
+    return page.render(
+        page.Page(
+            title="De-identification against gold",
+            facts={"texts": f"{report['n']:,}", "gold": report["gold"]["digest"], "detection": report["detection"]["digest"], "package": VERSION},
+            headlines=[page.Headline(label=label, value=value, note=note) for label, (value, note) in figures.items()],
+            warnings=[f"Labels that no rule knows, each counted as a category of its own: {', '.join(unmapped)}."] if unmapped else [],
+            tables=[measured_table(report, "Value and 95 % interval: Wilson for spans, bootstrap over texts for characters.")],
+            sweeps=[
+                page.Sweep(title=name, thresholds=swept["thresholds"], recall=swept["recall"][name], precision=swept["character_precision"][name])
+                for name in swept["recall"]
+            ],
+            foot="The same figures stand in report.json.",
+        )
+    )  # fmt: skip
+
+
+def gather(config: Config, run: str, asked: Evidence) -> dict[str, Any]:
+    """The sample and the bundle of a finished run of `deidentify`; what its report says of them.
+
+    Raises:
+        InputError: the folder holds no such run, or what is to go into the bundle is not of it.
+    """
+    from nosology.distributed.sink import snapshot
+
+    asked.check()
+    seen = snapshot(run)
+    if seen.job.verb != "deidentify":
+        raise InputError(
+            f"a run of {seen.job.verb}, not of deidentify",
+            file=run,
+            remedy="Give --out to de-identify it, or the folder of a run of deidentify",
+        )
+    if not seen.finished:
+        raise InputError("this run is not finished", file=run, remedy="Resume it first (nosology resume)")
+    found: dict[str, Any] = {}
+    if asked.sample:
+        found["sample"] = _write_sample(config, run, seen, asked.sample)
+    if asked.proof:
+        found["proof"] = _write_bundle(config, run, seen, asked)
+    return found
+
+
+def uniqueness(run: str, config: ProofConfig) -> dict[str, Any] | None:
+    """k of the quasi-identifiers over the tables of a run; see `deid.uniqueness`."""
+    from nosology.deid.uniqueness import COLUMNS, People
+    from nosology.distributed.parts import read_part
+    from nosology.distributed.sink import snapshot
+
+    seen, people = snapshot(run), People()
+    for table, columns in COLUMNS.items():
+        for part in seen.table(table):
+            people.add(table, read_part(part, columns))
+    return people.groups(config.quasi_identifiers)
+
+
+def _write_sample(config: Config, run: str, seen: Snapshot, wanted: int) -> dict[str, Any]:
+    from nosology.deid import proof, residual
+    from nosology.distributed.parts import read_part
+
+    total = sum(part.rows for part in seen.table("documents"))
+    if not total:
+        raise InputError("no notes to draw a sample from", file=run)
+    numbers = residual.drawn(total, wanted, config.run.seed)
+    notes: dict[int, tuple[str, str]] = {}
+    start, ordered = 0, sorted(numbers)
+    for part in seen.table("documents"):
+        here = [n - start for n in ordered if start <= n < start + part.rows]
+        if here:
+            rows = read_part(part, ["document_id", "text"]).take(here).to_pylist()
+            notes |= {start + n: (row["document_id"], row["text"]) for n, row in zip(here, rows, strict=True)}
+        start += part.rows
+    policy = proof.policy(proof.settings_of_run(seen.job.fingerprint))
+    folder = storage.join(run, SAMPLE)
+    facts = {"seed": str(config.run.seed), "policy": policy["digest"][:16], "package": VERSION}
+    page = residual.sheet([notes[n] for n in numbers], total, facts, policy["left_out"]).encode()
+    sheet, form = storage.join(folder, residual.SHEET), storage.join(folder, residual.FORM)
+    empty = residual.form_bytes(hashlib.sha256(page).hexdigest(), len(numbers), total, config.run.seed)
+    held = storage.read_bytes(form) if storage.exists(form) else empty
+    same = storage.exists(sheet) and storage.read_bytes(sheet) == page  # the same command again: what is filled in stays
+    if not same:
+        if residual.is_begun(held):
+            raise InputError("a form that somebody has begun to fill in lies here, of another sample", file=form,
+                             remedy="Give it to --proof --sampled, or move it away")  # fmt: skip
+        _write_private(sheet, page)
+        _write_private(form, empty)
+    at_most = {"at_most_if_none": round(residual.bound(0, len(numbers)), 6)}
+    return {"notes": len(numbers), "of": total, "sheet": sheet, "form": form, **at_most}
+
+
+def _write_private(uri: str, data: bytes) -> None:
+    """A file that its owner alone can read, from its first byte."""
+    if storage.is_local(uri):
+        path = storage.local_path(uri)
+        with storage.named_errors(uri):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.chmod(path.parent, 0o700)  # before there is anything in it
+    storage.write_bytes(uri, data)
+    if storage.is_local(uri):
+        with storage.named_errors(uri):
+            os.chmod(storage.local_path(uri), 0o600)
+
+
+def _write_bundle(config: Config, run: str, seen: Snapshot, asked: Evidence) -> dict[str, Any]:
+    from nosology.deid import proof
+
+    marks = seen.job.fingerprint
+    if marks.get("deid_rules") != proof.rules_digest():
+        raise InputError("the rules of de-identification here are not those that this run was made with", file=run,
+                         remedy="Make the bundle with the version of the package that made the run, or de-identify again")  # fmt: skip
+    settings = proof.settings_of_run(marks)
+    means = proof.detection(settings, marks["deid_tagger"], marks["deid_rules"])
+    before = _before(run, seen, means)
+    body = {
+        "made": proof.today(), "package": VERSION, "signer": asked.signer or before.get("signer"),
+        "policy": proof.policy(settings), "accept_residual": bool(settings.get("accept_residual")),
+        "detection": means, "recognizers": proof.recognizers(str(settings["language"])), "libraries": proof.libraries(),
+        "run": _run_facts(run, seen),
+        "measured": _measurement(asked.measured, means) if asked.measured else before.get("measured"),
+        "sample": _sample_result(run, asked.sampled) if asked.sampled else before.get("sample"),
+        "uniqueness": uniqueness(run, config.proof),
+    }  # fmt: skip
+    bundle = proof.sealed(body)
+    folder = proof.write(bundle, proof.page(bundle), run)
+    return {"folder": folder, "digest": bundle["digest"], "policy": bundle["policy"]["digest"], "lacks": bundle["lacks"]}
+
+
+def _before(run: str, seen: Snapshot, means: Mapping[str, Any]) -> dict[str, Any]:
+    """The bundle that is there, where it is of the same tables and means; else nothing."""
+    from nosology.deid import proof
+
+    try:
+        held = proof.read(run)
+    except InputError:
+        return {}
+    same = held["run"]["outputs"] == _outputs(seen) and held["detection"]["digest"] == means["digest"]
+    return held if same else {}
+
+
+def _outputs(seen: Snapshot) -> dict[str, str]:
+    return {name: joined(part.digest for part in seen.table(name)) for name in seen.job.schemas}
+
+
+def _run_facts(run: str, seen: Snapshot) -> dict[str, Any]:
+    """Counts and digests of a run, without a name of a file, which may name a patient."""
+    from nosology.deid import proof
+    from nosology.distributed.stages import output_parts
+
+    spans: Counter[str] = Counter()
+    notes = 0
+    for part in output_parts(run, "audit", ["spans"])[1]:
+        notes += part.num_rows
+        spans.update(span["label"] for spans_of in part["spans"].to_pylist() for span in spans_of)
+    return {
+        "job": storage.digest(storage.join(run, "job.json")), "config": proof.digest_of(seen.job.fingerprint),
+        "files": len(seen.job.files), "inputs": joined(file.digest for file in seen.job.files), "outputs": _outputs(seen),
+        "records_in": seen.tally.records, "records_ok": seen.tally.ok, "records_dead": seen.tally.dead.total(),
+        "notes": notes, "spans": spans.total(), "spans_by_class": dict(sorted(spans.items())),
+    }  # fmt: skip
+
+
+def _measurement(folder: str, means: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a run of `deidentify --measure`, when it measured what the run was made with."""
+    uri = storage.join(folder, "report.json")
+    report = storage.read_json(uri)
+    if not isinstance(report, dict) or report.get("verb") != MEASURE:
+        raise InputError("not the report of a measurement", file=uri, remedy="Give the --out folder of nosology deidentify --measure GOLD")
+    if report["detection"]["digest"] != means["digest"]:
+        other = [name for name in ("rules", "tagger") if report["detection"][name] != means[name]]
+        held, wanted = report["detection"]["settings"], means["settings"]
+        other += sorted(f"deid.{name}" for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name))
+        raise InputError(f"this measurement is of another detection than the run's: {', '.join(other)} differ", file=uri,
+                         remedy="Measure again with the configuration of the run")  # fmt: skip
+    figures = ("n", "spans", "recall", "precision", "char_recall", "char_precision", "intervals", "categories", "named_by_rule", "gold")
+    return {"report": storage.digest(uri), **{name: report[name] for name in figures}}
+
+
+def _sample_result(run: str, file: str) -> dict[str, Any]:
+    from nosology.deid import residual
+
+    sheet = storage.join(run, SAMPLE, residual.SHEET)
+    if not storage.exists(sheet):
+        raise InputError("this run has no sample", file=run, remedy=f"Draw one: nosology deidentify --sample 100 --in {run}")
+    return residual.read_form(file, storage.digest(sheet))

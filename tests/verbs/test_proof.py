@@ -1,0 +1,328 @@
+"""Proof of de-identification, from a run to the gate before training. Runs do their work in this process: Ray is not the point."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import pickle
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from nosology import cli, storage, verbs
+from nosology.config import Config, load
+from nosology.deid import proof as bundles
+from nosology.distributed import sink, stages, train
+from nosology.distributed.stages import read_output
+from nosology.errors import ConfigError, InputError, NosologyError
+from nosology.verbs import proof
+from nosology.verbs.gate import provenance
+
+CANARY = "Zebulon Quackenbush"
+NOTES = [f"Patient: {CANARY}\nMRN: 7731904\nHISTORY\nMr. Quackenbush, phone 415-555-01{n:02d}, has a cough..\n" for n in range(24)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_ray() -> Iterator[None]:
+    """A driver is its own worker."""
+
+    def commits(ledger: Any, units: Any, writer: Any, workers: Any, num_cpus: float, stall_seconds: float) -> Iterator[Any]:
+        worker = stages._Worker(units, writer, stages._Foreman(), stall_seconds)
+        for interval in list(ledger.pending()):
+            result = pickle.loads(worker({"file": [interval.file], "start": [interval.start], "stop": [interval.stop]})["result"][0])
+            if isinstance(result, Exception):
+                raise result
+            yield result
+
+    def trained(config: Any, model: Any, data: str, out: str, cluster: Any) -> dict[str, Any]:
+        from nosology.training import objective
+        from nosology.training.loop import train as loop
+
+        return loop(objective(config.objective), config, model, data, Path(out))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "_commits", commits)
+        patch.setattr(stages, "session", lambda _: contextlib.nullcontext())
+        patch.setattr(train, "run_training", trained)
+        yield
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, generator: str) -> Path:
+    """The folder of a whole way: notes, run of deidentify with its bundle, run of prepare."""
+    root = tmp_path_factory.mktemp("proof")
+    rows = [
+        {"id": str(n), "text": text, "sex": "fm"[n % 2], "age": 40 + n % 3, "date_of_service": "2025-03-04"} for n, text in enumerate(NOTES)
+    ]
+    phrases = jsonl(root / "phrases.jsonl", [{"phrase": p, "code": c} for p, c in PHRASES])
+    verbs.deidentify(tree(root), jsonl(root / "notes.jsonl", rows), str(root / "clean"), None, {"proof": True, "sample": 10})
+    verbs.prepare(tree(root), [str(root / "clean")], Path(phrases), str(root / "prepare"))
+    verbs.prepare(tree(root), [], Path(phrases), str(root / "terms"))
+    return root
+
+
+PHRASES = [("Essential hypertension", "I10"), ("Type 2 diabetes mellitus without complication", "E11.9"), ("Asthma unspecified", "J45.909"),
+           ("Acute cough", "R05.1"), ("Chronic cough", "R05.3"), ("Acute pain in left knee", "M25.562")]  # fmt: skip
+
+
+def tree(root: Path, *sets: str) -> Config:
+    small = {"workers": 1, "precision": "fp32", "max_steps": 2, "epochs": 2, "batch_size": 2, "checkpoint_steps": 2, "learning_rate": 1e-2}
+    splits = ["prepare.validation_share=0", "prepare.test_share=0", "cluster.batch_rows=8"]
+    base = next(root.parent.glob("generator*"))
+    return load([], [f"deid.key_file={root / 'key'}", f"model.base={base}", *splits, *(f"train.{k}={v}" for k, v in small.items()), *sets])
+
+
+@pytest.fixture
+def way(made: Path, tmp_path: Path) -> Path:
+    """A copy of the way that a test may damage. Places in a ledger are absolute, so it stands where the runs were made."""
+    kept = tmp_path / "kept"
+    shutil.copytree(made, kept)
+    yield made
+    shutil.rmtree(made)
+    shutil.copytree(kept, made)
+
+
+def command(*args: object) -> tuple[int, str]:
+    """Exit status and error of a command, in this process."""
+    from typer.testing import CliRunner
+
+    done = CliRunner().invoke(cli.app, [*map(str, args), "--json"])
+    last = json.loads(done.stdout.splitlines()[-1])
+    return done.exit_code, last.get("error", "")
+
+
+def refused(root: Path, match: str, *sets: str, source: str = "prepare/blocks") -> None:
+    with pytest.raises(NosologyError, match=match) as caught:
+        verbs.train(tree(root, *sets), str(root / source), str(root / "never"))
+    assert caught.value.exit_code == 2 and not (root / "never").exists()
+    assert CANARY not in str(caught.value)
+
+
+def test_the_bundle_says_what_was_done_and_what_it_lacks(made: Path) -> None:
+    bundle = bundles.read(str(made / "clean"))
+    assert bundle["policy"]["digest"] == bundles.policy(bundles.settings_of(tree(made).deid))["digest"]
+    assert {one["letter"] for one in bundle["policy"]["categories"]} == set("ABCDEFGHIJKLMNOPQR")
+    assert bundle["lacks"] == ["a measured recall", "a sample read by a person", "a signer"]
+    seen = sink.snapshot(str(made / "clean"))
+    assert (
+        bundle["run"]["outputs"]["documents"]
+        == hashlib.sha256("".join(sorted(p.digest for p in seen.table("documents"))).encode()).hexdigest()
+    )
+    assert bundle["run"]["notes"] == 24 and bundle["run"]["spans_by_class"]["NAME"] >= 24
+    assert bundle["uniqueness"]["k"] == 4 and bundle["uniqueness"]["persons"] == 24, "two sexes, three ages"
+    assert set(bundle["recognizers"]) and all(len(digest) == 64 for digest in bundle["recognizers"].values())
+    report = storage.read_json(str(made / "clean" / "report.json"))
+    assert report["proof"]["digest"] == bundle["digest"] and report["uniqueness"]["k"] == 4 and report["left_out"] == []
+    for file in (made / "clean" / "proof").iterdir():
+        assert CANARY not in file.read_text() and "notes.jsonl" not in file.read_text(), "names of files can name patients"
+
+
+def test_training_takes_proved_text_and_the_adapter_says_so(made: Path) -> None:
+    report = verbs.train(tree(made), str(made / "prepare" / "blocks"), str(made / "train"))
+    digest = bundles.read(str(made / "clean"))["digest"]
+    assert report["deidentification"]["proofs"] == {str(made / "clean"): digest}
+    assert storage.read_json(str(Path(report["checkpoint"]) / "deidentification.json")) == report["deidentification"]
+    lineage = storage.read_json(str(made / "train" / "lineage.json"))["deidentification"]
+    assert lineage["basis"] == "proof" and lineage[str(made / "clean")] == digest
+
+
+def test_without_a_bundle_training_says_what_to_do(way: Path) -> None:
+    shutil.rmtree(way / "clean" / "proof")
+    refused(way, "no proof bundle.*nosology deidentify --proof --in")
+    refused(way, "no proof bundle", "proof.vouched_by=Ada, Example Hospital, 2026-05-04")  # text that was cleaned here proves itself
+    assert command("deidentify", "--proof", "--in", way / "clean")[0] == 0
+    assert provenance(tree(way), str(way / "prepare" / "blocks"))["basis"] == "proof"
+
+
+@pytest.mark.parametrize("harm", [
+    lambda folder: (folder / "proof.json").write_text((folder / "proof.json").read_text().replace('"signer": null', '"signer": "Ada"')),
+    lambda folder: (folder / "proof.html").write_text((folder / "proof.html").read_text().replace("none", "Ada")),
+    lambda folder: (folder / "proof.html").unlink(), lambda folder: (folder / "SHA256SUMS").unlink(), lambda folder: (folder / "SHA256SUMS").write_text("x"),
+], ids=["json", "page", "no page", "no sums", "sums"])  # fmt: skip
+def test_a_bundle_that_was_changed_is_refused(way: Path, harm: Callable[[Path], object]) -> None:
+    harm(way / "clean" / "proof")
+    refused(way, "bundle")
+
+
+def test_a_bundle_whose_sums_were_made_anew_is_refused_by_its_own_digest(way: Path) -> None:
+    folder = way / "clean" / "proof"
+    text = (folder / "proof.json").read_text().replace('"signer": null', '"signer": "Ada"')
+    (folder / "proof.json").write_text(text)
+    sums = (folder / "SHA256SUMS").read_text().splitlines()
+    (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(text.encode()).hexdigest()}  proof.json\n{sums[1]}\n")
+    refused(way, "changed after it was written")
+
+
+def test_another_policy_is_refused_by_the_name_of_the_setting(way: Path) -> None:
+    refused(way, "deid.rewrite", "deid.rewrite=mask")
+    refused(way, "deid.dates, deid.leave_out", "deid.dates=shift", "deid.leave_out=[DEVICE]", "deid.accept_residual=true")
+    bundle = bundles.read(str(way / "clean"))
+    other = bundles.policy({**bundle["policy"]["settings"], "rewrite": "surrogates"})
+    forged = bundles.sealed(
+        {name: value for name, value in bundle.items() if name not in ("format", "lacks", "digest")} | {"policy": other}
+    )
+    bundles.write(forged, "", str(way / "clean"))
+    refused(way, "of another policy than the data: deid.rewrite", "deid.rewrite=surrogates")
+
+
+def test_a_bundle_is_of_one_run(way: Path) -> None:
+    more = jsonl(way / "more.jsonl", [{"id": "1", "text": "a cough"}])
+    verbs.deidentify(tree(way), more, str(way / "other"), None, {"proof": True})
+    shutil.rmtree(way / "clean" / "proof")
+    shutil.copytree(way / "other" / "proof", way / "clean" / "proof")
+    refused(way, "of other tables")
+
+
+def test_blocks_that_prepare_did_not_write_are_refused_or_vouched_for(way: Path) -> None:
+    vouch = "proof.vouched_by=Ada Byron, Example Hospital, 2026-05-04"
+    shutil.copytree(way / "prepare" / "blocks", way / "elsewhere")
+    refused(way, "proof.vouched_by", source="elsewhere")
+    report = verbs.train(tree(way, vouch), str(way / "elsewhere"), str(way / "vouched"))
+    said = {"basis": "vouched", "vouched_by": "Ada Byron, Example Hospital, 2026-05-04"}
+    assert report["deidentification"] == said == storage.read_json(str(Path(report["checkpoint"]) / "deidentification.json"))
+    assert storage.read_json(str(way / "vouched" / "lineage.json"))["deidentification"] == said
+    shutil.copy(way / "prepare" / "blocks" / "part-0.parquet", way / "prepare" / "blocks" / "part-1.parquet")
+    refused(way, "not the blocks that prepare wrote", vouch)
+
+
+def test_a_run_that_is_gone_needs_somebody_to_vouch(way: Path) -> None:
+    shutil.rmtree(way / "clean")
+    refused(way, "not at .*clean.*proof.vouched_by")
+    assert provenance(tree(way, "proof.vouched_by=A, B, 2026-05-04"), str(way / "prepare" / "blocks"))["basis"] == "vouched"
+
+
+def test_terminology_and_labels_are_no_text_of_patients(made: Path) -> None:
+    assert provenance(tree(made), str(made / "terms" / "blocks")) == {"basis": "no patients"}
+    assert provenance(tree(made, "train.objective=tag"), str(made)) == {"basis": "labels only"}
+
+
+def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> None:
+    gold = jsonl(
+        way / "gold.jsonl",
+        [{"id": 1, "text": NOTES[0], "spans": [{"start": 9, "end": 28, "label": "PATIENT"}]}, {"id": 2, "text": "a cough", "spans": []}],
+    )
+    report = proof.measure(tree(way), gold, str(way / "measured"))
+    assert report["recall"] == 1.0 and report["negatives"] == 1 and "<svg" in (way / "measured" / "report.html").read_text()
+    assert CANARY not in (way / "measured" / "report.html").read_text() + (way / "measured" / "report.json").read_text()
+    sample = way / "clean" / "sample"
+    sheet, form = sample / "sheet.html", sample / "form.json"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (sample, sheet, form)] == [0o700, 0o600, 0o600]
+    assert "Quackenbush" not in sheet.read_text() and sheet.read_text().count("Identifier left?") == 10
+    filled = {**json.loads(form.read_text()), "read": 10, "notes_with_identifier": 0, "reader": "Ada Byron", "date": "2026-05-04"}
+    form.write_text(json.dumps(filled))
+    asked = ("--measured", way / "measured", "--sampled", form, "--signer", "Ada Byron, privacy officer")
+    assert command("deidentify", "--in", way / "clean", "--proof", *asked) == (0, "")
+    bundle = bundles.read(str(way / "clean"))
+    assert bundle["lacks"] == [] and bundle["measured"]["gold"]["texts"] == 2 and bundle["signer"] == "Ada Byron, privacy officer"
+    assert bundle["sample"]["at_most"] == pytest.approx(1 - 0.05**0.1, abs=1e-6)
+    page = (way / "clean" / "proof" / "proof.html").read_text()
+    assert "Ada Byron" in page and "25.89 %" in page
+    assert command("deidentify", "--in", way / "clean", "--proof")[0] == 0
+    assert bundles.read(str(way / "clean"))["signer"] == "Ada Byron, privacy officer", "what an earlier bundle of the run held stays"
+    proof.measure(tree(way, "deid.threshold=0.9"), gold, str(way / "other-threshold"))
+    status, said = command("deidentify", "--in", way / "clean", "--proof", "--measured", way / "other-threshold")
+    assert status == 2 and "deid.threshold differ" in said
+    before = form.read_bytes()
+    assert command("deidentify", "--in", way / "clean", "--sample", 10, "cluster.batch_rows=8") == (0, "") and form.read_bytes() == before
+    status, said = command("deidentify", "--in", way / "clean", "--sample", 9)
+    assert status == 2 and "begun to fill in" in said and form.read_bytes() == before
+    verbs.deidentify(tree(way), str(way / "notes.jsonl"), str(way / "again"), None, {"sample": 5})
+    status, said = command("deidentify", "--in", way / "again", "--proof", "--sampled", form)
+    assert status == 2 and "another sheet" in said
+
+
+def test_a_category_that_is_left_out_is_said_everywhere(tmp_path: Path, made: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", [{"id": "1", "text": NOTES[0]}])
+    common = ("deidentify", "--in", source, "--out", tmp_path / "out", f"deid.key_file={made / 'key'}", "deid.leave_out=[PHONE]")
+    status, said = command(*common)
+    assert status == 2 and "PHONE" in said and "--accept-residual" in said and not (tmp_path / "out").exists()
+    assert command(*common, "--accept-residual", "--proof", "--sample", "1") == (0, "")
+    text = read_output(str(tmp_path / "out"), "documents")["text"][0].as_py()
+    assert "415-555-0100" in text and "Quackenbush" not in text and "7731904" not in text
+    assert read_output(str(tmp_path / "out"), "audit")["policy"][0].as_py() == "safe_harbor without PHONE"
+    report, bundle = storage.read_json(str(tmp_path / "out" / "report.json")), bundles.read(str(tmp_path / "out"))
+    assert report["left_out"] == ["PHONE"] == bundle["policy"]["left_out"] and bundle["accept_residual"]
+    for page in ("proof/proof.html", "sample/sheet.html"):
+        assert "PHONE" in (tmp_path / "out" / page).read_text()
+    assert "no Safe Harbor de-identification" in (tmp_path / "out" / "proof" / "proof.html").read_text()
+
+
+def test_models_and_policies_that_cannot_be_used_end_with_exit_2(tmp_path: Path, made: Path) -> None:
+    from nosology.config import home
+
+    labels = tmp_path / "labels"
+    shutil.copytree(home() / "encoder", labels)
+    config = json.loads((labels / "config.json").read_text())
+    config |= {"architectures": ["BertForTokenClassification"], "id2label": {"0": "O", "1": "B-MISC"}, "label2id": {"O": 0, "B-MISC": 1}}
+    (labels / "config.json").write_text(json.dumps(config))
+    source = jsonl(tmp_path / "in.jsonl", [{"id": "1", "text": NOTES[0]}])
+    for folder, why in (
+        (home() / "encoder", "no token classifier"),
+        (labels, "names an identifier"),
+        (tmp_path / "none", "holds no model"),
+    ):
+        for words in (
+            ("--in", source, "--out", tmp_path / f"out-{folder.name}"),
+            ("--measure", jsonl(tmp_path / "gold.jsonl", [{"text": "a", "spans": []}])),
+        ):
+            status, said = command("deidentify", *words, f"deid.key_file={made / 'key'}", f"deid.ner={folder}")
+            assert status == 2 and why in said, (folder, words, said)
+
+
+@pytest.mark.parametrize(("words", "why"), [
+    (("--in", "x"), "--out is missing"), (("--proof",), "--in is missing"), (("--measure", "g", "--in", "x"), "stands alone"),
+    (("--in", "x", "--out", "y", "--signer", "Ada"), "say --proof too"), (("--in", "x", "--out", "y", "--measured", "m"), "say --proof too"),
+])  # fmt: skip
+def test_options_that_do_not_go_together_are_wrong_use(words: tuple[str, ...], why: str) -> None:
+    status, said = command("deidentify", *words)
+    assert status == 2 and why in said
+
+
+def test_only_a_finished_run_of_deidentify_is_proved(way: Path) -> None:
+    with pytest.raises(InputError, match="a run of prepare"):
+        proof.gather(tree(way), str(way / "prepare"), proof.Evidence(proof=True))
+    with pytest.raises(InputError, match="not a run folder"):
+        proof.gather(tree(way), str(way), proof.Evidence(proof=True))
+    with pytest.raises(ConfigError, match="--proof"):
+        proof.Evidence(signer="Ada").check()
+
+
+def test_rules_that_changed_since_the_run_are_not_what_it_was_made_with(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "rules_digest", lambda: "0" * 64)
+    with pytest.raises(InputError, match="not those that this run was made with"):
+        proof.gather(tree(made), str(made / "clean"), proof.Evidence(proof=True))
+
+
+def test_the_audit_says_policy_category_offsets_and_source_and_no_text(made: Path) -> None:
+    audit = read_output(str(made / "clean"), "audit")
+    assert set(audit["policy"].to_pylist()) == {"safe_harbor"}
+    strings = []
+
+    def gathered(value: Any, kind: pa.DataType) -> None:
+        if pa.types.is_list(kind):
+            [gathered(one, kind.value_type) for one in value or []]
+        elif pa.types.is_struct(kind):
+            [gathered(value[field.name], field.type) for field in kind]
+        elif pa.types.is_string(kind):
+            strings.append(value)
+
+    for row in audit.to_pylist():
+        assert all(
+            span["label"] in bundles.LABELS and span["source"] and 0 <= span["start"] < span["end"] <= row["num_characters"]
+            for span in row["spans"]
+        )
+        for field in audit.schema:
+            gathered(row[field.name], field.type)
+    assert strings and not any(word in " ".join(strings) for word in (*CANARY.split(), "7731904", "415-555", "cough"))
+    assert pq.read_schema(next((made / "clean" / "audit").glob("*.parquet"))).names == audit.schema.names
