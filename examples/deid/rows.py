@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from values import LABEL, Values, plain
+from people import plain
+from values import LABEL, Values
 
 HERE = Path(__file__).parent
 UNMARKED = {"age", "num", "n", "vital", "cond", "job", "code", "year"}
