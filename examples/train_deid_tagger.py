@@ -53,8 +53,10 @@ class Stopped(Exception):
     """The stage has taken the steps that it was to take."""
 
 
-def stage(work: Path, number: int, encoder: str | None, rate: float, seed: int, stop: int | None = None) -> Checkpoint:
-    """Train on one stage's rows, from the local encoder or from a stage before, to the end or to `stop` steps (a multiple of 250)."""
+def stage(
+    work: Path, number: int, encoder: str | None, rate: float, seed: int, stop: int | None = None
+) -> tuple[Checkpoint, dict[str, float]]:
+    """Train on one stage's rows, from the local encoder or from a stage before, to the end or to `stop` steps (a multiple of 250); the validation metrics."""
     from nosology.config import ModelConfig, TrainConfig
     from nosology.training.checkpoint import newest
     from nosology.training.loop import train
@@ -82,15 +84,16 @@ def stage(work: Path, number: int, encoder: str | None, rate: float, seed: int, 
                 flush=True,
             )
 
-    run = work / f"run-{number}"
+    run, metrics = work / f"run-{number}", {}
     try:
         report = train(Tag(), config, ModelConfig(encoder=encoder), str(work / f"stage-{number}"), run, on_step=tell)
+        metrics = report["metrics"]
         print(json.dumps(report), flush=True)
     except Stopped:
         pass
     found = newest(run / "checkpoints")
     assert found is not None
-    return found
+    return found, metrics
 
 
 def export(checkpoint: Path, out: Path, facts: dict[str, Any]) -> None:
@@ -122,7 +125,7 @@ def main() -> None:
     encoder, steps = None, []
     for number, (rate, stop) in enumerate(zip(options.rates, (options.stop, None), strict=True), 1):
         make(options.data, options.work, options.seed, number, *options.rows[2 * number - 2 : 2 * number])
-        found = stage(options.work, number, encoder, rate, options.seed, stop)
+        found, metrics = stage(options.work, number, encoder, rate, options.seed, stop)
         encoder = str(found.folder)
         steps.append(found.step)
     facts = {
@@ -132,6 +135,7 @@ def main() -> None:
         "steps": steps,
         "seed": options.seed,
         "seconds": round(time.monotonic() - started),
+        "validation": metrics,
     }
     export(found.folder, options.out, facts)
 
