@@ -6,7 +6,8 @@
 
 All six layers learn, the word embeddings of all-MiniLM-L6-v2 (Apache-2.0) stay as they are. A first stage on a broad mix is stopped while its
 learning rate is still high; the second goes on with fresh rows, to which `deid/second/` adds the kinds that the first missed or over-marked on
-texts of development. Row for row the same from one seed. A run that was killed goes on from its last checkpoint.
+texts of development. Row for row the same from one seed (weights of 22 November 2026 come from rows of one unrepeatable order of Python's sets: the same recipe
+gives the like, not the same bits). A run that was killed goes on from its last checkpoint.
 
 Sources. Positives: templates of this project (`deid/*.txt`) and those of presidio-research (MIT) whose `template_id` is not a multiple of 4
 (the held-out quarter), filled with values that are put together from Faker (MIT), the 1990 US census name lists in `names` (MIT; the lists
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "deid"))
+CHECKPOINT_STEPS = 250
 
 
 def write(file: Path, rows: list[dict[str, Any]]) -> None:
@@ -56,7 +59,7 @@ class Stopped(Exception):
 def stage(
     work: Path, number: int, encoder: str | None, rate: float, seed: int, stop: int | None = None
 ) -> tuple[Checkpoint, dict[str, float]]:
-    """Train on one stage's rows, from the local encoder or from a stage before, to the end or to `stop` steps (a multiple of 250); the validation metrics."""
+    """Train on one stage's rows, from the local encoder or from a stage before, to the end or to `stop` steps ; the validation metrics."""
     from nosology.config import ModelConfig, TrainConfig
     from nosology.training.checkpoint import newest
     from nosology.training.loop import train
@@ -70,7 +73,7 @@ def stage(
         schedule="linear",
         weight_decay=0.01,
         precision="bf16",
-        checkpoint_steps=250,
+        checkpoint_steps=CHECKPOINT_STEPS,
         workers=1,
         seed=seed + number,
     )
@@ -118,6 +121,10 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, default=0.2, help="recommended threshold that is written beside the weights")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
+    if options.stop % CHECKPOINT_STEPS:
+        parser.error(f"--stop: a multiple of {CHECKPOINT_STEPS}, where a checkpoint is")
+    if os.environ.get("PYTHONHASHSEED") != "0":  # some locales of Faker draw from sets
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONHASHSEED": "0"})
     import torch
 
     torch.set_num_threads(1)
