@@ -168,9 +168,8 @@ def deidentify(
     id_column: Annotated[str | None, typer.Option(help="column that identifies the row")] = None,
     spans: Annotated[str | None, typer.Option(help="write the spans found, one JSON line an input; local or s3://")] = None,
     accept_residual: Annotated[bool, typer.Option("--accept-residual", help="take the risk of the classes in deid.leave_out")] = False,
-    measure: Annotated[
-        str | None, typer.Option(help="JSON lines of {id, text, spans}: measure the configured detection on them, and no more")
-    ] = None,
+    language: Annotated[str | None, typer.Option(help="language of the notes: en (default) or es")] = None,
+    measure: Annotated[str | None, typer.Option(help="JSON lines of {id, text, spans} to measure detection on, and no more")] = None,
     sample: Annotated[int, typer.Option(min=0, help="draw so many cleaned notes for a person to read: a page and a form in the run")] = 0,
     proof: Annotated[
         bool, typer.Option("--proof", help="write the bundle that train asks for; without --out, of the finished run --in")
@@ -185,7 +184,8 @@ def deidentify(
     """Remove the 18 Safe Harbor identifiers from notes, claims and resources; measure and prove it."""
     from nosology.verbs.archive import asked
 
-    columns = [f"input.{name}={json.dumps(value)}" for name, value in (("text_column", text_column), ("id_column", id_column)) if value]
+    named = {"input.text_column": text_column, "input.id_column": id_column, "deid.language": language}
+    columns = [f"{name}={json.dumps(value)}" for name, value in named.items() if value]
     columns += ["deid.accept_residual=true"] if accept_residual else []
     evidence = {"proof": proof, "sample": sample, "measured": measured, "sampled": sampled, "signer": signer}
     _perform("deidentify", as_json, lambda: asked(_load(config, overrides + columns), input, out, spans, measure, evidence, as_json))

@@ -35,7 +35,7 @@ class Tag:
         self._classes = tuple(classes or ())
 
     def build(self, config: TrainConfig, model: ModelConfig) -> torch.nn.Module:
-        """The encoder of `model.encoder` with a tagging head.
+        """The encoder of `model.encoder` with a tagging head; a tagger's own folder (no tokenizer in it) is trained on.
 
         Raises:
             ModelError: the directory holds no BERT-type encoder.
@@ -48,7 +48,8 @@ class Tag:
         self._classes = self._classes or CLASSES
         encoder = Path(model.encoder) if model.encoder else home() / "encoder"
         module = new_tagger(encoder, self._classes)
-        self._tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True)
+        words = encoder if (encoder / "tokenizer_config.json").is_file() else home() / "encoder"
+        self._tokenizer = AutoTokenizer.from_pretrained(words, local_files_only=True)
         if config.method == "lora":
             return attach(
                 module, config if config.targets else config.model_copy(update={"targets": LINEAR}), whole=("shapes", "classifier")
