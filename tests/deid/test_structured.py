@@ -125,7 +125,7 @@ def test_document_kinds(stage, value, expected):
         ("Aetna", "Aetna"),
         ("Medicare", "Medicare"),
         (CANARY, "[NAME]"),
-        ("Estate of Jane Doe", "[NAME]"),
+        ("Estate of Mrs. Jane Doe", "[NAME]"),
         ("self pay John Smith", "[NAME]"),
         ("SSN 123-45-6789", "[SSN]"),
         ("Employer Group Johnson & Johnson", "[ORGANIZATION]"),

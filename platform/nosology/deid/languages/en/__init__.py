@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nosology.deid.languages import Language
-from nosology.deid.languages.en.keep import keeps
+from nosology.deid.languages.en.keep import COMMON, keeps
 from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
 
 LANGUAGE = Language(
@@ -23,6 +23,6 @@ LANGUAGE = Language(
     tagger=Path(__file__).parent / "tagger",
     keeps=keeps,
     is_eponym=is_eponym,
-    ordinary=STOP,
+    ordinary=STOP | COMMON,
     sure_eponyms=SURE_EPONYMS,
 )

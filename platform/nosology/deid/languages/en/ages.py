@@ -38,14 +38,18 @@ class Ages(Patterns):
         rule("AGE", rf"\bage[ds]?\b\s*(?:is|was|of|at|:|=)?\s*(?P<v>{OLD})(?![\d.%/+])", flags=re.I, score=1.0),
         rule(
             "AGE",
-            rf"\b(?:turn(?:ed|s|ing)?|is|was|now|at)\s+(?P<v>{OLD})\s+(?:years\b|when\b"
-            rf"|this (?:year|month|week)\b|in (?:{'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'})"
+            rf"\b(?:turn(?:ed|s|ing)?|is|was|now|at)\s+(?P<v>{OLD})\s+(?:years\b|when\b|and (?:still|lives|walks|is|has)\b"
+            rf"|on (?:\w+day|\w+ \d|the)\b|next\b|this (?:year|month|week)\b|in (?:{'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'})"
             r"|last\b)",
             flags=re.I,
         ),
         rule("AGE", rf"\b(?:just\s+)?turned\s+(?P<v>{OLD})(?![\d.%/+])", flags=re.I),
         rule("AGE", rf"\b(?P<v>{OLD_WORDS})[\s-]*(?:year|yr)s?[\s-]*(?:old|of age)\b", flags=re.I, score=1.0),
-        rule("AGE", rf"(?<=[a-zà-ÿ.],\s)(?P<v>{OLD})(?=,\s(?:who|a|an|with|lives|living|on|of|from|and|widow|retired|in|is|was)\b)"),
+        rule(
+            "AGE",
+            rf"(?<=[a-zà-ÿ.],\s)(?P<v>{OLD})(?=,\s(?:who|a|an|with|lives|living|on|of|from|and|widow|retired|in|is|was|now|still|has|had|admitted|seen|naps)\b)",
+        ),
+        rule("AGE", rf"(?<![\d./-])\b(?P<v>{OLD_WORDS})\s+(?:years|yrs|y/?o|yo)\b", flags=re.I),
         rule(
             "AGE", rf"(?<![\d./-])(?P<v>{OLD})\s?(?:yrs?|y)\b(?!\s+(?:ago|of|later|later|after|prior|history|hx|post|follow))", flags=re.I
         ),

@@ -70,10 +70,13 @@ _RATIO_BEFORE = re.compile(
 )
 
 
+def is_ratio(text: str, start: int, end: int) -> bool:
+    """Whether the words around `a/b` make it a score out of a total, a visual acuity or a strength."""
+    return bool(_SCORE_AFTER.match(text, end) or _RATIO_BEFORE.search(text, max(0, start - 32), start))
+
+
 def _no_ratio(match: re.Match[str]) -> bool:
-    """No score out of a total, visual acuity or strength."""
-    at = match.start("v" if "v" in match.re.groupindex else 0)
-    return not _SCORE_AFTER.match(match.string, match.end()) and not _RATIO_BEFORE.search(match.string, max(0, at - 32), at)
+    return not is_ratio(match.string, match.start("v" if "v" in match.re.groupindex else 0), match.end())
 
 
 def _no_version(match: re.Match[str]) -> bool:

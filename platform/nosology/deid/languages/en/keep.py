@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+from nosology.deid.languages.en.dates import HOLIDAY, is_ratio
 from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
+from nosology.deid.patterns import words
 from nosology.records import Span
+
+COMMON = words(Path(__file__).parent / "common_words.txt")
 
 BARE_YEAR = re.compile(
     r"(?:in |the |early |late |mid[- ]?|since |circa )*'?(?:1[89]|20)?\d0['’]?s"
@@ -16,9 +21,10 @@ BARE_YEAR = re.compile(
 DATE_WORD = re.compile(
     r"\d|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tues?|wed|thu"
     r"|fri|sat|sun|ene|abr|ago|dic)|christmas|thanksgiving|easter|halloween"
-    r"|new year|(?:memorial|labor|independence|veterans|valentine)",
+    rf"|new year|(?:memorial|labor|independence|veterans|valentine)|{HOLIDAY}|spring|summer|winter|autumn",
     re.I,
 )
+DAY_AND_MONTH = re.compile(r"(\d{1,2})[/.-](\d{1,2})\.?")
 DURATION = re.compile(
     r"(?:\w+[ -])?\d+(?:\s?(?:-|to)\s?\d+)?[ -]?(?:years?|yrs?|months?|mos?|weeks?"
     r"|wks?|days?|hours?|hrs?|minutes?|mins?|seconds?|y/?o|am|pm|mg|mcg|ml|kg"
@@ -35,23 +41,43 @@ CLINICAL_CODE = re.compile(
 )
 
 
+def _plain(text: str, span: Span, value: str) -> bool:
+    """Every word of it is one that clinical text writes small, and nothing in its writing says name: it is small here too, in capitals as
+    an abbreviation or a heading is, or one word that opens a line or a sentence."""
+    found = re.findall(r"[^\W_]+", value)
+    if not all(w.isdigit() or w.lower() in COMMON or w.lower() in STOP for w in found):
+        return False
+    if value.islower() or all(w.isupper() and len(w) <= 6 or w.isdigit() or w.islower() for w in found):
+        return True
+    before = text[max(0, span.start - 3) : span.start].rstrip(" ")
+    return len(found) == 1 and (not before or before[-1] in ".:;\n")
+
+
 def keeps(text: str, span: Span) -> bool:
     """Whether a tagger's span holds no identifier: bare years, younger ages, durations, eponyms, clinical codes."""
     value = text[span.start : span.end].strip(" .,;:()[]=\"'")
     if not any(c.isalnum() for c in value):
         return True
     if span.label == "DATE":
+        if parts := DAY_AND_MONTH.fullmatch(value):
+            small, large = sorted(map(int, parts.groups()))
+            slashed = "/" in value
+            return not (0 < small <= 12 and large <= 31 and slashed and large > 5) or is_ratio(text, span.start, span.end)
         return bool(BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value)) or not DATE_WORD.search(value)
     if span.label == "AGE":
         return bool(YOUNG.fullmatch(value))
     if span.label == "NAME":
-        words = value.lower().split()
-        return is_eponym(text, span.start, span.end) or all(w.strip(".,'’") in STOP or len(w.strip(".,")) == 1 for w in words)
+        parts = value.lower().split()
+        return (
+            is_eponym(text, span.start, span.end)
+            or _plain(text, span, value)
+            or all(w.strip(".,'’") in STOP or len(w.strip(".,")) == 1 for w in parts)
+        )
     if span.label in ("LOCATION", "ORGANIZATION"):
-        words = value.lower().split()
-        if ZIP3.fullmatch(value):
+        parts = value.lower().split()
+        if ZIP3.fullmatch(value) or _plain(text, span, value):
             return True
-        return "_".join(words) in SURE_EPONYMS or all(w.strip(".,'’") in STOP or w in SURE_EPONYMS for w in words)
+        return "_".join(parts) in SURE_EPONYMS or all(w.strip(".,'’") in STOP or w in SURE_EPONYMS for w in parts)
     if span.label in ("ID", "PHONE"):
         return not any(c.isdigit() for c in value) or bool(
             CLINICAL_CODE.fullmatch(value) or BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value)
