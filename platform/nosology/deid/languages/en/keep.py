@@ -59,8 +59,8 @@ def keeps(text: str, span: Span) -> bool:
     if not any(c.isalnum() for c in value):
         return True
     if span.label == "DATE":
-        if parts := DAY_AND_MONTH.fullmatch(value):
-            small, large = sorted(map(int, parts.groups()))
+        if written := DAY_AND_MONTH.fullmatch(value):
+            small, large = sorted(map(int, written.groups()))
             slashed = "/" in value
             return not (0 < small <= 12 and large <= 31 and slashed and large > 5) or is_ratio(text, span.start, span.end)
         return bool(BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value)) or not DATE_WORD.search(value)
