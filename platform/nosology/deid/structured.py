@@ -10,7 +10,7 @@ code (`setting`, `status`, `form`, `sex`, `state`, `payer_type`; codes of adjust
     without a zero before them) or when each of its words is in the field's own vocabulary; else dropped (`form`: unknown).
 label (`kind` of a document, `payer`): kept when it is a LOINC code with its right check digit or when each of its words is in a
     closed vocabulary of document types, or of public programmes and national insurers; else searched by the detector that notes get and
-    for the names in the record's own fields. A name, a place, an organisation, a number or a contact makes the whole of it a tag,
+    for the names in the record's own fields; a word in it that is no ordinary one counts as a name. A name, a place, an organisation, a number or a contact makes the whole of it a tag,
     for what stands beside half a name is often the other half; dates, ages and ZIP codes are rewritten in place. So an insurer that
     the vocabulary lacks, which could be the patient's employer with its own plan, becomes `[ORGANIZATION]`, as in a note.
 Codes of codings, diagnoses and service lines: see `codes`.
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from nosology.deid import codes
 from nosology.deid.languages import language
 from nosology.deid.resolve import known
-from nosology.deid.rewrite import rewrite
+from nosology.deid.rewrite import TAG, rewrite
 from nosology.deid.zips import zip3
 from nosology.errors import RecordError
 from nosology.records import CLEAN_TABLES, TABLES, Span
@@ -170,15 +170,26 @@ def own_names(table: str, row: Mapping[str, Any]) -> list[str]:
     return [str(name) for value in values if value for name in (value if isinstance(value, list | tuple) else (value,))]
 
 
+def _ordinary(value: str, spans: Sequence[Span], words: frozenset[str]) -> bool:
+    """Whether every word outside the spans and the tags of an earlier pass is an ordinary one, or of the vocabularies of labels."""
+    rest = list(value)
+    for start, end in [*((s.start, s.end) for s in spans), *(m.span() for m in TAG.finditer(value))]:
+        rest[start:end] = " " * (end - start)
+    found = WORDS.findall("".join(rest).lower())
+    return all(word.isdigit() or word in words or word in _KIND_VOCABULARY or word in _PAYER_VOCABULARY for word in found)
+
+
 def relabelled(value: str, spans: Sequence[Span], table: str, row: Mapping[str, Any], config: DeidConfig, secret: Secret) -> str:
-    """A searched label without identifiers.
+    """A searched label without identifiers. A label gives a tagger nothing to go by but the words themselves, so that a word which is no
+    ordinary one counts as a name, found or not.
 
     Args:
         spans: what the detector found in it.
     """
-    whole = next(
-        (s.label for s in [*known(value, own_names(table, row), language(config.language)), *spans] if s.label not in _IN_PLACE), None
-    )
+    spoken = language(config.language)
+    whole = next((s.label for s in [*known(value, own_names(table, row), spoken), *spans] if s.label not in _IN_PLACE), None)
+    if whole is None and not _ordinary(value, spans, spoken.ordinary):
+        whole = "NAME"
     if whole:
         spans = [Span(start=0, end=len(value), label=whole)]
     dates = [row[name] for name in REFERENCE if isinstance(row.get(name), datetime.date)]
