@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WIDER = frozenset({"SEX", "RELATIVE", "PROFESSION"})
 YEAR = re.compile(
     r"\W*(?:(?:in|of|since|the|year|en|de|del|desde|hasta|el|año)\s+)*(?:1[89]|20)\d\d"
-    r"(?:\s?(?:-|–|to|a|y|and|/)\s?(?:(?:1[89]|20)\d\d|\d\d))?\W*",
+    r"(?:\s?(?:-|–|to|a|y|and|/)\s?(?:(?:1[89]|20)\d\d|(?!0\d|1[0-2])\d\d))?\W*",
     re.I,
 )
 

@@ -44,7 +44,10 @@ class Deidentify:
         self._max_document_bytes = max_document_bytes
         self._secret: Secret = load_secret(config)
         calendar(config.language)  # refused here, not at the first date
-        self._policy = policy_digest(config, self._secret)
+        from nosology.deid.proof import digest_of
+
+        # a record that other rules or another tagger cleaned is no work of this stage
+        self._policy = digest_of([policy_digest(config, self._secret), self.fingerprint()])
         self._detector: Detector | None = None
         self._found: dict[str, list[Span]] = {}  # what the detector found in a label
 

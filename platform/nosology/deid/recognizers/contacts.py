@@ -49,7 +49,7 @@ class Contacts(Patterns):
 
     name = "contacts"
     rules = (
-        rule("EMAIL", r"(?<![\w.+-])[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+", score=1.0),
+        rule("EMAIL", r"(?<![\w.+%'-])[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+", score=1.0),
         rule("URL", r"\b(?:https?|ftp|sftp)://[^\s<>\"')\]};,]+[^\s<>\"')\]};,.:!?]", flags=re.I, score=1.0),
         rule("URL", r"\bwww\.[\w-]+(?:\.[\w-]+)+(?:/[^\s<>\"')\];,]*[^\s<>\"')\];,.:!?])?", flags=re.I, score=1.0),
         rule(

@@ -56,7 +56,7 @@ def _numeric(match: re.Match[str]) -> bool:
 
 
 _SCORE_AFTER = re.compile(
-    r"\s*(?:strength|motor|murmur|power|pain|scale|tab|dose|mg|systolic|diastolic"
+    r"\s{0,4}(?:strength|motor|murmur|power|pain|scale|tab|dose|mg|systolic|diastolic"
     r"|reflex|bilateral|pulse|in\b|throughout|(?:lymph )?nodes?|cores?|biops|teeth|points?|correct|/)",
     re.I,
 )
@@ -107,9 +107,10 @@ class Dates(Patterns):
             score=1.0,
         ),
         rule("DATE", r"(?<![\d./-])(?:0?[1-9]|1[0-2])[/-](?:19|20)\d\d(?![\d/-])"),
+        rule("DATE", r"(?<![\d./-])(?:19|20)\d\d[-/](?:0[1-9]|1[0-2])(?![\d/-])(?!\.\d)"),
         rule(
             "DATE",
-            rf"{CUE}\s*:?\s*\(?(?P<v>(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])(?:\s?-\s?"
+            rf"{CUE}\s{{0,4}}:?\s{{0,4}}\(?(?P<v>(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])(?:\s?-\s?"
             r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01]))?)(?![\d/%])(?!\.\d)",
             check=_no_score,
             flags=re.I,
@@ -118,29 +119,33 @@ class Dates(Patterns):
         rule("DATE", r"(?<![\d./])1[0-2]/0[1-9](?![\d/%])", check=_no_score),
         rule(
             "DATE",
-            rf"\b{MONTH}\s*{DAY}(?!\d)(?!\s?(?:mg|mcg|ml|%|tab))(?:\s*(?:-|–|to|through"
-            rf"|and)\s*(?:{MONTH}\s*)?{DAY}(?![\d/]))?(?:\s*,?\s*{YEAR}\b)?{CLOCK}",
+            rf"\b{MONTH}\s{{0,4}}{DAY}(?!\d)(?!\s?(?:mg|mcg|ml|%|tab))(?:\s{{0,4}}(?:-|–|to|through"
+            rf"|and)\s{{0,4}}(?:{MONTH}\s{{0,4}})?{DAY}(?![\d/]))?(?:\s{{0,4}},?\s{{0,4}}{YEAR}\b)?{CLOCK}",
             check=lambda m: not m[0].startswith(("may ", "march ")),
             flags=re.I,
         ),
         rule(
             "DATE",
-            rf"(?<![\w.])(?:the\s+)?{DAY}(?:\s+day)?(?:\s+of)?[\s-]+{MONTH}\b(?:\s*,?[\s-]*"
+            rf"(?<![\w.])(?:the\s+)?{DAY}(?:\s+day)?(?:\s+of)?[\s-]+{MONTH}\b(?:\s{{0,4}},?[\s-]*"
             rf"(?:{YEAR}|'?\d\d)\b)?{CLOCK}",
             check=lambda m: " may" not in m[0],
             flags=re.I,
         ),
-        rule("DATE", rf"\b(?:{FULL_MONTHS}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?\s*(?:of\s+|,\s*|-|/)?{YEAR}\b"),
+        rule("DATE", rf"\b(?:{FULL_MONTHS}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?\s{{0,4}}(?:of\s+|,\s{{0,4}}|-|/)?{YEAR}\b"),
         rule(
             "DATE",
             r"\b(?:[Ii]n|[Ss]ince|[Ll]ast|[Tt]his|[Nn]ext|[Uu]ntil|[Bb]y|[Ee]arly|[Ll]ate"
             r"|[Mm]id|[Oo]f|[Dd]uring|[Tt]hrough|[Ff]rom|[Bb]etween|[Bb]eginning|[Ee]nd of)[\s-]+"
             rf"(?P<v>(?:{FULL_MONTHS}))\b(?!\s+\d)(?!\s+[A-Z][a-z]+\b)",
         ),
-        rule("DATE", rf"\b(?:on|last|this|next|by|until|since)\s+(?P<v>{WEEKDAY})\b(?!\s*[,/&]?\s*(?:and\s+)?{WEEKDAY})", flags=re.I),
         rule(
             "DATE",
-            rf"\b(?P<v>{WEEKDAY})\s*,?\s*(?:the\s+)?(?=(?:{MONTH}\s*\d|\d{{1,2}}[/.-]\d"
+            rf"\b(?:on|last|this|next|by|until|since)\s+(?P<v>{WEEKDAY})\b(?!\s{{0,4}}[,/&]?\s{{0,4}}(?:and\s+)?{WEEKDAY})",
+            flags=re.I,
+        ),
+        rule(
+            "DATE",
+            rf"\b(?P<v>{WEEKDAY})\s{{0,4}},?\s{{0,4}}(?:the\s+)?(?=(?:{MONTH}\s{{0,4}}\d|\d{{1,2}}[/.-]\d"
             r"|\d{1,2}(?:st|nd|rd|th)\b))",
             flags=re.I,
         ),
@@ -152,15 +157,15 @@ class Dates(Patterns):
         ),
         rule(
             "DATE",
-            r"\b(?:born|return|adm|admit|admitted|admission|surgery|due|transfused|visit|discharged|seen)\s*:?\s*"
+            r"\b(?:born|return|adm|admit|admitted|admission|surgery|due|transfused|visit|discharged|seen)\s{0,4}:?\s{0,4}"
             r"(?P<v>(?:0?[1-9]|[12]\d|3[01])\.(?:0?[1-9]|1[0-2])\b\.?)(?![\d%])(?!\s?(?:kg|lbs?|g|weeks?|wks?|months?|cm|mm|ml))",
             flags=re.I,
         ),
         # a weekday before or behind its date, in any order and short form
         rule(
             "DATE",
-            rf"\b{ANY_WEEKDAY},?\s*(?:the\s+)?(?:night |morning |afternoon |evening )?(?:(?:{MONTH}\.?\s+{DAY}|{DAY}\s+(?:of\s+)?{MONTH})\b\.?"
-            rf"(?:\s*,?\s*(?:{YEAR}|'\d\d))?|{ORDINAL}|\d{{1,2}}[/.-]\d{{1,2}}(?:[/.-]\d{{2,4}})?)(?![\w/])",
+            rf"\b{ANY_WEEKDAY},?\s{{0,4}}(?:the\s+)?(?:night |morning |afternoon |evening )?(?:(?:{MONTH}\.?\s+{DAY}|{DAY}\s+(?:of\s+)?{MONTH})\b\.?"
+            rf"(?:\s{{0,4}},?\s{{0,4}}(?:{YEAR}|'\d\d))?|{ORDINAL}|\d{{1,2}}[/.-]\d{{1,2}}(?:[/.-]\d{{2,4}})?)(?![\w/])",
             flags=re.I,
         ),
         rule(
@@ -182,7 +187,7 @@ class Dates(Patterns):
             flags=re.I,
         ),
         # months with a short year, two months, parts of a month or a year
-        rule("DATE", rf"\b{MONTH}\.?\s*['’]\d\d\b", flags=re.I),
+        rule("DATE", rf"\b{MONTH}\.?\s{{0,4}}['’]\d\d\b", flags=re.I),
         rule("DATE", rf"\b{MONTH}\s?(?:-|–|to|/)\s?{MONTH}\.?\s+{YEAR}\b", flags=re.I),
         rule(
             "DATE",
@@ -201,7 +206,7 @@ class Dates(Patterns):
         rule(
             "DATE",
             r"\b(?:born|next|return|placed|labs?|orif|adm|admit|admission|f/u|follow[- ]?up|appt|sent|found|given|drawn|booked|transfused|see|level|inr|report"
-            r"|visit|surgery|recheck|started|start today|says|tee|tte|mri|ct|xr|echo|seen on|dc|d/c|op|or|postop|exam)\s*:?\s*"
+            r"|visit|surgery|recheck|started|start today|says|tee|tte|mri|ct|xr|echo|seen on|dc|d/c|op|or|postop|exam)\s{0,4}:?\s{0,4}"
             r"(?P<v>(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])|(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|1[0-2]))(?![\d/%])(?!\.\d)",
             check=_no_ratio,
             flags=re.I,

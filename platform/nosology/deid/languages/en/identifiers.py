@@ -11,7 +11,7 @@ from nosology.deid.patterns import Patterns, rule
 
 # a code after its label: at least one digit, no unit behind it
 VALUE = r"(?P<v>(?:[A-Za-z][A-Za-z_./-]{0,15})?\d(?:[\w/.-]{0,38}\w)?(?: \d{3,6}){0,4})(?!\w)(?!\s?(?:mg|mcg|ml|kg|lbs?|cm|mm|%)\b)"
-LINK = r"(?:[\s_]*(?:numbers?|num|no\b\.?|nbr|id\b|ids\b|identifiers?|code|#))*[\s_]*(?:is|was)?\s*[:=#-]{0,2}\s*"
+LINK = r"(?:[\s_]{0,4}(?:numbers?|num|no\b\.?|nbr|id\b|ids\b|identifiers?|code|#)){0,4}[\s_]{0,8}(?:is|was)?\s{0,8}[:=#-]{0,2}\s{0,8}"
 START = r"(?<![A-Za-z0-9[])"  # not the tag that an earlier pass put there
 
 

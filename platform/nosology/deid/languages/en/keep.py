@@ -15,7 +15,7 @@ COMMON = words(Path(__file__).parent / "common_words.txt")
 BARE_YEAR = re.compile(
     r"(?:in |the |early |late |mid[- ]?|since |circa )*'?(?:1[89]|20)?\d0['’]?s"
     r"|(?:in |of |since |the year )?(?:1[89]|20)\d\d(?:\s?(?:-|–|to|/|and)\s?"
-    r"(?:(?:1[89]|20)\d\d|\d\d))?",
+    r"(?:(?:1[89]|20)\d\d|(?!0\d|1[0-2])\d\d))?",
     re.I,
 )
 DATE_WORD = re.compile(

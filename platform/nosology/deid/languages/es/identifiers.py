@@ -65,7 +65,7 @@ def _value(match: re.Match[str]) -> bool:
     )
 
 
-LINK = r"(?:[ \t]*(?:n[úu]mero|n[úu]m|n[ºo°]|n\.\s?[ºo°]|nro|no\.|#))?\.?[ \t]*(?:es|:|=|#|-|\()?[ \t]*"
+LINK = r"(?:[ \t]{0,3}(?:n[úu]mero|n[úu]m|n[ºo°]|n\.\s?[ºo°]|nro|no\.|#))?\.?[ \t]{0,3}(?:es|:|=|#|-|\()?[ \t]{0,3}"
 VALUE = r"(?P<v>(?=[\w./-]{0,12}\d|(?-i:[A-Z]{1,8}) \d)(?:(?-i:[A-Z]{1,8})[ ](?=\d))?[A-Za-z0-9][\w./+-]*(?:[ -]\d[\w./-]*){0,4}(?:(?<=\w)[ ](?-i:[A-Z]{2})\b(?![ ]?[a-z:\d]))?(?<=\w))(?!\w)(?!\s?(?:mg|mcg|ml|kg|cm|mm|%|años|meses|d[ií]as)\b)"
 START = r"(?<![A-Za-z0-9áéíóúñ])"
 LABELLED = (

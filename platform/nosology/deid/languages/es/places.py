@@ -15,12 +15,12 @@ STREET = (
 )
 NAME = r"[^\W\d_][\w'’´`.ºª/-]*"
 NUMBER = (
-    r"(?:[ \t]*,?[ \t]*(?:n[ ]?\.?[º°]?o?\.?[ \t]*|n[úu]m(?:ero|\.)?[ \t]*|N[º°][ \t]*|#[ \t]*)\d{1,5}(?:[ ]?-[ ]?\d{1,4})?(?:[ ]?(?:bis|[A-Z]\b))?|[ \t]*,?[ \t]*s[ ]?/[ ]?n[ºo°]?(?![a-z])|[ \t]*,?[ \t]*[Kk][Mm]\.?[ \t]*\d+(?:[.,]\d+)?"
-    r"|[ \t]*,?[ \t]*\d{1,4}(?![\d./]\d|º)(?:[ ]?[-–][ ]?(?:\d{1,4}|[A-Z])\b)?(?:[ ]?(?:bis|[A-Z]\b(?!\.)))?)"
+    r"(?:[ \t]{0,3},?[ \t]{0,3}(?:n[ ]?\.?[º°]?o?\.?[ \t]{0,3}|n[úu]m(?:ero|\.)?[ \t]{0,3}|N[º°][ \t]{0,3}|#[ \t]{0,3})\d{1,5}(?:[ ]?-[ ]?\d{1,4})?(?:[ ]?(?:bis|[A-Z]\b))?|[ \t]{0,3},?[ \t]{0,3}s[ ]?/[ ]?n[ºo°]?(?![a-z])|[ \t]{0,3},?[ \t]{0,3}[Kk][Mm]\.?[ \t]{0,3}\d+(?:[.,]\d+)?"
+    r"|[ \t]{0,3},?[ \t]{0,3}\d{1,4}(?![\d./]\d|º)(?:[ ]?[-–][ ]?(?:\d{1,4}|[A-Z])\b)?(?:[ ]?(?:bis|[A-Z]\b(?!\.)))?)"
 )
 FLOOR = (
-    r"(?:[ \t]*[,.-]?[ \t]*(?:(?:[Pp]iso|[Pp]lanta|[Pp]uerta|[Pp]ta\.?|[Pp]ortal|[Ee]sc(?:alera)?\.?|[Bb]loque|[Bb]lq\.?|[Bb]ajo|[Bb]j\.?|[Áá]tico|[Dd]e?pto\.?|[Dd]epartamento|[Aa]pto\.?|[Aa]partamento|[Ii]nt(?:erior)?\.?|[Ll]ocal|[Ll]etra|[Cc]asa|[Mm]anzana|[Mm]z\.?|[Ll]ote|[Tt]orre|[Ee]dif(?:icio)?\.?)(?![a-z])[ \t]*[\wº°ª]{0,6}"
-    r"|\d{1,2}\.?[ ]?[ºª°o](?![a-z])(?:[ \t]*[,-]?[ \t]*(?:[A-Z]\b|\d{1,2}[ ]?ª|dcha\.?|izda\.?|izq\.?|drcha\.?|der\.?|centro|ctro))?|(?<=,)[ ]?\d{1,2}[ ]?[-,]?[ ]?[A-Z]\b|(?<=,)[ ]?\d{1,2}(?=[.\n]|[ \t]*$)|[Dd]cha\.?|[Ii]zq(?:da)?\.?|[Ii]zda\.?))"
+    r"(?:[ \t]{0,3}[,.-]?[ \t]{0,3}(?:(?:[Pp]iso|[Pp]lanta|[Pp]uerta|[Pp]ta\.?|[Pp]ortal|[Ee]sc(?:alera)?\.?|[Bb]loque|[Bb]lq\.?|[Bb]ajo|[Bb]j\.?|[Áá]tico|[Dd]e?pto\.?|[Dd]epartamento|[Aa]pto\.?|[Aa]partamento|[Ii]nt(?:erior)?\.?|[Ll]ocal|[Ll]etra|[Cc]asa|[Mm]anzana|[Mm]z\.?|[Ll]ote|[Tt]orre|[Ee]dif(?:icio)?\.?)(?![a-z])[ \t]{0,3}[\wº°ª]{0,6}"
+    r"|\d{1,2}\.?[ ]?[ºª°o](?![a-z])(?:[ \t]{0,3}[,-]?[ \t]{0,3}(?:[A-Z]\b|\d{1,2}[ ]?ª|dcha\.?|izda\.?|izq\.?|drcha\.?|der\.?|centro|ctro))?|(?<=,)[ ]?\d{1,2}[ ]?[-,]?[ ]?[A-Z]\b|(?<=,)[ ]?\d{1,2}(?=[.\n]|[ \t]{0,3}$)|[Dd]cha\.?|[Ii]zq(?:da)?\.?|[Ii]zda\.?))"
 )
 CARE = (
     r"(?:Hospitais|Hospital(?:es|ari[ao])?|HOSPITAL|H\.\s?U\.|HU(?=\s[A-Z])|Complejo\s+(?:Hospitalario|Asistencial|Universitario)|Complexo|Cl[ií]nica(?!\s(?:y|Estruct|Compat|Sugest))|CL[IÍ]NICA|Policl[ií]nic[ao]|Sanatorio|Centro\s+(?:de\s+)?(?:Salud|Especialidades|M[ée]dico|Penitenciario|Hospitalario|Nacional|Oncol[óo]gico|Oftalmol[óo]gico|Sanitario|Cultural|Educativo|de\s+Rehabilitaci[óo]n|de\s+Transfusi[óo]n|de\s+D[ií]a|de\s+Investigaci[óo]n)|CENTRO\s+DE\s+SALUD|centro\s+de\s+salud"
