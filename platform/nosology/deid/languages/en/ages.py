@@ -60,6 +60,19 @@ class Ages(Patterns):
             flags=re.I,
         ),
         rule("AGE", rf"\b(?P<v>{OLD})\s+(?:last|this|next|in|on)\s+(?:{MONTHS})\b", flags=re.I),
+        rule(
+            "AGE",
+            rf"\b(?:is|was|turn(?:ed|s|ing)|aged?)\s(?P<v>{OLD_WORDS})\b(?!\s(?:percent|minutes|days|weeks|degrees|mg|ml|pounds|times|of))",
+            flags=re.I,
+        ),
+        rule("AGE", r"\bin (?:her|his|their) (?:mid|early|late)?[- ]?(?P<v>90['’]?s|nineties)\b", flags=re.I),
+        rule("AGE", rf"\bage[ds]?\s(?P<v>(?!90\+){OLD}\+)", flags=re.I),
+        rule(
+            "AGE",
+            r"\b(?:dob|yob|born|birth year|year of birth)\W{1,4}(?P<v>(?:18|19)\d\d)\b(?![-/.]\d)",
+            check=_implies_old,
+            flags=re.I,
+        ),
         rule("AGE", r"\b(?:nonagenarian|centenarian|supercentenarian)\b", flags=re.I),
         rule("AGE", r"\bborn\s+(?:in\s+)?(?P<v>(?:18|19)\d\d)\b", check=_implies_old, flags=re.I),
     )
