@@ -22,6 +22,20 @@ YEAR = re.compile(
 )
 
 
+_YOUNG = re.compile(
+    r"mes(?:es)?\b|d[ií]as?\b|semanas?\b|horas?\b|months?\b|weeks?\b|days?\b|hours?\b|lactante|neonato|nacid|adolescente|infant|newborn",
+    re.I,
+)
+
+
+def told_age(value: str) -> str | None:
+    """What a written age says: "old" (over 89 years), "young", or None where words alone tell it."""
+    number = re.search(r"\d+", value)
+    if _YOUNG.search(value) and not (number and int(number[0]) > 89 and re.search(r"\ba[ñn]os?\b|\byears?\b", value, re.I)):
+        return "young"
+    return None if number is None else "old" if int(number[0]) > 89 else "young"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A rule of what counts as an identifier.
@@ -43,8 +57,7 @@ class Policy:
         """Whether a finding is to be removed."""
         value = text[span.start : span.end]
         if span.label == "AGE" and not self.every_age:
-            number = re.search(r"\d+", value)
-            return number is None or int(number[0]) > 89
+            return told_age(value) is None or told_age(value) == "old"
         if span.label == "DATE" and not self.every_year:
             return not YEAR.fullmatch(value)
         return span.label in self.labels

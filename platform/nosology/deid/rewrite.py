@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from nosology.deid import LABELS
 from nosology.deid.calendar_dates import shifted, years_of
 from nosology.deid.offsets import Edit, Rewritten
-from nosology.deid.policies import WIDER, policy_of
+from nosology.deid.policies import WIDER, policy_of, told_age
 from nosology.deid.surrogates import Surrogates
 from nosology.deid.zips import zip3
 from nosology.records import Span
@@ -122,9 +122,8 @@ class _Work:
         """What stands in the place of a value."""
         blank = "*" * len(value) if self._config.rewrite == "mask" else f"[{label}]"
         if label == "AGE":
-            number = re.search(r"\d+", value)
-            young = int(number[0]) < OLDEST_YEARS if number else policy_of(self._config).every_age
-            return blank if young else "90+"
+            told = told_age(value)
+            return "90+" if told == "old" or told is None and not policy_of(self._config).every_age else blank
         if label in WIDER:
             return blank
         if label == "ZIP":
