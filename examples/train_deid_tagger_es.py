@@ -1,7 +1,7 @@
 """Make the Spanish de-identification tagger: MEDDOCAN with other people in it, templates, training by the project's own loop.
 
     pip install --target /tmp/faker-es Faker        (MIT; needed by this script only, not by the product)
-    PYTHONPATH=/tmp/faker-es:platform .venv/bin/python examples/train_deid_tagger_es.py --data ../shared/data --work /tmp/es --out /work/models/es
+    PYTHONPATH=/tmp/faker-es:platform .venv/bin/python examples/train_deid_tagger_es.py --data ../shared/data --work /tmp/es --out /tmp/es/model
 
 Rows are windows, cut as inference cuts them, of the 500 training documents of MEDDOCAN (CC BY 4.0, synthetic patients): once as they
 stand, and several times with every name, place, hospital, number and date replaced, header fields renamed, dropped and in another

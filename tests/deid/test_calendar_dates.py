@@ -213,8 +213,9 @@ def test_months_keep_their_order(start, gap, days):
 
 @given(st.text(max_size=30), SHIFTS)
 def test_any_text_is_shifted_or_refused(text, days):
-    shifted(text, days)
-    years_of(text)
+    new = shifted(text, days)
+    assert new is None or new.strip()
+    assert all(1000 <= year <= 2999 for year in years_of(text))
 
 
 def test_years():

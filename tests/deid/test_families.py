@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 from nosology.deid import LABELS
-from nosology.deid.recognizers.bare_codes import luhn
+from nosology.deid.checksums import luhn
 
 FOLDER = pathlib.Path(__file__).parents[1] / "data" / "deid"
 MEDDOCAN = {"SEX", "RELATIVE", "PROFESSION"}  # classes of the Spanish guideline that Safe Harbor has not

@@ -12,6 +12,7 @@ from nosology.deid.patterns import Patterns, Scan
 ENGLISH = language("en")
 PAIR = [ENGLISH.recognizer("dates"), ENGLISH.recognizer("contacts")]
 SCAN = Scan(PAIR)
+ALL = [ENGLISH.recognizer(name) for name in ENGLISH.names]
 ACCENTS = str.maketrans("aeounc AEON", "áéöüñç\u00a0ÁÉÖÑ")
 
 FOUND = {
@@ -378,3 +379,10 @@ def test_the_gate_loses_nothing(recognizers):
 def test_the_gate_takes_any_text(text):
     alone = [s for one in PAIR for s in one.find(text)]
     assert sorted(SCAN.find(text), key=repr) == sorted(alone, key=repr)
+
+
+@pytest.mark.parametrize("unit", ["A", "A-", "Aa ", "1 ", "12/", "MRN ", "Dr. ", "of the ", ", ", "\n", " ", "-", "%", "_", "a@", "id "])
+def test_what_stands_behind_a_hostile_repetition_is_found(unit):
+    """A pattern that backtracks without bound would not come back from these."""
+    text = unit * 2000 + "\nSSN: 123-45-6789"
+    assert "123-45-6789" in {text[span.start : span.end] for one in ALL for span in one.find(text)}

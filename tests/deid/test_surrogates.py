@@ -5,7 +5,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nosology.deid.recognizers.bare_codes import luhn
+from nosology.deid.checksums import luhn
 from nosology.deid.secret import Secret
 from nosology.deid.surrogates import Surrogates, places
 from nosology.deid.surrogates import names as people

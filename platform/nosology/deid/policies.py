@@ -13,6 +13,7 @@ from nosology.records import Span
 if TYPE_CHECKING:
     from nosology.config import DeidConfig
 
+OLDEST = 89  # years of age that may stay (45 CFR 164.514(b)(2)(i)(C))
 # of MEDDOCAN's guideline, beside the Safe Harbor classes
 WIDER = frozenset({"SEX", "RELATIVE", "PROFESSION"})
 YEAR = re.compile(
@@ -31,9 +32,9 @@ _YOUNG = re.compile(
 def told_age(value: str) -> str | None:
     """What a written age says: "old" (over 89 years), "young", or None where words alone tell it."""
     number = re.search(r"\d+", value)
-    if _YOUNG.search(value) and not (number and int(number[0]) > 89 and re.search(r"\ba[ñn]os?\b|\byears?\b", value, re.I)):
+    if _YOUNG.search(value) and not (number and int(number[0]) > OLDEST and re.search(r"\ba[ñn]os?\b|\byears?\b", value, re.I)):
         return "young"
-    return None if number is None else "old" if int(number[0]) > 89 else "young"
+    return None if number is None else "old" if int(number[0]) > OLDEST else "young"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Policy:
         """Whether a finding is to be removed."""
         value = text[span.start : span.end]
         if span.label == "AGE" and not self.every_age:
-            return told_age(value) is None or told_age(value) == "old"
+            return told_age(value) != "young"
         if span.label == "DATE" and not self.every_year:
             return not YEAR.fullmatch(value)
         return span.label in self.labels

@@ -67,7 +67,8 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
             )
         else:
             joined.append(span)
-    return joined
+    # a point that ends a lone initial ends no longer word that it became part of
+    return [part for span in joined if (part := trimmed(text, span))]
 
 
 def repeated(text: str, spans: list[Span], language: Language) -> list[Span]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from nosology.deid import LABELS
 from nosology.deid.calendar_dates import shifted, years_of
 from nosology.deid.offsets import Edit, Rewritten
-from nosology.deid.policies import WIDER, policy_of, told_age
+from nosology.deid.policies import OLDEST, WIDER, policy_of, told_age
 from nosology.deid.surrogates import Surrogates
 from nosology.deid.zips import zip3
 from nosology.records import Span
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from nosology.deid.secret import Secret
 
 TAG = re.compile(r"\[(?:" + "|".join((*LABELS, *sorted(WIDER))) + r")\]|\b90\+")
-OLDEST_YEARS = 90
 _MARKED_YEAR = re.compile(
     r"\b(?:in|since|of|from|until|till|by|before|after|year|during|circa|early|late|mid|en|desde|hasta|año|antes de|después de|de)"
     r"[\s-]+(?P<y>(?:1[89]|20)\d\d)(?![\w/%-]|[.,:]\d|\s?(?:mg|ml|mcg|g|kg|units?|iu|cells|kcal)\b)",
@@ -135,7 +134,7 @@ class _Work:
     def _date(self, value: str, years: list[int] | None) -> str | None:
         if years is None:
             years = [int(value)]  # a marked year
-        if years and self._latest - min(years) >= OLDEST_YEARS:
+        if years and self._latest - min(years) > OLDEST:
             return None
         if self._config.dates == "year":
             return "-".join(map(str, dict.fromkeys((min(years), max(years))))) if years else None

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from nosology.deid import codes
 from nosology.deid.languages import language
+from nosology.deid.policies import OLDEST
 from nosology.deid.resolve import known
 from nosology.deid.rewrite import TAG, rewrite
 from nosology.deid.zips import zip3
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from nosology.config import DeidConfig
     from nosology.deid.secret import Secret
 
-OLDEST = 89
 # fields whose id says whose dates these are, the best first
 PERSON = ("patient_id", "encounter_id", "claim_id", "document_id", "condition_id", "procedure_id")
 # dates that can tell what age a date of birth means

@@ -7,18 +7,10 @@ from __future__ import annotations
 
 import re
 
+from nosology.deid.checksums import luhn, with_iban, with_vin
 from nosology.deid.patterns import Patterns, rule
 
 UNNAMED = 0.3  # a bare code; whatever names its class is surer
-
-
-def luhn(digits: str) -> bool:
-    """The mod-10 checksum of ISO/IEC 7812."""
-    total = 0
-    for place, character in enumerate(reversed(digits)):
-        value = int(character) * (2 if place % 2 else 1)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
 
 
 def _card(match: re.Match[str]) -> bool:
@@ -28,20 +20,12 @@ def _card(match: re.Match[str]) -> bool:
 
 def _iban(match: re.Match[str]) -> bool:
     compact = match[0].replace(" ", "").upper()
-    return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
-
-
-_VIN_VALUES = dict(zip("ABCDEFGHJKLMNPRSTUVWXYZ", (1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
-_VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
+    return with_iban(compact) == compact
 
 
 def _vin(match: re.Match[str]) -> bool:
-    """Check digit of 49 CFR 565.15(c)."""
     code = match[0].upper()
-    if code.isdigit() or code.isalpha():
-        return False
-    total = sum(weight * (int(c) if c.isdigit() else _VIN_VALUES[c]) for c, weight in zip(code, _VIN_WEIGHTS, strict=True))
-    return code[8] == "0123456789X"[total % 11]
+    return not code.isdigit() and not code.isalpha() and with_vin(code) == code
 
 
 _CODE_SYSTEM = re.compile(

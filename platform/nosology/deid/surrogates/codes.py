@@ -1,8 +1,7 @@
 """Invented numbers and codes: the form of the real one, digits for digits and letters for letters, and a right checksum where it has one.
 
-Checksums: NPI (45 CFR 162.406 and ISO/IEC 7812 over 80840 and the number), DEA registration, cards (ISO/IEC 7812, Luhn), VIN (49 CFR 565.15(c)),
-IBAN (ISO 13616), Spanish DNI and NIE (the number mod 23), Spanish social security number (mod 97), GTIN (GS1); the form of the Medicare Beneficiary Identifier
-(CMS). A social security number gets an area of 900 or more and a group below 50, which neither it nor a taxpayer number (ITIN) ever has.
+Checksums: `nosology.deid.checksums`. The Medicare Beneficiary Identifier keeps its form (CMS). A social security number gets an area of 900 or
+more and a group below 50, which neither it nor a taxpayer number (ITIN) ever has.
 """
 
 from __future__ import annotations
@@ -10,6 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from nosology.deid.checksums import (
+    VIN_LETTERS,
+    with_dea,
+    with_dni,
+    with_gtin,
+    with_iban,
+    with_luhn,
+    with_npi,
+    with_nuss,
+    with_vin,
+)
 from nosology.deid.surrogates.contacts import MAC, into, mac
 from nosology.deid.surrogates.draw import Draw, Stream, compact
 
@@ -17,66 +27,20 @@ _DIGITS = "0123456789"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MBI_LETTERS = "ACDEFGHJKMNPQRTUVWXY"
 _MBI = re.compile(rf"[1-9][{_MBI_LETTERS}][0-9{_MBI_LETTERS}]\d[{_MBI_LETTERS}][0-9{_MBI_LETTERS}]\d[{_MBI_LETTERS}]{{2}}\d\d")
-_DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
-_VIN_LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
-_VIN = dict(zip(_VIN_LETTERS, (1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
-_VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 _APPLICATION = re.compile(r"(\(\d{2,4}\))")  # GS1's own numbers in a UDI, which say what follows
 _PREFIX = re.compile(r"(?:MRN|ACCT)(?=[-#:\s\d])")
 
 
-def luhn_digit(digits: str) -> str:
-    """The check digit that ISO/IEC 7812 puts behind some digits."""
-    doubled = [int(c) * (2 if place % 2 == 0 else 1) for place, c in enumerate(reversed(digits))]
-    return str(-sum(n - 9 if n > 9 else n for n in doubled) % 10)
-
-
-def _luhn(text: str) -> str:
-    return text[:-1] + luhn_digit(text[:-1])
-
-
-def _npi(text: str) -> str:
-    return text[:-1] + luhn_digit("80840" + text[:-1])
-
-
-def _gtin(text: str) -> str:
-    """GS1: weights 3 and 1 from the right."""
-    return text[:-1] + str(-sum(int(c) * (3 if place % 2 == 0 else 1) for place, c in enumerate(reversed(text[:-1]))) % 10)
-
-
-def _dea(text: str) -> str:
-    d = [int(c) for c in text[2:8]]
-    return f"{text[:8]}{(d[0] + d[2] + d[4] + 2 * (d[1] + d[3] + d[5])) % 10}"
-
-
-def _vin(text: str) -> str:
-    total = sum(weight * (int(c) if c.isdigit() else _VIN[c]) for c, weight in zip(text, _VIN_WEIGHTS, strict=True))
-    return f"{text[:8]}{'0123456789X'[total % 11]}{text[9:]}"
-
-
-def _iban(text: str) -> str:
-    number = int("".join(str(int(c, 36)) for c in f"{text[4:]}{text[:2]}00"))
-    return f"{text[:2]}{98 - number % 97:02d}{text[4:]}"
-
-
-def _dni(text: str) -> str:
-    return text[:-1] + _DNI[int(text[:-1].translate(str.maketrans("XYZ", "012"))) % 23]
-
-
-def _nuss(text: str) -> str:
-    return f"{text[:10]}{int(text[:10]) % 97:02d}"
-
-
 # form of the compact value, places that stay, letters that may stand in it, and what makes its checksum right
 _CHECKED: tuple[tuple[re.Pattern[str], int, str, Callable[[str], str]], ...] = (
-    (re.compile(r"[12]\d{9}"), 1, _LETTERS, _npi),
-    (re.compile(r"[A-Z]{2}\d{7}"), 0, _LETTERS, _dea),
-    (re.compile(r"\d{8}[A-Z]"), 0, _LETTERS, _dni),
-    (re.compile(r"[XYZ]\d{7}[A-Z]"), 1, _LETTERS, _dni),
-    (re.compile(r"(?=.*\d)(?=.*[A-Z])[A-HJ-NPR-Z0-9]{17}"), 0, _VIN_LETTERS, _vin),
-    (re.compile(r"[A-Z]{2}\d\d[A-Z0-9]{11,30}"), 2, _LETTERS, _iban),
-    (re.compile(r"\d{12}"), 2, _LETTERS, _nuss),
-    (re.compile(r"\d{12,19}"), 1, _LETTERS, _luhn),
+    (re.compile(r"[12]\d{9}"), 1, _LETTERS, with_npi),
+    (re.compile(r"[A-Z]{2}\d{7}"), 0, _LETTERS, with_dea),
+    (re.compile(r"\d{8}[A-Z]"), 0, _LETTERS, with_dni),
+    (re.compile(r"[XYZ]\d{7}[A-Z]"), 1, _LETTERS, with_dni),
+    (re.compile(r"(?=.*\d)(?=.*[A-Z])[A-HJ-NPR-Z0-9]{17}"), 0, VIN_LETTERS, with_vin),
+    (re.compile(r"[A-Z]{2}\d\d[A-Z0-9]{11,30}"), 2, _LETTERS, with_iban),
+    (re.compile(r"\d{12}"), 2, _LETTERS, with_nuss),
+    (re.compile(r"\d{12,19}"), 1, _LETTERS, with_luhn),
 )  # fmt: skip
 
 
@@ -115,7 +79,7 @@ def _part(part: str, stream: Stream) -> str:
     """A field of a UDI; one of 14 digits is a GTIN."""
     plain = compact(part)
     made = _drawn(plain, 0, _LETTERS, stream)
-    return into(part, _gtin(made) if re.fullmatch(r"\d{14}", plain) and _gtin(plain) == plain else made)
+    return into(part, with_gtin(made) if re.fullmatch(r"\d{14}", plain) and with_gtin(plain) == plain else made)
 
 
 def _drawn(plain: str, stay: int, letters: str, stream: Stream) -> str:

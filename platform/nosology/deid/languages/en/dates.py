@@ -6,7 +6,7 @@ import re
 
 from nosology.deid.patterns import Patterns, rule
 
-FULL_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+FULL_MONTHS = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 MONTH = (
     r"(?:jan(?:uary|\.)?|feb(?:ruary|r?\.)?|mar(?:ch|\.)?|apr(?:il|\.)?|may|june?|july?|aug(?:ust|\.)?|sept?(?:ember|\.)?"
     r"|oct(?:ober|\.)?|nov(?:ember|\.)?|dec(?:ember|\.)?)"
@@ -33,7 +33,6 @@ HOLIDAY = (
 )
 CLOCK = r"(?:[T ]\s?(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?:\s?[AaPp]\.?[Mm]\b\.?)?(?:Z|[+-]\d\d:?\d\d)?)?"
 YEAR = r"(?:1[89]|20)\d\d"
-FULL_MONTHS_ANY = rf"(?:{FULL_MONTHS})"
 SHORT_MONTH = r"(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)"
 DAY = r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
 CUE = (
@@ -136,7 +135,7 @@ class Dates(Patterns):
             "DATE",
             r"\b(?:[Ii]n|[Ss]ince|[Ll]ast|[Tt]his|[Nn]ext|[Uu]ntil|[Bb]y|[Ee]arly|[Ll]ate"
             r"|[Mm]id|[Oo]f|[Dd]uring|[Tt]hrough|[Ff]rom|[Bb]etween|[Bb]eginning|[Ee]nd of)[\s-]+"
-            rf"(?P<v>(?:{FULL_MONTHS}))\b(?!\s+\d)(?!\s+[A-Z][a-z]+\b)",
+            rf"(?P<v>{FULL_MONTHS})\b(?!\s+\d)(?!\s+[A-Z][a-z]+\b)",
         ),
         rule(
             "DATE",
@@ -180,10 +179,10 @@ class Dates(Patterns):
         ),
         # a day of the month alone
         rule("DATE", rf"\b(?:on|till|until|by|since|from|due|before|after|the week of|for)\s+(?P<v>the\s+{ORDINAL})\b{NO_DAY}", flags=re.I),
-        rule("DATE", rf"\b(?P<v>{FULL_MONTHS_ANY}\s+the\s+{ORDINAL})\b", flags=re.I),
+        rule("DATE", rf"\b(?P<v>{FULL_MONTHS}\s+the\s+{ORDINAL})\b", flags=re.I),
         rule(
             "DATE",
-            rf"\bthe (?:first|second|third|fourth|last|1st|2nd|3rd|4th) (?:day|week|weekend|{WEEKDAY}) (?:of|in) (?:{FULL_MONTHS_ANY})\b",
+            rf"\bthe (?:first|second|third|fourth|last|1st|2nd|3rd|4th) (?:day|week|weekend|{WEEKDAY}) (?:of|in) {FULL_MONTHS}\b",
             flags=re.I,
         ),
         # months with a short year, two months, parts of a month or a year
@@ -191,7 +190,7 @@ class Dates(Patterns):
         rule("DATE", rf"\b{MONTH}\s?(?:-|–|to|/)\s?{MONTH}\.?\s+{YEAR}\b", flags=re.I),
         rule(
             "DATE",
-            rf"\b(?:early|mid|late|beginning of|end of|middle of)[ -](?:{FULL_MONTHS_ANY})\b(?!\s+\d)",
+            rf"\b(?:early|mid|late|beginning of|end of|middle of)[ -]{FULL_MONTHS}\b(?!\s+\d)",
             check=lambda m: not re.search(r"\b(?:may|march)$", m[0]),
             flags=re.I,
         ),

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import re
 
+from nosology.deid.checksums import luhn, with_dni
 from nosology.deid.patterns import Patterns, rule
-from nosology.deid.recognizers.bare_codes import luhn
-
-LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
 
 
 def _dni(match: re.Match[str]) -> bool:
-    """The letter is that of the number mod 23; X, Y, Z of a foreigner's number count 0, 1, 2."""
     code = re.sub(r"[\s.-]", "", match[0]).upper()
-    number = str("XYZ".index(code[0])) + code[1:-1] if code[0] in "XYZ" else code[:-1]
-    return LETTERS[int(number) % 23] == code[-1]
+    return with_dni(code) == code
 
 
 def _nass(match: re.Match[str]) -> bool:
