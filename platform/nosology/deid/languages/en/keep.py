@@ -65,8 +65,9 @@ def keeps(text: str, span: Span) -> bool:
     if span.label == "DATE":
         if written := DAY_AND_MONTH.fullmatch(value):
             small, large = sorted(map(int, written.groups()))
-            slashed = "/" in value
-            return not (0 < small <= 12 and large <= 31 and slashed and large > 5) or is_ratio(text, span.start, span.end)
+            # a range of 12 to 31 is rarer than a day, and nothing but dates is written with a zero before it
+            told = large > 5 if "/" in value else span.score >= 0.5 and (large > 12 or any(part[0] == "0" for part in written.groups()))
+            return not (0 < small <= 12 and large <= 31 and told) or is_ratio(text, span.start, span.end)
         return bool(BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value)) or not DATE_WORD.search(value)
     if span.label == "AGE":
         return bool(YOUNG.fullmatch(value))
