@@ -7,6 +7,9 @@ from pathlib import Path
 from nosology.deid.languages import Language
 from nosology.deid.languages.en.keep import COMMON, keeps
 from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
+from nosology.deid.patterns import words
+
+HERE = Path(__file__).parent
 
 LANGUAGE = Language(
     code="en",
@@ -20,9 +23,10 @@ LANGUAGE = Language(
         "names": "nosology.deid.languages.en.names:Names",
         "presidio": "nosology.deid.languages.en.presidio:Presidio",
     },
-    tagger=Path(__file__).parent / "tagger",
+    tagger=HERE / "tagger",
     keeps=keeps,
     is_eponym=is_eponym,
     ordinary=STOP | COMMON,
     sure_eponyms=SURE_EPONYMS,
+    listed={"NAME": words(HERE / "given_names.txt"), "LOCATION": words(HERE / "cities.txt")},
 )

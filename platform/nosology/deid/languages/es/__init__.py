@@ -24,4 +24,5 @@ LANGUAGE = Language(
     is_eponym=is_eponym,
     ordinary=ORDINARY,
     sure_eponyms=EPONYMS,
+    listed={},
 )
