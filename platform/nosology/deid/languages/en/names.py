@@ -60,7 +60,8 @@ EPONYM_NOUN = re.compile(
 def is_eponym(text: str, start: int, end: int) -> bool:
     """True when text[start:end] is the eponym of a disease, sign, device or score rather than a person."""
     words = re.sub(r"['’]s?$", "", text[start:end]).lower().replace("’", "'").split()
-    if words and ("_".join(words) in SURE_EPONYMS or all(w.strip(".,") in SURE_EPONYMS for w in words)):
+    bare = [w.strip(".,") for w in words if w not in ("von", "van", "de", "la", "and")]
+    if bare and ("_".join(words) in SURE_EPONYMS or all(w in SURE_EPONYMS for w in bare)):
         return True
     return bool(EPONYM_NOUN.match(text, end)) and len(words) <= 2
 
