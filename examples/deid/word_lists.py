@@ -145,13 +145,17 @@ def main() -> None:
     lower = everyday(small, tall, people)
     ordinary = kept | lower | {word for name in ("ordinary_words", "eponyms") for word in (OUT / f"{name}.txt").read_text().split()}
     given = given_names() - ordinary
-    num_common = write("common_words.txt", "Words of clinical text that are no name of a person or a place (CC BY 4.0, public domain).", kept)
+    num_common = write(
+        "common_words.txt", "Words of clinical text that are no name of a person or a place (CC BY 4.0, public domain).", kept
+    )
     num_everyday = write(
         "everyday_words.txt", "Words that are hardly a name where a text with capitals writes them small (MIT, CC BY 3.0).", lower
     )
     num_given = write("given_names.txt", "Given names (MIT, public domain).", given)
     num_cities = write("cities.txt", "Cities of 15,000 people and more (GeoNames, CC BY 4.0).", cities() - ordinary - given)
-    print(f"{num_common} common, {num_everyday} everyday words, {num_given} given names, {num_cities} cities; {len(people)} left out for names")
+    print(
+        f"{num_common} common, {num_everyday} everyday words, {num_given} given names, {num_cities} cities; {len(people)} left out for names"
+    )
 
 
 if __name__ == "__main__":

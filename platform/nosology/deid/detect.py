@@ -43,10 +43,14 @@ class Detector:
 
     def find(self, texts: Sequence[str], known_names: Sequence[Iterable[str]] | None = None) -> list[list[Span]]:
         """Disjoint spans of each text, in order of their start. `known_names`: names that the record's own fields hold."""
-        scored = self.tagging.score(texts) if self.tagging else []
-        tagged = [self._tagged(text, tokens) for text, tokens in zip(texts, scored, strict=True)] or [[] for _ in texts]
+        scored = self.tagging.score(texts) if self.tagging else None
         return [
-            self._resolved(text, self._scan.find(text), tagged[number], known_names[number] if known_names else ())
+            self._resolved(
+                text,
+                self._scan.find(text),
+                self._tagged(text, scored[number]) if scored else [],
+                known_names[number] if known_names else (),
+            )
             for number, text in enumerate(texts)
         ]
 
@@ -61,7 +65,7 @@ class Detector:
 
     def _tagged(self, text: str, tokens: Tokens, threshold: float | None = None) -> list[Span]:
         assert self.tagging is not None
-        return [*self.tagging.spans(text, tokens, threshold), *listed(text, tokens, self._language)]
+        return [*self.tagging.spans(text, tokens, threshold), *listed(text, tokens, self._language, self.tagging.least(threshold))]
 
     def _resolved(self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], names: Iterable[str]) -> list[Span]:
         found = [*ruled, *(span for span in tagged if not self._language.keeps(text, span))]

@@ -50,7 +50,8 @@ EPONYM_NOUN = re.compile(
     r"|grade|stage|index|reflex|law|triad|law|hernia|node|nodule|gland|tube"
     r"|line|forceps|clamp|retractor|splint|stain|reaction|cell|cells|body|bodies"
     r"|angle|ulcer|esophagitis|anemia|purpura|chorea|ataxia|dystrophy|neuroma"
-    r"|duct"
+    r"|duct|ophthalmopathy|orbitopathy|dermopathy|nomogram|facies|incision|technique|spots|plaques?|triangle|foramen|fossa|plexus|crypts"
+    r"|islets|corpuscles?|agar|speculum|laryngoscope|calculator|quotient|tetralogy|pentad|numbers"
     r"|formula|equation|rule|position|splint|collar|brace|bandage|monitor|ganglion"
     r"|canal|membrane|muscle|ligament|tendon|aneurysm|area|palsy|jaundice|respirations?)\b",
     re.I,
