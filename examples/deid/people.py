@@ -382,3 +382,20 @@ class People:
         if self._chance(0.15):
             return self._pick(*self.lists["hospital_known"])
         return self._name_of(self._pick(*self.lists["hospital_form"]))
+
+    def school(self) -> str:
+        return self._name_of(self._pick(*self.lists["school_form"]))
+
+    def church(self) -> str:
+        """A house or community of any faith."""
+        return self._name_of(self._pick(*self.lists["church_form"]))
+
+    def employer(self) -> str:
+        return self._name_of(self._pick(*self.lists["employer_form"]))
+
+    def club(self) -> str:
+        return self._name_of(self._pick(*self.lists["club_form"]))
+
+    def shelter(self) -> str:
+        """A nursing home, shelter, group home or prison."""
+        return self._name_of(self._pick(*self.lists["shelter_form"]))
