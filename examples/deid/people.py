@@ -237,6 +237,22 @@ class People:
         """A full name in the commonest forms."""
         return f"{self.first()} {self.last()}" if self._chance(0.6) else self.name()
 
+    def full(self) -> str:
+        """First name and surname, both."""
+        return f"{self.first()} {self.last()}"
+
+    def listed(self) -> str:
+        """The surname first, as lists and labels have it."""
+        return f"{self.last()}{self._pick(', ', ', ', ', ', ',')}{self.first()}{self._pick('', '', '', ' ' + self.random.choice(LETTERS))}"
+
+    def double(self) -> str:
+        """A surname of two."""
+        return f"{self.last()}{self._pick('-', '-', '-', ' ', ' - ', ' y ')}{self.last()}"
+
+    def compound(self) -> str:
+        """A given name of two."""
+        return f"{self.first()}{self._pick('-', '-', ' ')}{self.first()}"
+
     # -- places ------------------------------------------------------------------------------------------------------------------------
 
     def state(self) -> str:

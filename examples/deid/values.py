@@ -196,10 +196,12 @@ class Values(People):
 
 
 LABEL = {
-    **dict.fromkeys(("name", "patient", "first", "last", "eponymlast", "initialed"), "NAME"),
+    **dict.fromkeys(("name", "patient", "first", "last", "eponymlast", "initialed", "full", "listed", "double", "compound"), "NAME"),
     **dict.fromkeys(("city", "town", "area", "country", "state", "street", "road", "unit", "zip", "address"), "LOCATION"),
     **dict.fromkeys(("org", "hospital", "school", "church", "employer", "club", "shelter"), "ORGANIZATION"),
     **dict.fromkeys(("date", "dob", "md", "feast"), "DATE"),
     "phone": "PHONE",
-    **dict.fromkeys(["id", "mrn", "ssn", "last4", "card", "vin", "plate", "serial", "ip", "iban", "user", "photo", "bio", "email", "url"], "ID"),
+    **dict.fromkeys(
+        ["id", "mrn", "ssn", "last4", "card", "vin", "plate", "serial", "ip", "iban", "user", "photo", "bio", "email", "url"], "ID"
+    ),
 }
