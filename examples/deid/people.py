@@ -237,6 +237,22 @@ class People:
         """A full name in the commonest forms."""
         return f"{self.first()} {self.last()}" if self._chance(0.6) else self.name()
 
+    def full(self) -> str:
+        """First name and surname, both."""
+        return f"{self.first()} {self.last()}"
+
+    def listed(self) -> str:
+        """The surname first, as lists and labels have it."""
+        return f"{self.last()}{self._pick(', ', ', ', ', ', ',')}{self.first()}{self._pick('', '', '', ' ' + self.random.choice(LETTERS))}"
+
+    def double(self) -> str:
+        """A surname of two."""
+        return f"{self.last()}{self._pick('-', '-', '-', ' ', ' - ', ' y ')}{self.last()}"
+
+    def compound(self) -> str:
+        """A given name of two."""
+        return f"{self.first()}{self._pick('-', '-', ' ')}{self.first()}"
+
     # -- places ------------------------------------------------------------------------------------------------------------------------
 
     def state(self) -> str:
@@ -382,3 +398,20 @@ class People:
         if self._chance(0.15):
             return self._pick(*self.lists["hospital_known"])
         return self._name_of(self._pick(*self.lists["hospital_form"]))
+
+    def school(self) -> str:
+        return self._name_of(self._pick(*self.lists["school_form"]))
+
+    def church(self) -> str:
+        """A house or community of any faith."""
+        return self._name_of(self._pick(*self.lists["church_form"]))
+
+    def employer(self) -> str:
+        return self._name_of(self._pick(*self.lists["employer_form"]))
+
+    def club(self) -> str:
+        return self._name_of(self._pick(*self.lists["club_form"]))
+
+    def shelter(self) -> str:
+        """A nursing home, shelter, group home or prison."""
+        return self._name_of(self._pick(*self.lists["shelter_form"]))
