@@ -192,7 +192,7 @@ class Values(People):
 
 
 LABEL = {
-    **dict.fromkeys(("name", "patient", "first", "last", "eponymlast", "initialed"), "NAME"),
+    **dict.fromkeys(("name", "patient", "first", "last", "eponymlast", "wordfirst", "wordlast", "initialed"), "NAME"),
     **dict.fromkeys(("city", "town", "area", "country", "state", "street", "road", "unit", "zip", "address"), "LOCATION"),
     **dict.fromkeys(("org", "hospital"), "ORGANIZATION"),
     **dict.fromkeys(("date", "dob", "md", "feast"), "DATE"),
