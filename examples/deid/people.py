@@ -159,6 +159,14 @@ class People:
         """A surname that is a disease's name elsewhere."""
         return self._pick(*self.lists["eponym_last"])
 
+    def wordfirst(self) -> str:
+        """A given name that is an ordinary word elsewhere."""
+        return self._pick(*self.lists["first_word"])
+
+    def wordlast(self) -> str:
+        """A surname that is an ordinary word elsewhere."""
+        return self._pick(*self.lists["last_word"])
+
     def made(self) -> str:
         """A capitalised word that is in no list."""
         syllables = self.random.randint(2, 3)
