@@ -23,6 +23,7 @@ from nosology.distributed.stages import read_output
 from nosology.errors import ConfigError, InputError, NosologyError
 from nosology.verbs import proof
 from nosology.verbs.gate import provenance
+from nosology.verbs.models import code_set_phrases
 
 CANARY = "Zebulon Quackenbush"
 NOTES = [f"Patient: {CANARY}\nMRN: 7731904\nHISTORY\nMr. Quackenbush, phone 415-555-01{n:02d}, has a cough..\n" for n in range(24)]
@@ -65,15 +66,12 @@ def made(tmp_path_factory: pytest.TempPathFactory, generator: str) -> Path:
     rows = [
         {"id": str(n), "text": text, "sex": "fm"[n % 2], "age": 40 + n % 3, "date_of_service": "2025-03-04"} for n, text in enumerate(NOTES)
     ]
-    phrases = jsonl(root / "phrases.jsonl", [{"phrase": p, "code": c} for p, c in PHRASES])
+    phrases = str(root / "phrases.jsonl")
+    Path(phrases).write_bytes(b"".join(code_set_phrases(tree(root)).splitlines(keepends=True)[:6]))
     verbs.deidentify(tree(root), jsonl(root / "notes.jsonl", rows), str(root / "clean"), None, {"proof": True, "sample": 10})
     verbs.prepare(tree(root), [str(root / "clean")], Path(phrases), str(root / "prepare"))
     verbs.prepare(tree(root), [], Path(phrases), str(root / "terms"))
     return root
-
-
-PHRASES = [("Essential hypertension", "I10"), ("Type 2 diabetes mellitus without complication", "E11.9"), ("Asthma unspecified", "J45.909"),
-           ("Acute cough", "R05.1"), ("Chronic cough", "R05.3"), ("Acute pain in left knee", "M25.562")]  # fmt: skip
 
 
 def tree(root: Path, *sets: str) -> Config:
@@ -205,6 +203,22 @@ def test_a_run_that_is_gone_needs_somebody_to_vouch(way: Path) -> None:
 def test_terminology_and_labels_are_no_text_of_patients(made: Path) -> None:
     assert provenance(tree(made), str(made / "terms" / "blocks")) == {"basis": "no patients"}
     assert provenance(tree(made, "train.objective=tag"), str(made)) == {"basis": "labels only"}
+
+
+def test_phrases_that_the_code_set_lacks_need_somebody_to_vouch(way: Path) -> None:
+    known = [json.loads(line) for line in (way / "phrases.jsonl").read_text().splitlines()]
+    rows = [*known[:2], {"phrase": f"cough of {CANARY}", "code": "R05.1"}]
+    told = [{**known[0], "context": f"seen by {CANARY}"}, *known[1:]]
+    for name, lines, inputs in (("phrases", rows, []), ("contexts", told, []), ("both", rows, [str(way / "clean")])):
+        verbs.prepare(tree(way), inputs, Path(jsonl(way / f"own-{name}.jsonl", lines)), str(way / name))
+        refused(way, "1 of its phrases do not stand in the code set.*proof.vouched_by", source=f"{name}/blocks")
+    vouch = "proof.vouched_by=Ada Byron, Example Hospital, 2026-05-04"
+    found = provenance(tree(way, vouch), str(way / "phrases" / "blocks"))
+    assert found == {"basis": "vouched", "vouched_by": "Ada Byron, Example Hospital, 2026-05-04"}
+    found = provenance(tree(way, vouch), str(way / "both" / "blocks"))
+    assert found["basis"] == "proof" and found["vouched_by"] and list(found["proofs"]) == [str(way / "clean")]
+    shutil.rmtree(way / "clean" / "proof")
+    refused(way, "no proof bundle", vouch, source="both/blocks")  # vouching for phrases is none for notes
 
 
 def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> None:
