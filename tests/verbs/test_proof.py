@@ -130,7 +130,9 @@ def test_training_takes_proved_text_and_the_adapter_says_so(made: Path) -> None:
     report = verbs.train(tree(made), str(made / "prepare" / "blocks"), str(made / "train"))
     digest = bundles.read(str(made / "clean"))["digest"]
     assert report["deidentification"]["proofs"] == {str(made / "clean"): digest}
-    assert storage.read_json(str(Path(report["checkpoint"]) / "deidentification.json")) == report["deidentification"]
+    inside = Path(report["checkpoint"]) / "deidentification.json"
+    assert storage.read_json(str(inside)) == {**report["deidentification"], "proofs": [digest]}
+    assert str(made) not in inside.read_text() and "/" not in inside.read_text(), "the names of folders stay here"
     lineage = storage.read_json(str(made / "train" / "lineage.json"))["deidentification"]
     assert lineage["basis"] == "proof" and lineage[str(made / "clean")] == digest
 
