@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -210,23 +209,10 @@ def _write_sample(config: Config, run: str, seen: Snapshot, wanted: int) -> dict
         if residual.is_begun(held):
             raise InputError("a form that somebody has begun to fill in lies here, of another sample", file=form,
                              remedy="Give it to --proof --sampled, or move it away")  # fmt: skip
-        _write_private(sheet, page)
-        _write_private(form, empty)
+        storage.write_bytes(sheet, page, private=True)
+        storage.write_bytes(form, empty, private=True)
     at_most = {"at_most_if_none": round(residual.bound(0, len(numbers)), 6)}
     return {"notes": len(numbers), "of": total, "sheet": sheet, "form": form, **at_most}
-
-
-def _write_private(uri: str, data: bytes) -> None:
-    """A file that its owner alone can read, from its first byte."""
-    if storage.is_local(uri):
-        path = storage.local_path(uri)
-        with storage.named_errors(uri):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.chmod(path.parent, 0o700)  # before there is anything in it
-    storage.write_bytes(uri, data)
-    if storage.is_local(uri):
-        with storage.named_errors(uri):
-            os.chmod(storage.local_path(uri), 0o600)
 
 
 def _write_bundle(config: Config, run: str, seen: Snapshot, asked: Evidence) -> dict[str, Any]:
