@@ -266,6 +266,14 @@ def test_a_run_keeps_its_folder_and_its_proof(made: Path, tmp_path: Path) -> Non
         make_run(tmp_path)
 
 
+def test_what_tells_of_the_text_before_is_not_handed_on(made: Path, tmp_path: Path) -> None:
+    report = verbs.publish(str(made), str(tmp_path / "lake"))
+    assert set(report["not_handed_on"]) == {"sealed", "audit", "spans"} and all(report["not_handed_on"].values())
+    there = {path.name for path in (tmp_path / "lake").iterdir()}
+    assert there == set(sink.snapshot(str(made)).job.schemas) - {"sealed", "audit", "spans"} | {"dead"} == set(report["tables"])
+    assert report["tables"]["documents"] == {"rows": 3, "added": 3}
+
+
 def test_the_command(made: Path, tmp_path: Path) -> None:
     note = pseudonyms(made)[0][0]
 
