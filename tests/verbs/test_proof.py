@@ -8,6 +8,7 @@ import json
 import pickle
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,11 @@ def way(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(kept, made)
 
 
+def only(folder: Path, kind: str) -> Path:
+    (found,) = folder.glob(f"*.{kind}")
+    return found
+
+
 def command(*args: object) -> tuple[int, str]:
     """Exit status and error of a command, in this process."""
     from typer.testing import CliRunner
@@ -146,10 +152,11 @@ def test_without_a_bundle_training_says_what_to_do(way: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [
-    lambda folder: (folder / "proof.json").write_text((folder / "proof.json").read_text().replace('"signer": null', '"signer": "Ada"')),
-    lambda folder: (folder / "proof.html").write_text((folder / "proof.html").read_text().replace("none", "Ada")),
-    lambda folder: (folder / "proof.html").unlink(), lambda folder: (folder / "SHA256SUMS").unlink(), lambda folder: (folder / "SHA256SUMS").write_text("x"),
-], ids=["json", "page", "no page", "no sums", "sums"])  # fmt: skip
+    lambda folder: only(folder, "json").write_text(only(folder, "json").read_text().replace('"signer": null', '"signer": "Ada"')),
+    lambda folder: only(folder, "html").write_text(only(folder, "html").read_text().replace("unsigned", "Ada")),
+    lambda folder: only(folder, "html").unlink(), lambda folder: (folder / "SHA256SUMS").unlink(), lambda folder: (folder / "SHA256SUMS").write_text("x"),
+    lambda folder: (folder / "SHA256SUMS").write_text("".join((folder / "SHA256SUMS").read_text().splitlines(keepends=True)[:1])),
+], ids=["json", "page", "no page", "no sums", "sums", "half of the sums"])  # fmt: skip
 def test_a_bundle_that_was_changed_is_refused(way: Path, harm: Callable[[Path], object]) -> None:
     harm(way / "clean" / "proof")
     refused(way, "bundle")
@@ -157,11 +164,47 @@ def test_a_bundle_that_was_changed_is_refused(way: Path, harm: Callable[[Path], 
 
 def test_a_bundle_whose_sums_were_made_anew_is_refused_by_its_own_digest(way: Path) -> None:
     folder = way / "clean" / "proof"
-    text = (folder / "proof.json").read_text().replace('"signer": null', '"signer": "Ada"')
-    (folder / "proof.json").write_text(text)
+    file = only(folder, "json")
+    text = file.read_text().replace('"signer": null', '"signer": "Ada"')
+    file.write_text(text)
     sums = (folder / "SHA256SUMS").read_text().splitlines()
-    (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(text.encode()).hexdigest()}  proof.json\n{sums[1]}\n")
+    (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(text.encode()).hexdigest()}  {file.name}\n{sums[1]}\n")
     refused(way, "changed after it was written")
+
+
+def test_at_every_instant_a_whole_bundle_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after each write and each removal, and between."""
+    body = {"signer": None, "sample": None}
+    older, newer = bundles.sealed({**body, "measured": {"recall": 1}}), bundles.sealed({**body, "measured": {"recall": 2}})
+    bundles.write(older, "older", str(tmp_path / "run"))
+    assert bundles.read(str(tmp_path / "run")) == older
+    done: list[str] = []
+    for stop in range(20):
+        run = tmp_path / f"stopped-{stop}"
+        shutil.copytree(tmp_path / "run", run)
+        done.clear()
+
+        def counted(work: Callable[..., Any], stop: int = stop) -> Callable[..., Any]:
+            def call(uri: str, *args: Any, **options: Any) -> Any:
+                if len(done) == stop:
+                    raise KeyboardInterrupt
+                found = work(uri, *args, **options)
+                done.append(uri)
+                return found
+
+            return call
+
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            for name in ("write_bytes", "remove", "create_if_absent"):
+                patch.setattr(storage, name, counted(getattr(storage, name)))
+            bundles.write(newer, "newer", str(run))
+            break
+        held = bundles.read(str(run))
+        assert held == (newer if any(uri.endswith("SHA256SUMS") for uri in done) else older)
+        assert subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=run / "proof").returncode == 0
+        bundles.write(newer, "newer", str(run))
+        assert bundles.read(str(run)) == newer
+    assert stop == 5 and len(list((run / "proof").iterdir())) == 3, "three writes and two removals; nothing else stays"
 
 
 def test_another_policy_is_refused_by_the_name_of_the_setting(way: Path) -> None:
@@ -242,7 +285,7 @@ def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> No
     bundle = bundles.read(str(way / "clean"))
     assert bundle["lacks"] == [] and bundle["measured"]["gold"]["texts"] == 2 and bundle["signer"] == "Ada Byron, privacy officer"
     assert bundle["sample"]["at_most"] == pytest.approx(1 - 0.05**0.1, abs=1e-6)
-    page = (way / "clean" / "proof" / "proof.html").read_text()
+    page = only(way / "clean" / "proof", "html").read_text()
     assert "Ada Byron" in page and "25.89 %" in page
     assert command("deidentify", "--in", way / "clean", "--proof")[0] == 0
     assert bundles.read(str(way / "clean"))["signer"] == "Ada Byron, privacy officer", "what an earlier bundle of the run held stays"
@@ -269,9 +312,9 @@ def test_a_category_that_is_left_out_is_said_everywhere(tmp_path: Path, made: Pa
     assert read_output(str(tmp_path / "out"), "audit")["policy"][0].as_py() == "safe_harbor without PHONE"
     report, bundle = storage.read_json(str(tmp_path / "out" / "report.json")), bundles.read(str(tmp_path / "out"))
     assert report["left_out"] == ["PHONE"] == bundle["policy"]["left_out"] and bundle["accept_residual"]
-    for page in ("proof/proof.html", "sample/sheet.html"):
-        assert "PHONE" in (tmp_path / "out" / page).read_text()
-    assert "no Safe Harbor de-identification" in (tmp_path / "out" / "proof" / "proof.html").read_text()
+    page = only(tmp_path / "out" / "proof", "html").read_text()
+    assert "PHONE" in page and "PHONE" in (tmp_path / "out" / "sample" / "sheet.html").read_text()
+    assert "no Safe Harbor de-identification" in page
 
 
 def test_models_and_policies_that_cannot_be_used_end_with_exit_2(tmp_path: Path, made: Path) -> None:

@@ -235,8 +235,12 @@ def _write_bundle(config: Config, run: str, seen: Snapshot, asked: Evidence) -> 
         "uniqueness": uniqueness(run, config.proof),
     }  # fmt: skip
     bundle = proof.sealed(body)
-    folder = proof.write(bundle, proof.page(bundle), run)
-    return {"folder": folder, "digest": bundle["digest"], "policy": bundle["policy"]["digest"], "lacks": bundle["lacks"]}
+    return {
+        **proof.write(bundle, proof.page(bundle), run),
+        "digest": bundle["digest"],
+        "policy": bundle["policy"]["digest"],
+        "lacks": bundle["lacks"],
+    }
 
 
 def _before(run: str, seen: Snapshot, means: Mapping[str, Any]) -> dict[str, Any]:
