@@ -188,9 +188,9 @@ def test_at_every_instant_a_whole_bundle_is_there(tmp_path: Path, monkeypatch: p
             def call(uri: str, *args: Any, **options: Any) -> Any:
                 if len(done) == stop:
                     raise KeyboardInterrupt
-                found = work(uri, *args, **options)
+                result = work(uri, *args, **options)
                 done.append(uri)
-                return found
+                return result
 
             return call
 
@@ -200,7 +200,7 @@ def test_at_every_instant_a_whole_bundle_is_there(tmp_path: Path, monkeypatch: p
             bundles.write(newer, "newer", str(run))
             break
         held = bundles.read(str(run))
-        assert held == (newer if any(uri.endswith("SHA256SUMS") for uri in done) else older)
+        assert held == (newer if any(one.endswith("SHA256SUMS") for one in done) else older)
         assert subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=run / "proof").returncode == 0
         bundles.write(newer, "newer", str(run))
         assert bundles.read(str(run)) == newer
@@ -288,7 +288,7 @@ def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> No
     page = only(way / "clean" / "proof", "html").read_text()
     assert "Ada Byron" in page and "25.89 %" in page
     assert command("deidentify", "--in", way / "clean", "--proof")[0] == 0
-    assert bundles.read(str(way / "clean"))["signer"] == "Ada Byron, privacy officer", "what an earlier bundle of the run held stays"
+    assert bundles.read(str(way / "clean")) == bundle, "what an earlier bundle of the run held stays, to the byte"
     proof.measure(tree(way, "deid.threshold=0.9"), gold, str(way / "other-threshold"))
     status, said = command("deidentify", "--in", way / "clean", "--proof", "--measured", way / "other-threshold")
     assert status == 2 and "deid.threshold differ" in said
@@ -299,6 +299,28 @@ def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> No
     verbs.deidentify(tree(way), str(way / "notes.jsonl"), str(way / "again"), None, {"sample": 5})
     status, said = command("deidentify", "--in", way / "again", "--proof", "--sampled", form)
     assert status == 2 and "another sheet" in said
+
+
+def test_a_signature_holds_for_what_was_signed(way: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = str(way / "clean")
+
+    def made(signer: str | None = None, *sets: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        report = proof.gather(tree(way, *sets), run, proof.Evidence(proof=True, signer=signer))["proof"]
+        return report, bundles.read(run)
+
+    _, signed = made("Ada Byron, privacy officer")
+    assert signed["signer"] and "a signer" not in signed["lacks"] and "Ada Byron" in only(way / "clean" / "proof", "html").read_text()
+    monkeypatch.setattr(bundles, "today", lambda: "2031-01-01")
+    report, again = made()
+    assert again == signed and "signature_dropped" not in report, "another day changes nothing that was signed"
+    report, other = made(None, "proof.quasi_identifiers=[sex]")
+    assert other["signer"] is None and "a signer" in other["lacks"] and other["uniqueness"] != signed["uniqueness"]
+    assert "another than the one that was signed" in report["signature_dropped"]
+    page = only(way / "clean" / "proof", "html").read_text()
+    assert "unsigned" in page and "Ada Byron" not in page
+    assert made()[1]["signer"] is None, "it does not come back"
+    report, anew = made("Charles Babbage", "proof.quasi_identifiers=[sex]")
+    assert anew["signer"] == "Charles Babbage" and anew["made"] == "2031-01-01" and "signature_dropped" not in report
 
 
 def test_a_category_that_is_left_out_is_said_everywhere(tmp_path: Path, made: Path) -> None:

@@ -151,6 +151,11 @@ def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**whole, "digest": digest_of(whole)}
 
 
+def unsigned(bundle: Mapping[str, Any]) -> str:
+    """SHA-256 of what a signer signs: all of a sealed bundle but the signature and its day."""
+    return digest_of({name: value for name, value in bundle.items() if name not in ("made", "signer", "lacks", "digest")})
+
+
 def write(bundle: Mapping[str, Any], page: str, run: str) -> dict[str, str]:
     """Writes a sealed bundle and its page into a run, in the place of an earlier one; returns folder, bundle and page."""
     folder = storage.join(run, FOLDER)

@@ -29,7 +29,8 @@ class Evidence:
         proof: write the bundle.
         sample: notes to draw for a person; 0 is none.
         measured: run folder of `deidentify --measure`. sampled: filled form of a sample. signer: who answers for the bundle. The three
-            go into the bundle; without them those of an earlier bundle of the same run stay.
+            go into the bundle. Without the first two those of an earlier bundle of the same run stay; a signer stays while nothing that
+            they signed changes.
     """
 
     proof: bool = False
@@ -226,7 +227,7 @@ def _write_bundle(config: Config, run: str, seen: Snapshot, asked: Evidence) -> 
     means = proof.detection(settings, marks["deid_tagger"], marks["deid_rules"])
     before = _before(run, seen, means)
     body = {
-        "made": proof.today(), "package": VERSION, "signer": asked.signer or before.get("signer"),
+        "made": proof.today(), "package": VERSION, "signer": asked.signer,
         "policy": proof.policy(settings), "accept_residual": bool(settings.get("accept_residual")),
         "detection": means, "recognizers": proof.recognizers(str(settings["language"])), "libraries": proof.libraries(),
         "run": _run_facts(run, seen),
@@ -235,12 +236,12 @@ def _write_bundle(config: Config, run: str, seen: Snapshot, asked: Evidence) -> 
         "uniqueness": uniqueness(run, config.proof),
     }  # fmt: skip
     bundle = proof.sealed(body)
-    return {
-        **proof.write(bundle, proof.page(bundle), run),
-        "digest": bundle["digest"],
-        "policy": bundle["policy"]["digest"],
-        "lacks": bundle["lacks"],
-    }
+    if before and asked.signer in (None, before["signer"]) and proof.unsigned(before) == proof.unsigned(bundle):
+        bundle = before  # nothing but the day has changed: it is what was signed
+    lost = before.get("signer") and not bundle["signer"]
+    dropped = {"signature_dropped": "the bundle is another than the one that was signed"} if lost else {}
+    told = {"digest": bundle["digest"], "policy": bundle["policy"]["digest"], "signer": bundle["signer"], "lacks": bundle["lacks"]}
+    return {**proof.write(bundle, proof.page(bundle), run), **told, **dropped}
 
 
 def _before(run: str, seen: Snapshot, means: Mapping[str, Any]) -> dict[str, Any]:
