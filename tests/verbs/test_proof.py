@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import pickle
+import re
 import shutil
 import stat
 import subprocess
@@ -337,6 +338,33 @@ def test_a_category_that_is_left_out_is_said_everywhere(tmp_path: Path, made: Pa
     page = only(tmp_path / "out" / "proof", "html").read_text()
     assert "PHONE" in page and "PHONE" in (tmp_path / "out" / "sample" / "sheet.html").read_text()
     assert "no Safe Harbor de-identification" in page
+
+
+def test_shifted_dates_are_named_as_no_safe_harbor(tmp_path: Path, made: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", [{"id": "1", "text": NOTES[0]}])
+    common = ("deidentify", "--in", source, "--out", tmp_path / "out", f"deid.key_file={made / 'key'}", "deid.dates=shift")
+    assert command(*common, "--proof") == (0, "")
+    assert read_output(str(tmp_path / "out"), "audit")["policy"][0].as_py() == "safe_harbor with shifted dates"
+    assert storage.read_json(str(tmp_path / "out" / "report.json"))["policy"] == "safe_harbor with shifted dates"
+    held = bundles.read(str(tmp_path / "out"))["policy"]
+    assert held["name"] == "safe_harbor with shifted dates" and not held["safe_harbor"] and "164.514(b)(2)(i)(C)" in held["basis"]
+    page = only(tmp_path / "out" / "proof", "html").read_text()
+    assert "safe_harbor with shifted dates" in page and "no Safe Harbor de-identification: dates are moved" in page
+    assert "164.514(b)(1)" in page and "164.514(e)" in page
+    held = bundles.read(str(made / "clean"))["policy"]
+    assert held["name"] == "safe_harbor" and held["safe_harbor"] and held["basis"] == "Safe Harbor, 45 CFR 164.514(b)(2)"
+    assert "no Safe Harbor" not in only(made / "clean" / "proof", "html").read_text()
+
+
+@pytest.mark.parametrize(("sets", "name", "words"), [
+    (("deid.language=es",), "meddocan", "Safe Harbor, 45 CFR"), (("deid.policy=meddocan", "deid.dates=shift"), "meddocan with shifted dates", "dates are moved"),
+    (("deid.dates=shift", "deid.leave_out=[PHONE, FAX]"), "safe_harbor with shifted dates without PHONE, FAX", "dates are moved.*; PHONE, FAX left"),
+    (("deid.dates=shift", "deid.leave_out=[DATE]"), "safe_harbor without DATE", ": DATE left"),
+])  # fmt: skip
+def test_a_policy_says_what_it_stands_on(sets: tuple[str, ...], name: str, words: str) -> None:
+    held = bundles.policy(bundles.settings_of(load([], [*sets, "deid.accept_residual=true"]).deid))
+    assert held["name"] == name and re.search(words, held["basis"]) and held["safe_harbor"] is (name == "meddocan")
+    assert ("limited data set" in held["basis"]) is (name == "meddocan with shifted dates")
 
 
 def test_models_and_policies_that_cannot_be_used_end_with_exit_2(tmp_path: Path, made: Path) -> None:

@@ -61,11 +61,12 @@ def policy(settings: Settings) -> dict[str, Any]:
     """What is removed, and what stands in its place.
 
     Returns:
-        settings, categories [{class, letter, treatment}], left_out, digest (SHA-256 of the settings).
+        name, safe_harbor (whether it is that), basis (in words), settings, categories [{class, letter, treatment}], left_out, digest (SHA-256
+        of the settings).
     """
     counted = {name: value for name, value in settings.items() if name not in _APART | _THRESHOLDS}
     left = list(settings.get("leave_out") or ())
-    chosen = POLICIES[settings.get("policy") or language(str(settings["language"])).policy]
+    chosen = _policy(settings)
     categories = [
         {
             "class": name,
@@ -74,7 +75,40 @@ def policy(settings: Settings) -> dict[str, Any]:
         }
         for name in (*LABELS, *sorted(chosen.labels - LABELS.keys()))
     ]
-    return {"settings": counted, "categories": categories, "left_out": left, "digest": digest_of(counted)}
+    faults = _no_safe_harbor(settings)
+    return {
+        "name": policy_name(settings), "safe_harbor": not faults, "basis": faults or "Safe Harbor, 45 CFR 164.514(b)(2)",
+        "settings": counted, "categories": categories, "left_out": left, "digest": digest_of(counted),
+    }  # fmt: skip
+
+
+def policy_name(settings: Settings) -> str:
+    """The policy as audit and pages name it, with what keeps it from being Safe Harbor: `safe_harbor with shifted dates without DEVICE`.
+
+    Args:
+        settings: policy, language, dates and leave_out of the section `deid`; more is passed over.
+    """
+    shifted = " with shifted dates" if _is_shifted(settings) else ""
+    left = f" without {', '.join(settings['leave_out'])}" if settings.get("leave_out") else ""
+    return _policy(settings).name + shifted + left
+
+
+def _policy(settings: Settings) -> Policy:
+    return POLICIES[settings.get("policy") or language(str(settings["language"])).policy]
+
+
+def _is_shifted(settings: Settings) -> bool:
+    return settings.get("dates") == "shift" and "DATE" not in (settings.get("leave_out") or ())
+
+
+def _no_safe_harbor(settings: Settings) -> str:
+    """Why a policy is no Safe Harbor, and what it can stand on; empty where it is one."""
+    faults = ["dates are moved, where 45 CFR 164.514(b)(2)(i)(C) wants all elements but the year removed"] if _is_shifted(settings) else []
+    if left := settings.get("leave_out"):
+        faults.append(f"{', '.join(left)} left in the text by decision (accept_residual), where (b)(2)(i) wants all 18 categories removed")
+    limited = ", or a limited data set under a data use agreement (164.514(e))" if not left else ""
+    stands = f" It needs another basis: an expert's determination (164.514(b)(1)){limited}."
+    return f"This is no Safe Harbor de-identification: {'; '.join(faults)}.{stands}" if faults else ""
 
 
 def _treatment(name: str, settings: Settings, chosen: Policy) -> str:
@@ -259,13 +293,11 @@ def page(bundle: Mapping[str, Any]) -> str:
     digests = {**{name: run[name] for name in ("job", "config", "inputs")}, **{f"table {n}": d for n, d in run["outputs"].items()}}
     tables.append(Table(title="Run", head=["", "SHA-256"], rows=[[name, str(value)] for name, value in digests.items()]))
     warnings = [f"It lacks {', '.join(bundle['lacks'])}."] if bundle["lacks"] else []
-    if policy["left_out"]:
-        warnings.append(
-            f"Left in the text by decision (accept_residual): {', '.join(policy['left_out'])}. This is no Safe Harbor de-identification."
-        )
+    if not policy["safe_harbor"]:
+        warnings.insert(0, policy["basis"])
     warnings += ["Recall holds for texts like the gold."] if measured else []
     warnings.append("The digests find a changed bundle, not a forged one.")
-    facts = {"made": bundle["made"], "signer": bundle["signer"] or "unsigned", "package": bundle["package"], "bundle": bundle["digest"]}
+    facts = {"policy": policy["name"], "made": bundle["made"], "signer": bundle["signer"] or "unsigned", "package": bundle["package"], "bundle": bundle["digest"]}
     return render(
         Page(
             title="Proof of de-identification",
