@@ -353,7 +353,7 @@ def test_shifted_dates_are_named_as_no_safe_harbor(tmp_path: Path, made: Path) -
     assert "164.514(b)(1)" in page and "164.514(e)" in page
     held = bundles.read(str(made / "clean"))["policy"]
     assert held["name"] == "safe_harbor" and held["safe_harbor"] and held["basis"] == "Safe Harbor, 45 CFR 164.514(b)(2)"
-    assert "no Safe Harbor" not in only(made / "clean" / "proof", "html").read_text()
+    assert "no Safe Harbor de-identification" not in only(made / "clean" / "proof", "html").read_text()
 
 
 @pytest.mark.parametrize(("sets", "name", "words"), [

@@ -297,7 +297,13 @@ def page(bundle: Mapping[str, Any]) -> str:
         warnings.insert(0, policy["basis"])
     warnings += ["Recall holds for texts like the gold."] if measured else []
     warnings.append("The digests find a changed bundle, not a forged one.")
-    facts = {"policy": policy["name"], "made": bundle["made"], "signer": bundle["signer"] or "unsigned", "package": bundle["package"], "bundle": bundle["digest"]}
+    facts = {
+        "policy": policy["name"],
+        "made": bundle["made"],
+        "signer": bundle["signer"] or "unsigned",
+        "package": bundle["package"],
+        "bundle": bundle["digest"],
+    }
     return render(
         Page(
             title="Proof of de-identification",
