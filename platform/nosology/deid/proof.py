@@ -61,7 +61,7 @@ def policy(settings: Settings) -> dict[str, Any]:
     """What is removed, and what stands in its place.
 
     Returns:
-        name, safe_harbor (whether it is that), basis (in words), settings, categories [{class, letter, treatment}], left_out, digest (SHA-256
+        rule (name in `POLICIES`), name, safe_harbor (whether it is that), basis (in words), settings, categories [{class, letter, treatment}], left_out, digest (SHA-256
         of the settings).
     """
     counted = {name: value for name, value in settings.items() if name not in _APART | _THRESHOLDS}
@@ -77,7 +77,7 @@ def policy(settings: Settings) -> dict[str, Any]:
     ]
     faults = _no_safe_harbor(settings)
     return {
-        "name": policy_name(settings), "safe_harbor": not faults, "basis": faults or "Safe Harbor, 45 CFR 164.514(b)(2)",
+        "rule": chosen.name, "name": policy_name(settings), "safe_harbor": not faults, "basis": faults or "Safe Harbor, 45 CFR 164.514(b)(2)",
         "settings": counted, "categories": categories, "left_out": left, "digest": digest_of(counted),
     }  # fmt: skip
 

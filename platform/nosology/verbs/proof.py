@@ -200,8 +200,10 @@ def _write_sample(config: Config, run: str, seen: Snapshot, wanted: int) -> dict
         start += part.rows
     policy = proof.policy(proof.settings_of_run(seen.job.fingerprint))
     folder = storage.join(run, SAMPLE)
-    facts = {"seed": str(config.run.seed), "policy": policy["digest"][:16], "package": VERSION}
-    page = residual.sheet([notes[n] for n in numbers], total, facts, policy["left_out"]).encode()
+    facts = {"seed": str(config.run.seed), "policy": f"{policy['name']}, {policy['digest'][:16]}", "package": VERSION}
+    looked_for = residual.categories(policy["rule"])
+    moved = policy["settings"]["dates"] == "shift"
+    page = residual.sheet([notes[n] for n in numbers], total, facts, policy["left_out"], looked_for, moved).encode()
     sheet, form = storage.join(folder, residual.SHEET), storage.join(folder, residual.FORM)
     empty = residual.form_bytes(hashlib.sha256(page).hexdigest(), len(numbers), total, config.run.seed)
     held = storage.read_bytes(form) if storage.exists(form) else empty
@@ -232,7 +234,7 @@ def _write_bundle(config: Config, run: str, seen: Snapshot, asked: Evidence) -> 
         "detection": means, "recognizers": proof.recognizers(str(settings["language"])), "libraries": proof.libraries(),
         "run": _run_facts(run, seen),
         "measured": _measurement(asked.measured, means) if asked.measured else before.get("measured"),
-        "sample": _sample_result(run, asked.sampled) if asked.sampled else before.get("sample"),
+        "sample": _sample_result(run, asked.sampled, settings) if asked.sampled else before.get("sample"),
         "uniqueness": uniqueness(run, config.proof),
     }  # fmt: skip
     bundle = proof.sealed(body)
@@ -294,10 +296,10 @@ def _measurement(folder: str, means: Mapping[str, Any]) -> dict[str, Any]:
     return {"report": storage.digest(uri), **{name: report[name] for name in figures}}
 
 
-def _sample_result(run: str, file: str) -> dict[str, Any]:
-    from nosology.deid import residual
+def _sample_result(run: str, file: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    from nosology.deid import proof, residual
 
     sheet = storage.join(run, SAMPLE, residual.SHEET)
     if not storage.exists(sheet):
         raise InputError("this run has no sample", file=run, remedy=f"Draw one: nosology deidentify --sample 100 --in {run}")
-    return residual.read_form(file, storage.digest(sheet))
+    return residual.read_form(file, storage.digest(sheet), residual.categories(proof.policy(settings)["rule"]))
