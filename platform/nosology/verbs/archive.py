@@ -73,7 +73,7 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
     from nosology.distributed.stages import output_parts, run_stage
 
     wanted = proof.Evidence(**evidence or {})
-    wanted.check()
+    proof.check(config, out, wanted)
     with Run(out, "deidentify", config, source=source, spans=spans, **({"evidence": evidence} if evidence else {})) as run:
         check_apart([source], out)  # before the plan, which would find what this run has written there
         files = plan([source], input_columns(config.input), list(TABLES))  # never the originals
