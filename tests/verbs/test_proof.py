@@ -302,6 +302,27 @@ def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> No
     assert status == 2 and "another sheet" in said
 
 
+@pytest.mark.parametrize(("evidence", "why"), [
+    ({"measured": "none"}, "none/report.json"), ({"measured": "clean"}, "not the report of a measurement"),
+    ({"measured": "half"}, "not the report of a measurement"), ({"measured": "elsewhere"}, "deid.threshold differ"),
+    ({"sampled": "clean/sample/form.json"}, "no sample"),
+], ids=["none", "another run", "cut", "another detection", "no sheet"])  # fmt: skip
+def test_evidence_is_looked_at_before_the_work(way: Path, monkeypatch: pytest.MonkeyPatch, evidence: dict[str, str], why: str) -> None:
+    gold = jsonl(way / "gold.jsonl", [{"id": 1, "text": "a cough", "spans": []}])
+    proof.measure(tree(way, "deid.threshold=0.9"), gold, str(way / "elsewhere"))
+    (way / "half").mkdir()
+    (way / "half" / "report.json").write_text(json.dumps({"verb": proof.MEASURE}))
+    monkeypatch.setattr(stages, "run_stage", lambda *_, **__: pytest.fail("work was begun"))
+    asked = {"proof": True} | {name: str(way / place) for name, place in evidence.items()}
+    with pytest.raises(NosologyError, match=why) as caught:
+        verbs.deidentify(tree(way), str(way / "notes.jsonl"), str(way / "new"), None, asked)
+    assert caught.value.exit_code == 2 and not (way / "new").exists()
+    shutil.rmtree(way / "clean" / "sample")  # and of a finished run, before a sample is drawn
+    with pytest.raises(NosologyError, match=why):
+        proof.gather(tree(way), str(way / "clean"), proof.Evidence(**asked, sample=3))
+    assert not (way / "clean" / "sample").exists()
+
+
 def test_a_signature_holds_for_what_was_signed(way: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = str(way / "clean")
 
@@ -322,6 +343,14 @@ def test_a_signature_holds_for_what_was_signed(way: Path, monkeypatch: pytest.Mo
     assert made()[1]["signer"] is None, "it does not come back"
     report, anew = made("Charles Babbage", "proof.quasi_identifiers=[sex]")
     assert anew["signer"] == "Charles Babbage" and anew["made"] == "2031-01-01" and "signature_dropped" not in report
+
+
+def test_a_gold_set_without_identifiers_is_a_measurement_too(way: Path) -> None:
+    gold = jsonl(way / "gold.jsonl", [{"id": 1, "text": "a cough", "spans": []}])
+    report = proof.measure(tree(way), gold, str(way / "measured"))
+    assert report["categories"]["all"]["spans"] == 0 and report["negatives"] == 1 and proof.shown(report)
+    proof.gather(tree(way), str(way / "clean"), proof.Evidence(proof=True, measured=str(way / "measured")))
+    assert "0 identifiers in 1 texts" in only(way / "clean" / "proof", "html").read_text()
 
 
 def test_a_category_that_is_left_out_is_said_everywhere(tmp_path: Path, made: Path) -> None:

@@ -151,7 +151,9 @@ def measure(
     clean = wilson(int((with_gold & (missed_N == 0)).sum()), int(with_gold.sum()))
     touched = wilson(int((total_NF[negative, FOUND] > 0).sum()), int(negative.sum()))
     categories = {
-        name: _category(sums_KF[k], _firm(drawn[2 * k]), _firm(drawn[2 * k + 1])) for k, name in enumerate(names) if sums_KF[k].any()
+        name: _category(sums_KF[k], _firm(drawn[2 * k]), _firm(drawn[2 * k + 1]))
+        for k, name in enumerate(names)
+        if name == ALL or sums_KF[k].any()
     }
     by_label: dict[str, list[int]] = {}
     for marked, here, text in zip(gold, found, texts, strict=True):

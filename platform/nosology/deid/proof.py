@@ -254,9 +254,8 @@ def page(bundle: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     if measured:
         recall = measured["categories"]["all"]["recall"]["cover"]
-        headlines.append(
-            Headline(label="recall, measured", value=_share(recall), note=f"{recall['n']:,} identifiers in {measured['n']:,} texts")
-        )
+        spans = measured["categories"]["all"]["spans"]
+        headlines.append(Headline(label="recall, measured", value=_share(recall), note=f"{spans:,} identifiers in {measured['n']:,} texts"))
         tables.append(measured_table(measured, f"Gold: {measured['gold']['texts']:,} texts, digest {measured['gold']['digest']}"))
     if sample:
         said = f"of all notes at most, at 95 % confidence; {sample['notes_with_identifier']} of {sample['read']} read"

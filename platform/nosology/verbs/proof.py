@@ -143,6 +143,24 @@ def _measure_page(report: Mapping[str, Any]) -> str:
     )  # fmt: skip
 
 
+def check(config: Config, run: str, asked: Evidence) -> None:
+    """What `gather` would refuse of the evidence when a run of this configuration is done, before it begins.
+
+    Raises:
+        ConfigError: an option lacks another. InputError: a measurement is not there or of another detection, a form is not there, not
+            filled in, or of another sheet than the one that is in the folder already.
+    """
+    asked.check()
+    from nosology.deid import classifier, proof
+    from nosology.deid.detect import tagger_folder
+
+    settings = proof.settings_of(config.deid)
+    if asked.measured:
+        _measurement(asked.measured, proof.detection(settings, classifier.digest(tagger_folder(config.deid)), proof.rules_digest()))
+    if asked.sampled:
+        _sample_result(run, asked.sampled, settings)
+
+
 def gather(config: Config, run: str, asked: Evidence) -> dict[str, Any]:
     """The sample and the bundle of a finished run of `deidentify`; what its report says of them.
 
@@ -161,11 +179,12 @@ def gather(config: Config, run: str, asked: Evidence) -> dict[str, Any]:
         )
     if not seen.finished:
         raise InputError("this run is not finished", file=run, remedy="Resume it first (nosology resume)")
+    evidence = _evidence(run, seen, asked)  # refused before anything is written
     found: dict[str, Any] = {}
     if asked.sample:
         found["sample"] = _write_sample(config, run, seen, asked.sample)
     if asked.proof:
-        found["proof"] = _write_bundle(config, run, seen, asked)
+        found["proof"] = _write_bundle(config, run, seen, asked.signer, evidence)
     return found
 
 
@@ -218,27 +237,46 @@ def _write_sample(config: Config, run: str, seen: Snapshot, wanted: int) -> dict
     return {"notes": len(numbers), "of": total, "sheet": sheet, "form": form, **at_most}
 
 
-def _write_bundle(config: Config, run: str, seen: Snapshot, asked: Evidence) -> dict[str, Any]:
+def _means(run: str, seen: Snapshot) -> dict[str, Any]:
+    """By what a run was made (`proof.detection`); InputError where that is not what is installed."""
     from nosology.deid import proof
 
     marks = seen.job.fingerprint
     if marks.get("deid_rules") != proof.rules_digest():
         raise InputError("the rules of de-identification here are not those that this run was made with", file=run,
                          remedy="Make the bundle with the version of the package that made the run, or de-identify again")  # fmt: skip
-    settings = proof.settings_of_run(marks)
-    means = proof.detection(settings, marks["deid_tagger"], marks["deid_rules"])
+    return proof.detection(proof.settings_of_run(marks), marks["deid_tagger"], marks["deid_rules"])
+
+
+def _evidence(run: str, seen: Snapshot, asked: Evidence) -> dict[str, Any]:
+    """What goes into a bundle from elsewhere, where it is given: measured, sample."""
+    from nosology.deid import proof
+
+    if not asked.proof:
+        return {}
+    means, found = _means(run, seen), dict[str, Any]()
+    if asked.measured:
+        found["measured"] = _measurement(asked.measured, means)
+    if asked.sampled:
+        found["sample"] = _sample_result(run, asked.sampled, proof.settings_of_run(seen.job.fingerprint))
+    return found
+
+
+def _write_bundle(config: Config, run: str, seen: Snapshot, signer: str | None, evidence: Mapping[str, Any]) -> dict[str, Any]:
+    from nosology.deid import proof
+
+    settings, means = proof.settings_of_run(seen.job.fingerprint), _means(run, seen)
     before = _before(run, seen, means)
     body = {
-        "made": proof.today(), "package": VERSION, "signer": asked.signer,
+        "made": proof.today(), "package": VERSION, "signer": signer,
         "policy": proof.policy(settings), "accept_residual": bool(settings.get("accept_residual")),
         "detection": means, "recognizers": proof.recognizers(str(settings["language"])), "libraries": proof.libraries(),
         "run": _run_facts(run, seen),
-        "measured": _measurement(asked.measured, means) if asked.measured else before.get("measured"),
-        "sample": _sample_result(run, asked.sampled, settings) if asked.sampled else before.get("sample"),
+        "measured": evidence.get("measured") or before.get("measured"), "sample": evidence.get("sample") or before.get("sample"),
         "uniqueness": uniqueness(run, config.proof),
     }  # fmt: skip
     bundle = proof.sealed(body)
-    if before and asked.signer in (None, before["signer"]) and proof.unsigned(before) == proof.unsigned(bundle):
+    if before and signer in (None, before["signer"]) and proof.unsigned(before) == proof.unsigned(bundle):
         bundle = before  # nothing but the day has changed: it is what was signed
     lost = before.get("signer") and not bundle["signer"]
     dropped = {"signature_dropped": "the bundle is another than the one that was signed"} if lost else {}
@@ -284,7 +322,8 @@ def _measurement(folder: str, means: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a run of `deidentify --measure`, when it measured what the run was made with."""
     uri = storage.join(folder, "report.json")
     report = storage.read_json(uri)
-    if not isinstance(report, dict) or report.get("verb") != MEASURE:
+    figures = ("n", "spans", "recall", "precision", "char_recall", "char_precision", "intervals", "categories", "named_by_rule", "gold")
+    if not isinstance(report, dict) or report.get("verb") != MEASURE or not report.keys() >= {"detection", *figures}:
         raise InputError("not the report of a measurement", file=uri, remedy="Give the --out folder of nosology deidentify --measure GOLD")
     if report["detection"]["digest"] != means["digest"]:
         other = [name for name in ("rules", "tagger") if report["detection"][name] != means[name]]
@@ -292,7 +331,6 @@ def _measurement(folder: str, means: Mapping[str, Any]) -> dict[str, Any]:
         other += sorted(f"deid.{name}" for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name))
         raise InputError(f"this measurement is of another detection than the run's: {', '.join(other)} differ", file=uri,
                          remedy="Measure again with the configuration of the run")  # fmt: skip
-    figures = ("n", "spans", "recall", "precision", "char_recall", "char_precision", "intervals", "categories", "named_by_rule", "gold")
     return {"report": storage.digest(uri), **{name: report[name] for name in figures}}
 
 
