@@ -345,6 +345,53 @@ def test_a_signature_holds_for_what_was_signed(way: Path, monkeypatch: pytest.Mo
     assert anew["signer"] == "Charles Babbage" and anew["made"] == "2031-01-01" and "signature_dropped" not in report
 
 
+def test_gold_in_rows_is_measured_as_gold_in_a_file(tmp_path: Path, made: Path) -> None:
+    text = "Ms. Adaeze Nwosu, 44, of Springfield. Her aunt, a nurse, called 617-555-0143 in 2019."
+    marks = [
+        ("Adaeze Nwosu", "PATIENT"),
+        ("44", "AGE"),
+        ("Springfield", "CITY"),
+        ("aunt", "KIN"),
+        ("nurse", "TRADE"),
+        ("617-555-0143", "B-PHONE"),
+        ("called", "QUUX"),
+    ]
+    spans = [{"start": text.index(value), "end": text.index(value) + len(value), "label": label} for value, label in marks]
+    rows = [{"id": "1", "text": text, "spans": spans}, {"id": "2", "text": "a cough", "spans": []}]
+    sets = ("proof.gold_labels={KIN: RELATIVE, TRADE: PROFESSION}", "run.seed=5")
+    direct = proof.measure(tree(made, *sets), jsonl(tmp_path / "gold.jsonl", rows), None)
+    verbs.deidentify(tree(made, *sets), jsonl(tmp_path / "rows.jsonl", rows), str(tmp_path / "out"), str(tmp_path / "spans"))
+    report = storage.read_json(str(tmp_path / "out" / "report.json"))
+    same = direct.keys() - {"gold", "detection", "curve"}
+    assert {name: report[name] for name in same} == {name: direct[name] for name in same}
+    assert report["gold"] == {name: direct["gold"][name] for name in ("texts", "classes", "unmapped")}
+    assert report["gold"]["classes"] == {
+        "PATIENT": "NAME",
+        "AGE": "AGE",
+        "CITY": "LOCATION",
+        "KIN": None,
+        "TRADE": None,
+        "B-PHONE": "PHONE",
+        "QUUX": "QUUX",
+    }
+    rows[0]["spans"] = [{"start": 0, "end": 999, "label": "PATIENT"}]
+    with pytest.raises(InputError, match="record 0 of file [0-9a-f]{64}.*outside of its text"):
+        verbs.deidentify(tree(made), jsonl(tmp_path / "bad.jsonl", rows), str(tmp_path / "bad"), None)
+
+
+def test_what_meddocan_adds_has_lines_of_its_own(tmp_path: Path, made: Path) -> None:
+    text = "Paciente varón de 70 años, de profesión albañil. Su hermana refiere tos."
+    marks = [("varón", "SEX"), ("70 años", "AGE"), ("albañil", "PROFESSION"), ("hermana", "RELATIVE")]
+    spans = [{"start": text.index(value), "end": text.index(value) + len(value), "label": label} for value, label in marks]
+    gold = jsonl(tmp_path / "gold.jsonl", [{"id": "1", "text": text, "spans": spans}])
+    labels = "proof.gold_labels={SEX: SEX, RELATIVE: RELATIVE, PROFESSION: PROFESSION}"
+    report = proof.measure(tree(made, "deid.language=es", labels), gold, str(tmp_path / "measured"))
+    assert report["categories"].keys() >= {"SEX", "RELATIVE", "PROFESSION", "AGE"} and report["spans"] == 4
+    assert {"SEX", "RELATIVE", "PROFESSION"} <= report["curve"]["recall"].keys() and proof.shown(report)
+    kept = proof.measure(tree(made, labels), gold, None)
+    assert kept["spans"] == 1 and not kept["categories"].keys() & {"SEX", "RELATIVE", "PROFESSION"}, "Safe Harbor keeps them"
+
+
 def test_a_gold_set_without_identifiers_is_a_measurement_too(way: Path) -> None:
     gold = jsonl(way / "gold.jsonl", [{"id": 1, "text": "a cough", "spans": []}])
     report = proof.measure(tree(way), gold, str(way / "measured"))

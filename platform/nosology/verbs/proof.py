@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from nosology.runs import VERSION, Run, fingerprint
 from nosology.verbs.lineage import joined
 
 if TYPE_CHECKING:
+    from nosology.deid.measure import Gold, Spanlike
     from nosology.distributed.coverage import Snapshot
 
 MEASURE = "deidentify --measure"  # the verb of such a run
@@ -70,12 +71,29 @@ def _measured(config: Config, file: str) -> dict[str, Any]:
     from nosology.deid import classifier, proof
     from nosology.deid import measure as room
     from nosology.deid.detect import Detector, tagger_folder
+    from nosology.deid.policies import policy_of
 
-    gold = room.read_gold(file, config.proof.gold_labels)
+    gold = room.read_gold(file, config.proof.gold_labels).under(policy_of(config.deid))
     figures, swept = room.curve(Detector(config.deid), gold, seed=config.run.seed)
     means = proof.detection(proof.settings_of(config.deid), classifier.digest(tagger_folder(config.deid)), proof.rules_digest())
-    labels = {"classes": gold.classes, "unmapped": gold.unmapped}
-    return {**figures, "gold": {"digest": storage.digest(file), "texts": len(gold.texts), **labels}, "detection": means, "curve": swept}
+    return {**figures, "gold": {"digest": storage.digest(file), **_gold(gold)}, "detection": means, "curve": swept}
+
+
+def measured_rows(
+    config: Config, texts: list[str], gold: list[list[dict[str, Any]]], found: Sequence[Sequence[Spanlike]]
+) -> dict[str, Any]:
+    """What was found in a user's rows against the gold in them, counted as `measure` counts; side by side. Of no rows, nothing."""
+    from nosology.deid import measure as room
+    from nosology.deid.policies import policy_of
+
+    if not texts:
+        return {}
+    held = room.gold_of(texts, gold, config.proof.gold_labels).under(policy_of(config.deid))
+    return {**room.measure(held.spans, found, held.texts, held.classes, config.run.seed), "gold": _gold(held)}
+
+
+def _gold(gold: Gold) -> dict[str, Any]:
+    return {"texts": len(gold.texts), "classes": gold.classes, "unmapped": gold.unmapped}
 
 
 def shown(report: Mapping[str, Any]) -> dict[str, Any]:
