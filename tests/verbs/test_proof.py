@@ -443,6 +443,12 @@ def test_a_policy_says_what_it_stands_on(sets: tuple[str, ...], name: str, words
     assert ("limited data set" in held["basis"]) is (name == "meddocan with shifted dates")
 
 
+def test_the_policy_of_a_language_is_that_policy_by_name() -> None:
+    one, other, third = (bundles.policy(bundles.settings_of(load([], sets).deid)) for sets in
+                         (["deid.language=es"], ["deid.language=es", "deid.policy=meddocan"], ["deid.language=es", "deid.policy=safe_harbor"]))  # fmt: skip
+    assert one["digest"] == other["digest"] != third["digest"] and bundles.differing(one, third) == ["policy"]
+
+
 def test_models_and_policies_that_cannot_be_used_end_with_exit_2(tmp_path: Path, made: Path) -> None:
     from nosology.config import home
 

@@ -64,9 +64,9 @@ def policy(settings: Settings) -> dict[str, Any]:
         rule (name in `POLICIES`), name, safe_harbor (whether it is that), basis (in words), settings, categories [{class, letter, treatment}], left_out, digest (SHA-256
         of the settings).
     """
+    left, chosen = list(settings.get("leave_out") or ()), _policy(settings)
     counted = {name: value for name, value in settings.items() if name not in _APART | _THRESHOLDS}
-    left = list(settings.get("leave_out") or ())
-    chosen = _policy(settings)
+    counted["policy"] = chosen.name  # None is the language's
     categories = [
         {
             "class": name,
