@@ -137,6 +137,7 @@ def test_training_takes_proved_text_and_the_adapter_says_so(made: Path) -> None:
     report = verbs.train(tree(made), str(made / "prepare" / "blocks"), str(made / "train"))
     digest = bundles.read(str(made / "clean"))["digest"]
     assert report["deidentification"]["proofs"] == {str(made / "clean"): digest}
+    assert report["deidentification"]["policy_name"] == "safe_harbor"
     inside = Path(report["checkpoint"]) / "deidentification.json"
     assert storage.read_json(str(inside)) == {**report["deidentification"], "proofs": [digest]}
     assert str(made) not in inside.read_text() and "/" not in inside.read_text(), "the names of folders stay here"
