@@ -56,7 +56,10 @@ class Detector:
         read = [Composed(text) for text in texts]
         found, scored = [ruled(self._scan, one.text) for one in read], self.tagging.score([one.text for one in read])
         return [
-            [one.given(self._resolved(one.text, found[n], self.tagging.spans(one.text, scored[n], threshold), ())) for n, one in enumerate(read)]
+            [
+                one.given(self._resolved(one.text, found[n], self.tagging.spans(one.text, scored[n], threshold), ()))
+                for n, one in enumerate(read)
+            ]
             for threshold in thresholds
         ]
 

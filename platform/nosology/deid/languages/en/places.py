@@ -25,7 +25,7 @@ STATE_NAMES = (
     "|South Carolina|South Dakota|Tennessee|Texas|Utah|Vermont|Virginia"
     "|Washington|West Virginia|Wisconsin|Wyoming"
 )
-WORD = r"(?:St\.[ \t]+|Mt\.[ \t]+|Ft\.[ \t]+)?[A-ZÀ-ÖØ-Þ][\w'’-]*"
+WORD = r"(?:St\.[ \t]+|Mt\.[ \t]+|Ft\.[ \t]+)?[A-ZÀ-ÖØ-Þ][\w'’-]{0,40}"
 STREET = (
     r"(?:Street|St|Avenue|Ave|Av|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court"
     r"|Ct|Circle|Cir|Place|Pl|Square|Sq|Terrace|Ter|Trail|Trl|Way|Parkway|Pkwy"
@@ -78,6 +78,8 @@ class Places(Patterns):
             rf"\b(?:the )?(?:corner|intersection) of (?:[\w.'’-]+[ \t]+){{1,6}}?"
             rf"and (?:\d{{1,5}} )?(?:{WORD}|\w+)(?:[ \t]+(?:{WORD}|\d{{1,5}}\b\.?))*",
         ),
+        rule("LOCATION", rf"\b(?P<v>(?P<n>{WORD}(?:[ \t]+{WORD}){{0,2}})[ \t]+(?:County|Township|Borough|Parish))\b", check=_named),
+        rule("LOCATION", r"\b(?:[Pp]recinct|[Cc]ensus [Tt]ract|[Cc]ongressional [Dd]istrict)[ \t]+(?:[Nn]o\.?[ \t]*)?#?\d[\d.]{0,7}\b"),
         rule("ZIP", rf"\b(?:{STATES})\.?,?\s+(?P<v>\d{{5}}(?:-\d{{4}})?)\b(?![-/])"),
         rule("ZIP", rf"\b(?:{STATE_NAMES}),?\s+(?P<v>\d{{5}}(?:-\d{{4}})?)\b(?![-/])"),
         rule(

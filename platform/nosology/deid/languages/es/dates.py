@@ -12,6 +12,14 @@ YEAR = r"(?:(?:19|20)\d\d|\d\d)"
 OF_YEAR = rf"(?:\s*,?\s*(?:de(?:l)?(?:\s+(?:año|a[nñ]o))?\s+|[-/.]\s?)?{YEAR}(?!\d|\s?[%º°]|[.,]\d))"
 DAY = r"(?:0?[1-9]|[12]\d|3[01])(?:\.?[ºo°])?"
 WEEKDAY = r"(?:lunes|martes|mi[ée]rcoles|jueves|viernes|s[áa]bado|domingo)"
+# fiestas of Spain (artículo 37.2 del Estatuto de los Trabajadores; Real Decreto 2001/1983, 45) and of Latin America
+_FEAST = r"(?:[Dd][ií]as?|[Nn]oche|[Vv][ií]spera|[Ff]iestas?|[Ff]estividad|[Ff]estivo|[Pp]uente|[Vv]erbena|[Ff]eria)"
+HOLIDAY = (
+    rf"(?:(?:{_FEAST}[ ]de[ ])?(?:Navidad(?:es)?|NAVIDAD|Nochebuena|Nochevieja|A[ñn]o[ ]Nuevo|Semana[ ]Santa|(?:Todos[ ]los|los)[ ](?:Santos|Fieles[ ]Difuntos)|Carnaval(?:es)?|Corpus[ ]Christi|Pentecost[ée]s|Ramad[áa]n|Yom[ ]Kipp?ur)"
+    rf"|{_FEAST}[ ](?:de[ ])?(?:la[ ]|los[ ]|las[ ]|el[ ])?(?:Reyes(?:[ ]Magos)?|Epifan[ií]a|Inocentes|San[ ](?:Juan|Jos[ée]|Isidro|Valent[ií]n|Ferm[ií]n)|Sant[ ]Jordi|Inmaculada|Constituci[óo]n|Hispanidad|Raza|Pilar|Asunci[óo]n|(?:[Mm]adre|[Pp]adre|[Tt]rabajo|[Tt]rabajador|[Nn]iño)\b|Muertos|Independencia|Patrias|Patronales|Trabajo)"
+    rf"|{_FEAST}[ ]del[ ](?:Pilar|[Pp]adre|[Tt]rabajo|[Tt]rabajador|[Nn]iño)|(?:Jueves|Viernes|S[áa]bado|Lunes|Martes|Mi[ée]rcoles|Domingo)[ ](?:Santo|de[ ](?:Ramos|Resurrecci[óo]n|Pascua|Ceniza|Carnaval))"
+    r"|(?:[Ff]in|[Ff]inal)[ ]de[ ]A[ñn]o|[Ff]iestas[ ](?:[Pp]atrias|[Pp]atronales|[Nn]avideñas)|Sanfermines|[Ll]as[ ]Posadas|Reyes[ ]Magos|Primero[ ]de[ ]Mayo|Hanuk[aá]h?)"
+)
 
 
 def _numeric(match: re.Match[str]) -> bool:
@@ -70,4 +78,11 @@ class Dates(Patterns):
             check=lambda m: not m[0].startswith("20/1") and not re.search(r"(?i)(?:AV|visual|OD|OI|TA)\W{0,4}(?:de\s)?$", m.string[max(0, m.start() - 12) : m.start()]),
             score=0.7,
         ),
+        rule(
+            "DATE",
+            r"\b(?:termin\w+|extubad[oa]|intubad[oa]|ingres\w+|alta|operad[oa]|retirad[oa]|d[ií]as,|semanas?,|visto|vista|control)\s+(?P<v>el\s+(?:[1-9]|[12]\d|3[01]))(?=[.,;)](?!\d))",
+            flags=re.I,
+            score=0.7,
+        ),
+        rule("DATE", rf"(?<![\w-]){HOLIDAY}(?![\w-])(?:\s+de(?:l)?\s+(?:19|20)\d\d\b)?", score=1.0),
     )  # fmt: skip
