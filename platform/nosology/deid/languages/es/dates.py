@@ -9,7 +9,7 @@ from nosology.deid.patterns import Patterns, rule
 
 SHORT = r"(?:ene|feb|mar|abr|may|jun|jul|ago|sept?|set|oct|nov|dic)"
 YEAR = r"(?:(?:19|20)\d\d|\d\d)"
-OF_YEAR = rf"(?:\s*,?\s*(?:de(?:l)?(?:\s+(?:año|a[nñ]o))?\s+|[-/.]\s?)?{YEAR}(?!\d|\s?[%º°]|[.,]\d))"
+OF_YEAR = rf"(?:\s{{0,8}},?\s{{0,8}}(?:de(?:l)?(?:\s{{1,8}}(?:año|a[nñ]o))?\s{{1,8}}|[-/.]\s?)?{YEAR}(?!\d|\s?[%º°]|[.,]\d))"
 DAY = r"(?:0?[1-9]|[12]\d|3[01])(?:\.?[ºo°])?"
 WEEKDAY = r"(?:lunes|martes|mi[ée]rcoles|jueves|viernes|s[áa]bado|domingo)"
 # fiestas of Spain (artículo 37.2 del Estatuto de los Trabajadores; Real Decreto 2001/1983, 45) and of Latin America
@@ -44,25 +44,25 @@ class Dates(Patterns):
         rule("DATE", r"(?<![\d/.-])(?:19|20)\d\d([-/.])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])(?!\d)", score=1.0),
         rule(
             "DATE",
-            rf"(?<![\d/.,-])(?:{WEEKDAY}\s*,?\s+)?(?:d[ií]a\s+)?(?:{DAY}|primero|uno)\s*(?:de\s+|[-/.]\s?|\s){MONTH}\b{OF_YEAR}?",
+            rf"(?<![\d/.,-])(?:{WEEKDAY}\s{{0,8}},?\s{{1,8}})?(?:d[ií]a\s{{1,8}})?(?:{DAY}|primero|uno)\s{{0,8}}(?:de\s{{1,8}}|[-/.]\s?|\s){MONTH}\b{OF_YEAR}?",
             flags=re.I,
             score=1.0,
         ),
         rule(
             "DATE",
-            rf"(?<![\d/.,-]){DAY}\s*(?:,|y|e|al|a|-|hasta el|y el|y del)\s*(?:d[ií]a\s+)?{DAY}\s+de\s+{MONTH}\b{OF_YEAR}?",
+            rf"(?<![\d/.,-]){DAY}\s{{0,8}}(?:,|y|e|al|a|-|hasta el|y el|y del)\s{{0,8}}(?:d[ií]a\s{{1,8}})?{DAY}\s{{1,8}}de\s{{1,8}}{MONTH}\b{OF_YEAR}?",
             flags=re.I,
             score=1.0,
         ),
-        rule("DATE", rf"(?<![\d/.,-]){DAY}(?:\s*de\s*|[-/. ]){SHORT}\.?(?:\s*del?\s*|[-/. ]){YEAR}(?!\d)", flags=re.I, score=1.0),
-        rule("DATE", rf"\b{MONTH}\s+{DAY}\s*,\s*(?:19|20)\d\d\b", flags=re.I, score=1.0),
-        rule("DATE", rf"\b{SHORT}\.?\s+{DAY},\s*(?:19|20)\d\d\b", flags=re.I, score=1.0),
-        rule("DATE", rf"\b(?:(?:{MONTH}\s*(?:-|/|y|a)\s*)?{MONTH}){OF_YEAR}", flags=re.I, score=1.0),
+        rule("DATE", rf"(?<![\d/.,-]){DAY}(?:\s{{0,8}}de\s{{0,8}}|[-/. ]){SHORT}\.?(?:\s{{0,8}}del?\s{{0,8}}|[-/. ]){YEAR}(?!\d)", flags=re.I, score=1.0),
+        rule("DATE", rf"\b{MONTH}\s{{1,8}}{DAY}\s{{0,8}},\s{{0,8}}(?:19|20)\d\d\b", flags=re.I, score=1.0),
+        rule("DATE", rf"\b{SHORT}\.?\s{{1,8}}{DAY},\s{{0,8}}(?:19|20)\d\d\b", flags=re.I, score=1.0),
+        rule("DATE", rf"\b(?:(?:{MONTH}\s{{0,8}}(?:-|/|y|a)\s{{0,8}})?{MONTH}){OF_YEAR}", flags=re.I, score=1.0),
         rule("DATE", rf"\b{SHORT}\.?[-/’'](?:19|20)?\d\d\b", flags=re.I),
         rule("DATE", r"(?<![\d/.,-])(?:0?[1-9]|1[0-2])\s?/\s?(?:19|20)\d\d(?![\d/])", score=0.95),
-        rule("DATE", rf"(?:\b(?:en|desde|hasta|de|el|pasado|finales de|principios de|mediados de)\s+)(?P<v>(?:mes\s+de\s+)?{MONTH})\b", flags=re.I),
-        rule("DATE", rf"\b(?P<v>(?:pasado\s+|pr[óo]ximo\s+)?{WEEKDAY}\s*,?\s+(?:d[ií]a\s+)?{DAY})(?!\d|[/.,:]\d|\s?(?:mg|ml|h\b|horas|veces|comp|d[ií]as))", flags=re.I),
-        rule("DATE", rf"\b(?:el|del|al|d[ií]a|fecha:?|con fecha)\s+(?P<v>{DAY}[/-](?:0[1-9]|1[0-2]))(?![\d/-])", flags=re.I),
+        rule("DATE", rf"(?:\b(?:en|desde|hasta|de|el|pasado|finales de|principios de|mediados de)\s{{1,8}})(?P<v>(?:mes\s{{1,8}}de\s{{1,8}})?{MONTH})\b", flags=re.I),
+        rule("DATE", rf"\b(?P<v>(?:pasado\s{{1,8}}|pr[óo]ximo\s{{1,8}})?{WEEKDAY}\s{{0,8}},?\s{{1,8}}(?:d[ií]a\s{{1,8}})?{DAY})(?!\d|[/.,:]\d|\s?(?:mg|ml|h\b|horas|veces|comp|d[ií]as))", flags=re.I),
+        rule("DATE", rf"\b(?:el|del|al|d[ií]a|fecha:?|con fecha)\s{{1,8}}(?P<v>{DAY}[/-](?:0[1-9]|1[0-2]))(?![\d/-])", flags=re.I),
         rule(
             "DATE",
             r"\b(?:el|del|al)\s+(?P<v>d[ií]a\s+(?:[1-9]|[12]\d|3[01]))"
@@ -70,8 +70,8 @@ class Dates(Patterns):
             flags=re.I,
         ),
         rule("DATE", rf"\b(?:el|del|al)\s+(?P<v>(?:pasado\s+|pr[óo]ximo\s+)?{WEEKDAY}(?:\s+santo|\s+pasado|\s+pr[óo]ximo)?)\b", flags=re.I, score=0.7),
-        rule("DATE", rf"\b{MONTH}\s+(?:pasado|pr[óo]ximo)\b", flags=re.I),
-        rule("DATE", rf"(?<![\d/.,-]){DAY}\s+(?:de\s+)?{SHORT}\b(?![\w.]?\w)", check=lambda m: not m[0].endswith(("mar", "set")) or "(" in m.string[max(0, m.start() - 1) : m.start()]),
+        rule("DATE", rf"\b{MONTH}\s{{1,8}}(?:pasado|pr[óo]ximo)\b", flags=re.I),
+        rule("DATE", rf"(?<![\d/.,-]){DAY}\s{{1,8}}(?:de\s{{1,8}})?{SHORT}\b(?![\w.]?\w)", check=lambda m: not m[0].endswith(("mar", "set")) or "(" in m.string[max(0, m.start() - 1) : m.start()]),
         rule(
             "DATE",
             r"(?<![\d/.,-])(?:1[3-9]|2\d|3[01])/(?:0[1-9]|1[0-2])(?![\d/]|[.,]\d|\s?(?:mm|mg|%))",
