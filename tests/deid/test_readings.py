@@ -59,3 +59,14 @@ def test_every_span_goes_back_to_its_letters(text: str) -> None:
 def test_an_underscore_beside_a_number_hides_nothing(text: str, value: str) -> None:
     spans = RULES["en"].find([text])[0]
     assert any(value in text[s.start : s.end] for s in spans), spans
+
+
+def test_the_tagger_reads_both_forms_alike() -> None:
+    both = Detector(DeidConfig(language="es"))
+    text = "Hoy hemos hablado con María Gutiérrez sobre su cirugía; vive con Ramón en Logroño."
+    named = []
+    for form in ("NFC", "NFD"):
+        written = unicodedata.normalize(form, text)
+        spans = both.find([written])[0]
+        named.append([(s.label, unicodedata.normalize("NFC", written[s.start : s.end])) for s in spans])
+    assert named[0] == named[1] and ("NAME", "María Gutiérrez") in named[0]

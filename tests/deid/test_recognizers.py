@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nosology.deid import LABELS
 from nosology.deid.languages import language
 from nosology.deid.patterns import Patterns, Scan
+from nosology.records import Span
 
 ENGLISH = language("en")
 PAIR = [ENGLISH.recognizer("dates"), ENGLISH.recognizer("contacts")]
@@ -74,3 +75,24 @@ def test_the_gate_loses_nothing(recognizers):
 def test_the_gate_takes_any_text(text):
     alone = [s for one in PAIR for s in one.find(text)]
     assert sorted(SCAN.find(text), key=repr) == sorted(alone, key=repr)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "label", "kept"),
+    [
+        ("billed CPT 99213, 99214 today", "99214", "ID", True),
+        ("order for CPT 70553 again", "CPT 70553", "ID", True),
+        ("codes 99213 and 99215", "99215", "ID", True),
+        ("moved to 60614 last year", "60614", "ID", False),
+        ("pt 48213 is here", "48213", "ID", False),
+        ("coded E11.9; chart 48213", "48213", "ID", False),
+        ("rest for 3 days with ice", "3 days with ice", "DATE", True),
+        ("after 3 days, on May 4", "3 days, on May 4", "DATE", False),
+        ("in 2 weeks Tuesday", "2 weeks Tuesday", "DATE", False),
+        ("for 2 weeks 03/14/2019", "2 weeks 03/14/2019", "DATE", False),
+    ],
+)
+def test_what_a_tagger_marks(text, value, label, kept):
+    """Five digits are a public code behind the name of one alone; a length of time has no day in it."""
+    start = text.index(value)
+    assert ENGLISH.keeps(text, Span(start=start, end=start + len(value), label=label, source="tagger")) == kept
