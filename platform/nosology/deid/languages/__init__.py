@@ -1,7 +1,7 @@
 """Languages of the notes, one folder each: recognizers, word lists, what a tagger may not take, and the tagger itself.
 
 A third language is one folder with the names that `Language` lists, one line in `LANGUAGES`, and its tables in
-`tests/deid/`. What is the same in every language (e-mail, numbers with a checksum …) lies in `nosology.deid.recognizers`.
+`tests/data/deid/tables/`. What is the same in every language (e-mail, numbers with a checksum …) lies in `nosology.deid.recognizers`.
 """
 
 from __future__ import annotations
