@@ -11,6 +11,7 @@ from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
 LANGUAGE = Language(
     code="en",
     policy="safe_harbor",
+    policies=("safe_harbor",),
     recognizers={
         "dates": "nosology.deid.languages.en.dates:Dates",
         "ages": "nosology.deid.languages.en.ages:Ages",
@@ -24,5 +25,7 @@ LANGUAGE = Language(
     keeps=keeps,
     is_eponym=is_eponym,
     ordinary=STOP | COMMON,
+    label_words=STOP | COMMON,
     sure_eponyms=SURE_EPONYMS,
+    keeps_zip=True,
 )
