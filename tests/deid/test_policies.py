@@ -5,7 +5,7 @@ import datetime
 import json
 
 import pytest
-from nosology.config import DeidConfig
+from nosology.config import Config, DeidConfig
 from nosology.deid.languages import LANGUAGES, language
 from nosology.deid.policies import POLICIES, policy_of, told_age
 from nosology.deid.rewrite import rewrite
@@ -14,6 +14,7 @@ from nosology.deid.stage import Deidentify
 from nosology.deid.structured import clean
 from nosology.errors import ConfigError
 from nosology.records import CLEAN_TABLES, TABLES, RawClaim, RawDocument, RawPatient, Span, to_dict
+from nosology.verbs.proof import measure as measured
 
 KEY = {"source_digest": "d" * 64, "source_row": 3, "source_format": "test"}
 DAY = datetime.date(2021, 3, 14)
@@ -99,3 +100,14 @@ def test_no_digit_of_a_spanish_postal_code_stays(tmp_path):
         row = clean("patients", to_dict(RawPatient(patient_id="p", **PERSON, **KEY)), config, Secret(b"k" * 32))
         assert "280" not in json.dumps(row, default=str) and row["postal_code"] is None
     assert clean("patients", to_dict(RawPatient(patient_id="p", **PERSON, **KEY)), DeidConfig(), Secret(b"k" * 32))["postal_code"] == "280"
+
+
+@pytest.mark.parametrize(("policy", "sex"), [("meddocan", "SEX"), ("safe_harbor", None)])
+def test_gold_of_meddocan_is_measured_by_the_policy(policy, sex, tmp_path):
+    """What Safe Harbor keeps is no miss; what MEDDOCAN removes is one."""
+    gold = tmp_path / "gold.jsonl"
+    labels = ("SEXO_SUJETO_ASISTENCIA", "NOMBRE_SUJETO_ASISTENCIA")
+    gold.write_text(json.dumps({"id": 1, "text": "mujer", "spans": [{"start": 0, "end": 5, "label": name} for name in labels]}) + "\n")
+    config = Config.model_validate({"deid": {"language": "es", "policy": policy}})
+    report = measured(config, str(gold), None)
+    assert report["gold"]["classes"] == {labels[0]: sex, labels[1]: "NAME"} and not report["gold"]["unmapped"]

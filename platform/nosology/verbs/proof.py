@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections import Counter
@@ -70,8 +71,12 @@ def _measured(config: Config, file: str) -> dict[str, Any]:
     from nosology.deid import classifier, proof
     from nosology.deid import measure as room
     from nosology.deid.detect import Detector, tagger_folder
+    from nosology.deid.policies import WIDER, policy_of
 
     gold = room.read_gold(file, config.proof.gold_labels)
+    # Safe Harbor keeps a sex or a profession: what the policy does not remove is no miss
+    kept = WIDER - policy_of(config.deid).labels
+    gold = dataclasses.replace(gold, classes={label: None if name in kept else name for label, name in gold.classes.items()})
     figures, swept = room.curve(Detector(config.deid), gold, seed=config.run.seed)
     means = proof.detection(proof.settings_of(config.deid), classifier.digest(tagger_folder(config.deid)), proof.rules_digest())
     labels = {"classes": gold.classes, "unmapped": gold.unmapped}
