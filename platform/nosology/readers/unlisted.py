@@ -23,7 +23,7 @@ OTHERS = "more names"
 _NAME = re.compile(r"[A-Za-z_][\w.:/()#%-]*(?: [\w.:/()#%-]+){0,3}", re.ASCII)
 _NUMBER = re.compile(r"\d{5}", re.ASCII)  # a year may stand in a name, a record number may not
 _LONGEST = 64
-_DEEP_FIRST, _DEEP_EVERY = 32, 32
+_DEEP_FIRST, _DEEP_EVERY = 20, 50
 _ALL = 1 << 30  # fields of a segment that is listed as a whole
 _SEGMENT = re.compile(
     r"(?P<set>\d{3}) \S+ (?P<id>[A-Z][A-Z0-9]{1,2})(?P<first>\d\d)(?:-(?P<last>\d\d))?(?: (?P<qualifiers>\S+))?", re.ASCII
@@ -82,21 +82,24 @@ class Unlisted:
 
 # ---------------------------------------------------------------------------------------------------------------- X12
 
-Limits = Mapping[Any, int]
+class Limits(dict[Any, int]):
+    """Most parts of a segment by key; `other` for what is not there."""
+
+    def __init__(self, other: int = 0) -> None:
+        super().__init__()
+        self._other = other
+
+    def __missing__(self, key: Any) -> int:
+        return self._other
 
 
-class _Anything(dict[Any, int]):
-    def get(self, key: Any, default: Any = None) -> int:
-        return _ALL
-
-
-ANYTHING: Limits = _Anything()  # outside of what is listed: a transaction that is skipped
+ANYTHING = Limits(_ALL)  # outside of what is listed: a transaction that is skipped
 
 
 @functools.cache
 def segment_limits(transaction: str) -> Limits:
     """Most parts (the id and the listed elements) of a segment, by id; by (id, element 01) where the list names qualifiers, 0 by id then."""
-    found: dict[Any, int] = {}
+    found = Limits()
     qualified: set[str] = set()
     for field in listed("x12"):
         part = _SEGMENT.fullmatch(field.path)
@@ -107,7 +110,7 @@ def segment_limits(transaction: str) -> Limits:
         if part["qualifiers"]:
             qualified.add(kind)
         for key in [(kind, one) for one in part["qualifiers"].split("/")] if part["qualifiers"] else [kind]:
-            found[key] = max(found.get(key, 0), most)
+            found[key] = max(found[key], most)
     found |= {kind: 0 for kind in qualified - found.keys()}  # where a line without qualifiers stands, any will do
     return found
 
@@ -121,7 +124,7 @@ def meet_segment(segment: Sequence[str], transaction: str, limits: Limits, unlis
     qualifier, most = "", limits[kind]
     if not most:
         qualifier = segment[1].strip() if len(segment) > 1 else ""
-        most = limits.get((kind, qualifier), 0)
+        most = limits[kind, qualifier]
         if not most:
             unlisted.add(f"{transaction} {kind}01 with a qualifier that the list lacks")
             return
@@ -198,15 +201,14 @@ class Elements:
     """Looks at the names in the resources of a file."""
 
     def __init__(self, unlisted: Unlisted) -> None:
-        self._unlisted, self._types, self._seen = unlisted, _elements(), Counter[str]()
+        self._unlisted, self._types, self._seen = unlisted, _elements(), dict.fromkeys(_elements(), 0)
 
     def meet(self, resource: Mapping[str, Any]) -> None:
         """Counts the names in a resource of a listed type that its list lacks."""
         kind = resource["resourceType"]
-        element = self._types[kind]
-        self._seen[kind] += 1
-        number = self._seen[kind]
-        if number <= _DEEP_FIRST or not number % _DEEP_EVERY:
+        element, number = self._types[kind], self._seen[kind]
+        self._seen[kind] = number + 1
+        if number < _DEEP_FIRST or not number % _DEEP_EVERY:
             found: set[str] = set()
             _below(resource, element, kind, found)
         elif element.known.issuperset(resource):

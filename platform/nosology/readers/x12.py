@@ -97,7 +97,7 @@ class X12:
                     yield segment
                 continue
             kind, length = segment[0], len(segment)
-            if limits.get(kind, 0) < length and limits.get((kind, segment[1] if length > 1 else ""), 0) < length:
+            if limits[kind] < length and limits[kind, segment[1] if length > 1 else ""] < length:
                 meet_segment(segment, number, limits, unlisted)
             if kind in wanted:
                 append(segment)
