@@ -6,11 +6,9 @@ a field that is treated at all may stand in a Clean row.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime
 import io
-import json
 import re
 import typing
 from collections import defaultdict
@@ -19,17 +17,18 @@ from dataclasses import dataclass, field
 
 import pytest
 from nosology import readers
-from nosology.config import DeidConfig, InputConfig
+from nosology.config import DeidConfig
 from nosology.deid import LABELS, codes
 from nosology.deid.detect import Detector
-from nosology.deid.fields import FORMATS, Field, has_column, listed
+from nosology.deid.fields import FORMATS, Field, listed
 from nosology.deid.stage import Deidentify
-from nosology.readers import synthea
-from nosology.records import TABLES, RawDocument, to_dict
+from nosology.records import TABLES, to_dict
 
 BEGUN, BORN = datetime.date(2020, 1, 1), datetime.date(1951, 1, 1)
 # columns whose value the reader works out: the canary itself does not stand there
-MADE = re.compile(r".*\.(system|kind|sex|form|age|diagnosis_pointers|present_on_admission|media_type|number|line|group)|claims\.provider_npi")
+MADE = re.compile(
+    r".*\.(system|kind|sex|form|age|diagnosis_pointers|present_on_admission|media_type|number|line|group)|claims\.provider_npi"
+)
 
 
 @dataclass
@@ -110,7 +109,9 @@ def check_clean(rows, canaries: Canaries, fields: dict[str, Field], stage) -> No
     """No canary of a field that is treated stands in a Clean row; what is kept as it is does."""
     for table, row in rows:
         made = stage.process([{**row, "_table": table}])[table]
-        left = {path for one in made for at, text in places(one, table) if at.rpartition(".")[2] != "mark" for path in canaries.within(text)}
+        left = {
+            path for one in made for at, text in places(one, table) if at.rpartition(".")[2] != "mark" for path in canaries.within(text)
+        }
         treated = {path for path in left if not {"kept", "coded"} & set(fields[path].treatment.split("|"))}
         assert not treated, f"{table}: {sorted(treated)}"
         kept = {path for path in landed([(table, row)], canaries) if fields[path].treatment == "kept"}

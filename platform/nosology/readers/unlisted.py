@@ -14,7 +14,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from nosology.deid.fields import has_column, listed
 
@@ -82,49 +82,56 @@ class Unlisted:
 
 # ---------------------------------------------------------------------------------------------------------------- X12
 
-class Limits(dict[Any, int]):
-    """Most parts of a segment by key; `other` for what is not there."""
 
-    def __init__(self, other: int = 0) -> None:
-        super().__init__()
-        self._other = other
+class Limits(NamedTuple):
+    """Most parts (the id and the listed elements) of a segment. Plain dicts: they are asked for each segment.
 
-    def __missing__(self, key: Any) -> int:
-        return self._other
+    Attributes:
+        parts: by id; 0 where the list names qualifiers, in element 01.
+        qualified: of those, by id and qualifier.
+    """
+
+    parts: dict[str, int]
+    qualified: dict[str, dict[str, int]]
 
 
-ANYTHING = Limits(_ALL)  # outside of what is listed: a transaction that is skipped
+class _Anything(dict[str, int]):
+    def get(self, key: str, default: Any = None) -> int:
+        return _ALL
+
+
+ANYTHING = Limits(_Anything(), {})  # outside of what is listed: a transaction that is skipped
 
 
 @functools.cache
 def segment_limits(transaction: str) -> Limits:
-    """Most parts (the id and the listed elements) of a segment, by id; by (id, element 01) where the list names qualifiers, 0 by id then."""
-    found = Limits()
-    qualified: set[str] = set()
+    """What is listed of a transaction. Where one line of a segment has qualifiers and another has none, any will do."""
+    found = Limits({}, {})
     for field in listed("x12"):
         part = _SEGMENT.fullmatch(field.path)
         assert part is not None, field.path
         if part["set"] != transaction:
             continue
         most, kind = int(part["last"] or part["first"]) + 1, part["id"]
-        if part["qualifiers"]:
-            qualified.add(kind)
-        for key in [(kind, one) for one in part["qualifiers"].split("/")] if part["qualifiers"] else [kind]:
-            found[key] = max(found[key], most)
-    found |= {kind: 0 for kind in qualified - found.keys()}  # where a line without qualifiers stands, any will do
+        if not part["qualifiers"]:
+            found.parts[kind] = max(found.parts.get(kind, 0), most)
+            continue
+        found.parts.setdefault(kind, 0)
+        own = found.qualified.setdefault(kind, {})
+        own |= {one: max(own.get(one, 0), most) for one in part["qualifiers"].split("/")}
     return found
 
 
 def meet_segment(segment: Sequence[str], transaction: str, limits: Limits, unlisted: Unlisted) -> None:
     """Counts what the list lacks of a segment that is longer than it, or whose id or qualifier it does not have."""
     kind = segment[0]
-    if kind not in limits:
+    if kind not in limits.parts:
         unlisted.add(f"{transaction} {kind}" if kind in _X12_IDS else f"{transaction} segment that X12 lacks")
         return
-    qualifier, most = "", limits[kind]
+    qualifier, most = "", limits.parts[kind]
     if not most:
         qualifier = segment[1].strip() if len(segment) > 1 else ""
-        most = limits[kind, qualifier]
+        most = limits.qualified[kind].get(qualifier, 0)
         if not most:
             unlisted.add(f"{transaction} {kind}01 with a qualifier that the list lacks")
             return

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from nosology.errors import Reason
 from nosology.readers.segments import LAST, Segment, repetition_mark, segments
 from nosology.readers.source import BOM, Builder, Job, Kept, Skipped, Unit, record_bytes
-from nosology.readers.unlisted import ANYTHING, Unlisted, meet_segment, segment_limits
+from nosology.readers.unlisted import ANYTHING, Limits, Unlisted, meet_segment, segment_limits
 from nosology.readers.x12_claims import Claims
 from nosology.readers.x12_loops import Claim, Marks, Transaction, at
 from nosology.readers.x12_remittances import Remittances
@@ -82,7 +82,7 @@ class X12:
         turns: frozenset[str] = frozenset()
         append: Callable[[Segment], None] = list[Segment]().append
         pieces = _Pieces(kept)
-        number, limits = "", ANYTHING  # of the transaction that is open
+        number, (parts, qualified) = "", ANYTHING  # of the transaction that is open
         for segment in segments(stream, limit, kept):
             if isinstance(segment, Reason):
                 if kept is not None and segment in LAST:
@@ -96,9 +96,11 @@ class X12:
                     inside = False  # what follows a lost envelope is not asked for its end
                     yield segment
                 continue
-            kind, length = segment[0], len(segment)
-            if limits[kind] < length and limits[kind, segment[1] if length > 1 else ""] < length:
-                meet_segment(segment, number, limits, unlisted)
+            kind = segment[0]
+            if parts.get(kind, 0) < len(segment) and (
+                kind not in qualified or qualified[kind].get(segment[len(segment) > 1], 0) < len(segment)
+            ):
+                meet_segment(segment, number, Limits(parts, qualified), unlisted)
             if kind in wanted:
                 append(segment)
                 continue
@@ -119,7 +121,7 @@ class X12:
                 yield from pieces.cut(current)
             if current is not None:
                 yield from current.end() if kind == "SE" else self._cut(current, NO_END)
-            current, wanted, turns, limits = None, frozenset(), frozenset(), ANYTHING
+            current, wanted, turns, (parts, qualified) = None, frozenset(), frozenset(), ANYTHING
             if kind == "ISA":
                 if inside:
                     yield NO_INTERCHANGE_END
@@ -132,7 +134,7 @@ class X12:
                 skipping = current is None
                 if current is not None:
                     wanted, turns, append = current.wanted, current.turns, current.append
-                    limits = segment_limits(number)
+                    parts, qualified = segment_limits(number)
                 else:
                     yield Skipped(number if re.fullmatch(r"\d{3}", number, re.ASCII) else "unknown")
             elif kind == "SE":
