@@ -1,145 +1,31 @@
 """The lists of fields by format against what the readers really take, and against what is left of it in a Clean row.
 
 Each file holds in each listed field a value of its own (a canary). Where it stands in the Raw rows must be where the list says; no canary of
-a field that is treated at all may stand in a Clean row.
+a field that is treated at all may stand in a Clean row. FHIR: `test_fields_fhir`.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import datetime
-import io
 import json
 import re
+import sys
 import typing
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
-from nosology import readers
-from nosology.config import DeidConfig, InputConfig
+from nosology.config import InputConfig
 from nosology.deid import LABELS, codes
-from nosology.deid.detect import Detector
 from nosology.deid.fields import FORMATS, Field, listed
-from nosology.deid.stage import Deidentify
-from nosology.records import TABLES, to_dict
+from nosology.records import TABLES
 
-BEGUN, BORN = 2019, 1951
-# columns whose value the reader works out: the canary itself does not stand there
-MADE = re.compile(
-    r".*\.(system|kind|sex|form|age|diagnosis_pointers|present_on_admission|media_type|file|number|line|group)|claims\.provider_npi"
-)
-
-
-@dataclass
-class Canaries:
-    """Values, each of its own, and the field that each was put into."""
-
-    put: dict[str, str] = field(default_factory=dict)
-
-    def _new(self, value: str, path: str) -> str:
-        assert value not in self.put
-        self.put[value] = path
-        return value
-
-    def word(self, path: str) -> str:
-        return self._new(f"Q{len(self.put):04d}X", path)
-
-    def day(self, path: str) -> datetime.date:
-        first = BORN if re.search(r"birth_date|DMG02", path) else BEGUN
-        year, day = divmod(len(self.put), 300)  # never 1 January, to which dates are cut
-        found = datetime.date(first + year, 2, 1) + datetime.timedelta(days=day)
-        self._new(found.isoformat(), path)
-        return found
-
-    def amount(self, path: str) -> str:
-        return self._new(f"{1000 + len(self.put)}.25", path)
-
-    def number(self, path: str) -> str:
-        """A record number that rules find in a text."""
-        return self._new(f"48{len(self.put):06d}", path)
-
-    def within(self, text: str) -> set[str]:
-        """Fields whose canary stands in a text."""
-        bare = text.replace(".", "").replace("-", "")  # codes get their dot, dates are written in two forms
-        return {path for value, path in self.put.items() if value in text or value.replace("-", "") in bare}
-
-
-def places(value: object, at: str) -> Iterator[tuple[str, str]]:
-    """Each value of a record with its table and column."""
-    if isinstance(value, dict):
-        for name, one in value.items():
-            yield from places(one, f"{at}.{name}")
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from places(one, at)
-    elif value is not None:
-        yield at, value.isoformat() if isinstance(value, datetime.date) else str(value)
-
-
-NAMES = {record: name for name, record in TABLES.items()}
-
-
-def read(data: bytes, name: str = "file") -> tuple[list[tuple[str, dict[str, object]]], readers.Reading]:
-    source = readers.SourceFile(f"/x/{name}", name, "d" * 64, len(data))
-    reading = readers.read_file(source, io.BytesIO(data))
-    found = list(reading)
-    dead = [(one.reason, one.field, one.rule) for one in found if type(one).__name__ == "DeadLetter"]
-    assert not dead, dead
-    return [(NAMES[type(one)], to_dict(one)) for one in found if type(one) in NAMES], reading
+sys.path.append(str(Path(__file__).parent))
+from canaries import Canaries, cell, check, cleaner, read  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
-    made = Deidentify(DeidConfig(key_file=str(tmp_path_factory.mktemp("k") / "key")))
-    made._detector = Detector(made._config, rules_only=True)
-    return made
-
-
-def landed(rows, canaries: Canaries) -> dict[str, set[str]]:
-    """Table and column in which the canaries of a field stand, by field."""
-    found = defaultdict(set)
-    for table, row in rows:
-        for at, text in places(row, table):
-            for path in canaries.within(text):
-                found[path].add(at)
-    return found
-
-
-def check_clean(rows, canaries: Canaries, fields: dict[str, Field], stage) -> None:
-    """No canary of a field that is treated stands in a Clean row; what is kept as it is does."""
-    for table, row in rows:
-        made = stage.process([{**row, "_table": table}])[table]
-        left = {
-            path for one in made for at, text in places(one, table) if at.rpartition(".")[2] != "mark" for path in canaries.within(text)
-        }
-        treated = {path for path in left if not {"kept", "coded"} & set(fields[path].treatment.split("|"))}
-        assert not treated, f"{table}: {sorted(treated)}"
-        kept = {path for path in landed([(table, row)], canaries) if fields[path].treatment == "kept"}
-        assert left >= {path for path in kept if any(not MADE.fullmatch(column) for column in fields[path].columns)}
-
-
-def check(
-    name: str, files: list[tuple[list[tuple[str, dict[str, object]]], Canaries]], stage, only: str = "", apart: tuple[str, ...] = ()
-) -> None:
-    """The list of a format against files: together they must bring every column that it names, and none that it does not.
-
-    Args:
-        only: beginning of the paths that the files hold. apart: those whose value the reader looks up.
-    """
-    fields = {one.path: one for one in listed(name)}
-    total = defaultdict(set)
-    for rows, canaries in files:
-        for path, found in landed(rows, canaries).items():
-            assert found <= set(fields[path].columns), f"{path} is listed as {fields[path].columns}, and stands in {sorted(found)}"
-            total[path] |= found
-        check_clean(rows, canaries, fields, stage)
-    for one in fields.values():
-        if one.path.startswith(only) and one.path not in apart:
-            wanted = {column for column in one.columns if not MADE.fullmatch(column)}
-            assert total[one.path] >= wanted, f"{one.path}: no file brings it to {sorted(wanted - total[one.path])}"
+    return cleaner(tmp_path_factory.mktemp("k"))
 
 
 # ------------------------------------------------------------------------------------------------------------ the lists
@@ -264,20 +150,6 @@ def test_x12_835(stage):
 
 
 # --------------------------------------------------------------------------------------------------------------- tables
-
-NUMBERS = re.compile(r"(total_charge|charge|quantity|paid|allowed)$")
-
-
-def cell(one: Field, canaries: Canaries, fixed: dict[str, str]) -> str:
-    """A value for a column."""
-    column = one.path.split()[-1]
-    if column in fixed:
-        return fixed[column]
-    if one.category == "DATE":
-        return canaries.day(one.path).isoformat()
-    if any(NUMBERS.search(name) for name in one.columns):
-        return canaries.amount(one.path)
-    return canaries.word(one.path)
 
 
 def table(fields: list[Field], mark: str, leave: set[str], fixed: dict[str, str]) -> tuple[bytes, Canaries]:
@@ -431,134 +303,3 @@ def test_hl7v2(stage):
         made("ADT^A01", visit, "DG1-3.2", "DG1-3.5", "PR1-3.2", "PR1-3.5"), made("DFT^P03", visit + " FT1", *no_visit),
         made("MDM^T02", "PV1 TXA OBX", *no_visit),
     ], stage)  # fmt: skip
-
-
-# ---------------------------------------------------------------------------------------------------------------- FHIR
-
-REPEATED = re.compile(
-    r"\w+\.(identifier|name|telecom|address|participant|location|performer|author|content|presentedForm|section|insurance|diagnosis|procedure|"
-    r"supportingInfo|information|item|reasonCode|reason|context\.encounter|context\.related|insurance\.preAuthRef|diagnosis\.type|"
-    r"item\.(modifier|adjudication|encounter|diagnosisSequence|diagnosisLinkId)|name\.(given|prefix|suffix)|address\.line)|"
-    r".*\.(coding|section|reason\.value)|ExplanationOfBenefit\.total"
-)
-GROUPS, REASONS = "https://x12.org/codes/claim-adjustment-group-codes", "https://x12.org/codes/claim-adjustment-reason-codes"
-FHIR_FIXED = {
-    "Patient.gender": "female", "Patient.telecom.system": "phone", "Procedure.notDone": False, "Claim.use": "claim",
-    "ExplanationOfBenefit.use": "claim", "ExplanationOfBenefit.item.adjudication.category.coding.system": GROUPS,
-    "ExplanationOfBenefit.item.adjudication.reason.coding.system": REASONS,
-    **{f"{kind}.provider.identifier.system": "http://hl7.org/fhir/sid/us-npi" for kind in ("Claim", "ExplanationOfBenefit")},
-}  # fmt: skip
-TOTAL, ADJUDICATED = "ExplanationOfBenefit.total.category.coding.code", "ExplanationOfBenefit.item.adjudication.category.coding.code"
-
-
-def leaf(one: Field, canaries: Canaries, fixed: dict[str, object]) -> object:
-    path, name = one.path, one.path.rpartition(".")[2]
-    if path in fixed:
-        return fixed[path]
-    if name == "contentType":
-        return "text/plain"
-    if re.search(r"\.(sequence|diagnosisSequence|diagnosisLinkId)$", path):
-        return 1
-    if name in ("div", "section"):
-        page = f"<div>Seen today. MRN: {canaries.number(path)}</div>"
-        return [{"text": {"div": page}}] if name == "section" else page
-    if any(column.endswith("documents.text") for column in one.columns):
-        text = f"Seen today. MRN: {canaries.number(path)}"
-        return base64.b64encode(text.encode()).decode() if name == "data" else text
-    if one.columns and any(NUMBERS.search(column) or re.search(r"(patient_responsibility|amount)$", column) for column in one.columns):
-        amount = float(canaries.amount(path))
-        return {"value": amount} if path.endswith("adjudication.value") else amount
-    if one.category == "DATE":
-        return canaries.day(path).isoformat()
-    if name == "reference":
-        return f"{'Claim' if 'context.related' in path else 'Any'}/{canaries.word(path)}"
-    return canaries.word(path)
-
-
-def resource(kind: str, leave: str, given: dict[str, object]) -> tuple[bytes, Canaries]:
-    """A resource with each listed element but those below which `leave` matches."""
-    canaries, made = Canaries(), {"resourceType": kind}
-    fields = [
-        one for one in listed("fhir") if one.path.startswith(f"{kind}.") and not (leave and re.search(rf"{kind}(?:{leave})\b", one.path))
-    ]
-    inner = {one.path.rpartition(".")[0] for one in fields}
-    for one in fields:
-        if one.path in inner:  # listed as a whole and in parts
-            continue
-        held, at = made, kind
-        *above, name = one.path.split(".")[1:]
-        for part in above:
-            at = f"{at}.{part}"
-            if REPEATED.fullmatch(at):
-                held = held.setdefault(part, [{}])[0]
-            else:
-                held = held.setdefault(part, {})
-        value = leaf(one, canaries, {**FHIR_FIXED, **given})
-        held[name] = [value] if REPEATED.fullmatch(one.path) and not isinstance(value, list) else value
-    if kind == "DocumentReference" and set(made.get("context", {})) == {"reference", "display", "identifier", "type"}:
-        made["context"] = [made["context"]]  # as R5 has it
-    return json.dumps(made).encode() + b"\n", canaries
-
-
-_DOC = r"\.(author\.actor|performer)"
-_LINE = r"item\.(service|servicedPeriod|diagnosisLinkId)"
-_INFO = r"information|supportingInfo\.(valueString|timingPeriod)"
-FHIR_FILES: dict[str, list[tuple[str, dict[str, object]]]] = {
-    "Patient": [("", {}), (r"\.name\.text", {"Patient.telecom.system": "email"})],
-    "Encounter": [
-        (r"\.(class\.coding|actualPeriod|reason|participant\.actor)", {}),
-        (r"\.(class\.(?:code|display|system|version|userSelected|text)|period|reasonCode|reason\.value|participant\.individual|serviceProvider)", {}),
-        (r"\.(class\.coding|actualPeriod|reasonCode|reason\.(?:coding|text)|participant\.actor)", {}),
-    ],
-    "Condition": [(r"\.context", {}), (r"\.(encounter|onsetDateTime)", {})],
-    "Procedure": [
-        (r"\.(context|performedPeriod|occurrencePeriod|occurrenceDateTime|reason)", {}),
-        (r"\.(encounter|performedDateTime|performedPeriod|reasonCode|reason\.concept|occurrencePeriod)", {}),
-        (r"\.(encounter|occurrenceDateTime|performedDateTime|performedPeriod|reasonCode|reason\.(?:coding|text))", {}),
-        (r"\.(encounter|occurrenceDateTime|performedDateTime|occurrencePeriod|reasonCode|reason\.(?:coding|text))", {}),
-    ],
-    "DocumentReference": [
-        (r"\.(context\.(?:reference|display|identifier|type|related\.ref)|period|author\.actor|performer)", {}),
-        (r"\.(context\.(?:related\.reference|period|reference)|period|author\.display|created|type\.coding)", {}),
-        (r"\.(context\.(?:encounter|period|related|event|facilityType|practiceSetting|sourcePatientInfo)|author|performer\.actor)", {}),
-        (r"\.(context|period|author|performer\.display|created)", {}), (r"\.(context|period|author|created|date)", {}),
-        (r"\.(context|period|author)", {}),
-    ],
-    "DiagnosticReport": [
-        (r"\.(context|author\.actor|performer)", {}), (r"\.(encounter|effectiveDateTime|author\.display|code\.coding)", {}),
-        (r"\.(encounter|effective\w+|author|performer\.actor)", {}), (r"\.(encounter|author|performer\.display)", {}),
-    ],
-    "Composition": [
-        (r"\.(context|author\.actor|performer)", {}), (r"\.(encounter|section|author\.display|type\.coding)", {}),
-        (r"\.(encounter|author|performer\.actor)", {}), (r"\.(encounter|author|performer\.display)", {}),
-    ],
-    "Claim": [
-        (rf"\.({_LINE}|totalCost|{_INFO})", {}),
-        (r"\.(item\.(?:productOrService|servicedDate|net)|total|insurer|supportingInfo|information\.(?:valueAttachment|timingDate))", {}),
-        (r"\.(insurer|supportingInfo|information\.(?:valueString|timing\w+))", {}),
-        (r"\.(supportingInfo\.(?:valueAttachment|timingDate)|information)", {}), (r"\.(supportingInfo|information\.timingPeriod)", {}),
-    ],
-    "ExplanationOfBenefit": [
-        *((rf"\.(claim|{_LINE}|totalCost|totalBenefit|{_INFO}|item\.net{extra})", {TOTAL: total, ADJUDICATED: line})
-          for total, line, extra in (("submitted", "submitted", ""), ("benefit", "benefit", "|payment"), ("patientresponsibility", "eligible", ""),
-                                     ("submitted", "submitted", "|item\\.adjudication\\.amount"), ("benefit", "benefit", "|item\\.adjudication\\.amount"),
-                                     ("benefit", "eligible", "|item\\.adjudication\\.amount"))),
-        (rf"\.({_LINE}|totalCost|{_INFO})", {}),
-        (r"\.(claim|item\.(?:productOrService|servicedDate)|total|payment|insurer|supportingInfo|information\.(?:valueAttachment|timingDate))", {}),
-        (r"\.(claim|insurer|supportingInfo|information\.(?:valueString|timing\w+))", {}),
-        (r"\.(claim|supportingInfo\.(?:valueAttachment|timingDate)|information)", {}), (r"\.(supportingInfo|information\.timing\w+)", {}),
-        (r"\.(supportingInfo|information\.timingPeriod)", {}),
-    ],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", FHIR_FILES)
-def test_fhir(kind, stage):
-    files = []
-    for leave, given in FHIR_FILES[kind]:
-        data, canaries = resource(kind, leave, given)
-        rows, reading = read(data)
-        assert reading.format == "fhir" and not reading.unknown, reading.unknown
-        files.append((rows, canaries))
-    sequences = tuple(f"{kind}.{name}.sequence" for name in ("supportingInfo", "information"))
-    check("fhir", files, stage, f"{kind}.", apart=("Condition.verificationStatus.coding.code", "Procedure.notDone", *sequences))

@@ -20,7 +20,7 @@ from nosology.deid.fields import has_column, listed
 
 MOST_NAMES = 200  # told of a file; the rest together
 OTHERS = "more names"
-_NAME = re.compile(r"[A-Za-z_][\w.:/()#%-]*(?: [\w.:/()#%-]+){0,3}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_][\w.:/()#%-]*", re.ASCII)  # one word: two may be a person's, where a JSON object has names for keys
 _NUMBER = re.compile(r"\d{5}", re.ASCII)  # a year may stand in a name, a record number may not
 _LONGEST = 64
 _DEEP_FIRST, _DEEP_EVERY = 20, 50
@@ -61,7 +61,7 @@ class Unlisted:
             form: whose list it is. table: of Synthea. known: the columns that are listed, in place of a list.
         """
         self._header = [
-            f"{table} {name(column, place)}" if table else name(column, place)
+            f"{table}.csv {name(column, place)}" if table else name(column, place)
             for place, column in enumerate(names, start=1)
             if column and not (column in known if known is not None else has_column(form, f"{table}.csv {column}" if table else column))
         ]
