@@ -44,17 +44,13 @@ class Field:
 @functools.cache
 def listed(name: str) -> tuple[Field, ...]:
     """The list of a format (one of `FORMATS`), in its order."""
-    with resources.files(__package__).joinpath(f"{name}.csv").open(encoding="utf-8", newline="") as lines:
-        return tuple(
-            Field(
-                row["path"],
-                row["category"],
-                () if row["field"] == DROPPED else tuple(row["field"].split("|")),
-                row["treatment"],
-                row["source"],
-            )
-            for row in csv.DictReader(lines)
+    rows = csv.DictReader(resources.files(__package__).joinpath(f"{name}.csv").read_text(encoding="utf-8").splitlines())
+    return tuple(
+        Field(
+            row["path"], row["category"], () if row["field"] == DROPPED else tuple(row["field"].split("|")), row["treatment"], row["source"]
         )
+        for row in rows
+    )
 
 
 @functools.cache
