@@ -43,6 +43,7 @@ class Deidentify:
         self._max_document_bytes = max_document_bytes
         self._secret: Secret = load_secret(config)
         calendar(config.language)  # refused here, not at the first date
+        policy_of(config)
         from nosology.deid.proof import digest_of
 
         # a record that other rules or another tagger cleaned is no work of this stage

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from nosology.deid.languages import Language
-from nosology.deid.languages.es.keep import keeps
-from nosology.deid.languages.es.names import EPONYMS, ORDINARY, is_eponym
+from nosology.deid.languages.es.keep import COMMON, keeps
+from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym
 
 LANGUAGE = Language(
     code="es",
     policy="meddocan",
+    policies=("meddocan", "safe_harbor"),
     recognizers={
         "dates": "nosology.deid.languages.es.dates:Dates",
         "identifiers": "nosology.deid.languages.es.identifiers:Identifiers",
@@ -23,6 +24,8 @@ LANGUAGE = Language(
     keeps=keeps,
     is_eponym=is_eponym,
     ordinary=ORDINARY,
+    label_words=ORDINARY | (COMMON - GIVEN - FAMILY),
     sure_eponyms=EPONYMS,
     listed={},
+    keeps_zip=False,
 )
