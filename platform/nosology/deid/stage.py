@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nosology.config import Config, DeidConfig, InputConfig
 from nosology.deid.calendar_words import calendar
 from nosology.deid.marks import marked, recognised
+from nosology.deid.policies import policy_of
 from nosology.deid.rewrite import rewrite
 from nosology.deid.sealing import KEY, policy_digest, seal
 from nosology.deid.secret import Secret, load_secret
