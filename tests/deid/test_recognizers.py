@@ -387,3 +387,10 @@ def test_what_stands_behind_a_hostile_repetition_is_found(unit):
     """A pattern that backtracks without bound would not come back from these."""
     text = unit * 2000 + "\nSSN: 123-45-6789"
     assert "123-45-6789" in {text[span.start : span.end] for one in ALL for span in one.find(text)}
+
+
+@pytest.mark.parametrize("text", ["GB33 B\u0130KB 2020 1555 5555 55", "gb33 bui\u212a 2020 1555 5555 55"])
+def test_letters_that_only_ignoring_case_takes_for_latin_ones_do_not_stop_a_text(text):
+    """The Turkish dotted I and the Kelvin sign: no base 36 has them."""
+    assert ENGLISH.recognizer("bare_codes").rules[1].pattern.search(text)
+    assert not [span for span in ENGLISH.recognizer("bare_codes").find(text) if span.score == 1.0]
