@@ -394,3 +394,27 @@ def test_letters_that_only_ignoring_case_takes_for_latin_ones_do_not_stop_a_text
     """The Turkish dotted I and the Kelvin sign: no base 36 has them."""
     assert ENGLISH.recognizer("bare_codes").rules[1].pattern.search(text)
     assert not [span for span in ENGLISH.recognizer("bare_codes").find(text) if span.score == 1.0]
+
+
+@pytest.mark.parametrize(
+    "text", ["call -212-555-0143 now", "fon:.(212) 555-0143 today", "ring 212-555-0143- or write", "id 212-555-0143_ please"]
+)
+def test_phones_takes_the_numbers_that_contacts_refuses(text):
+    """A hyphen or a point beside it keeps the pattern of contacts away."""
+    assert not [span for span in ENGLISH.recognizer("contacts").rules[7].spans(text, "contacts")]
+    assert [span.label for span in ENGLISH.recognizer("phones").find(text)] == ["PHONE"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from("+ 1 212 555 0143 310 44 20 7946 0958 011 - ( ) . / x 3 00 \uff0b \u0662".split(" ")), max_size=9),
+    st.sampled_from(["", " ", "-"]),
+)
+def test_phones_asks_libphonenumber_wherever_it_would_find_something(parts, between):
+    """The quick look before it refuses nothing that is valid."""
+    import phonenumbers
+    from nosology.deid.recognizers import phones
+
+    text = between.join(parts)
+    if not phones._MAY_BE.search(text):
+        assert not list(phonenumbers.PhoneNumberMatcher(text, "US", leniency=phonenumbers.Leniency.VALID))

@@ -11,8 +11,11 @@ from nosology.records import Span
 # what libphonenumber may take for a number: seven digits or more with its separators between them
 _RUN = re.compile(r"\d(?:[\s().\[\]/~\u2010-\u2015\u2212x-]{0,4}\d){6,30}")
 _LEAD = re.compile(r"[+(\[]{0,3}\Z")
-# forms that the patterns of contacts, dates and identifiers find for less: American numbers, ISO dates, social security numbers
-_FOUND = re.compile(r"(?:\+?1[-. ])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. ])\d{3}[-. ]\d{4}|(?:19|20)\d\d-\d\d-\d\d|\d{3}-\d\d-\d{4}")
+# what needs no second look: American numbers where the pattern of contacts takes them, and ISO dates and social security numbers, which have
+# too few digits for a number
+_FOUND = re.compile(
+    r"(?<![\w.+-])(?:\+?1[-. ])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. ])\d{3}[-. ]\d{4}(?![\w-])|(?:19|20)\d\d-\d\d-\d\d|\d{3}-\d\d-\d{4}"
+)
 MARGIN = 40  # characters around it: what a number must not touch, and an extension
 
 # libphonenumber's separators, up to four
@@ -39,7 +42,8 @@ class Phones:
             lead = _LEAD.search(text, max(last, run.start() - 3), run.start())
             begin = lead.start() if lead else run.start()
             last = run.end()
-            if _FOUND.fullmatch(text, begin, run.end()):
+            found = _FOUND.match(text, begin)
+            if found and found.end() == run.end():
                 continue
             first = max(done, begin - MARGIN)
             part = text[first : run.end() + MARGIN]
