@@ -407,7 +407,12 @@ def test_phones_takes_the_numbers_that_contacts_refuses(text):
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(st.sampled_from("+ 1 212 555 0143 310 44 20 7946 0958 011 - ( ) . / x 3 00 \uff0b \u0662".split(" ")), max_size=9),
+    st.lists(
+        st.sampled_from(
+            ["+", "1", "212", "555", "0143", "310", "44", "20", "7946", "0958", "011", "-", "(", ")", ".", "/", "x", "3", "00", "＋", "٢"]
+        ),
+        max_size=9,
+    ),
     st.sampled_from(["", " ", "-"]),
 )
 def test_phones_asks_libphonenumber_wherever_it_would_find_something(parts, between):
