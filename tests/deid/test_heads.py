@@ -1,6 +1,8 @@
 """Trying a pattern where its head may stand finds what searching for it finds."""
 
+import random
 import re
+from dataclasses import replace
 
 import hyperscan
 import pytest
@@ -94,3 +96,18 @@ def test_the_scan_finds_what_searching_for_every_rule_finds(code, data):
     odd = st.sampled_from(["ſ", "K", "İ", "ß", "٣", "漢", "\u00a0", "–", "\x01", "\x7f", "\n", " ", "  ", "-", ",", "_", "90+", "[NAME]"])
     text = "".join(data.draw(st.lists(st.one_of(st.sampled_from(pieces), odd, st.text(max_size=3)), max_size=12)))
     assert sorted(SCANS[code].find(text), key=repr) == searched(code, text)
+
+
+@pytest.mark.parametrize("code", SCANS)
+def test_a_long_note_has_the_spans_of_its_parts(code):
+    """Away from the ends of a part; also where the note is read piece by piece. 10 MB by hand: docs/deidentification.md."""
+    chance = random.Random(4)
+    text = ""
+    while len(text) < 1.2 * module._PIECE:
+        text += chance.choice(TEXTS[code]) + chance.choice(["\n", ". ", "\n\n", " - ", " \u00e9 "]) + str(chance.randrange(10**6)) + "\n"
+    whole = SCANS[code].find(text)
+    for middle in [module._PIECE, *(chance.randrange(6000, len(text) - 6000) for _ in range(5))]:
+        first, start, end = middle - 5000, middle - 2000, middle + 2000
+        part = [replace(span, start=span.start + first, end=span.end + first) for span in SCANS[code].find(text[first : middle + 5000])]
+        inside = [sorted((span for span in spans if start <= span.start < end), key=repr) for spans in (whole, part)]
+        assert inside[0] == inside[1] != []

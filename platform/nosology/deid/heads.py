@@ -23,7 +23,7 @@ _LONGEST, _ENOUGH = 32, 8  # characters of a head: at most; with so many it need
 _SPREAD = 12  # between the shortest and the longest text of a head: each place between is tried
 _BOUNDARY = r"\b"
 _BRANCHES = 64  # heads of one pattern: with more it is compiled for longer, and the scan is no faster in English
-_PIECE = 1 << 18  # characters of a text that are scanned at once
+_PIECE = 1 << 16  # characters of a text that are scanned at once
 EDGE = b"\x01"  # stands before a text: a byte that may precede every match
 # letters, digits, blanks and signs of every kind that the folding tells apart, and whole blocks that patterns name
 _SMALL = frozenset(b"abcdefghijklmnopqrstuvwxyz")
@@ -251,15 +251,15 @@ class Places:
 
     def _piece(self, part: bytes, at: int) -> list[int]:
         """Places in a part of a text, of which the first byte stands before place `at`."""
-        found: list[int] = []
+        found: set[int] = set()
         lengths, at = self._lengths, at - 1
 
         def hit(head: int, _start: int, stop: int, *_: Any) -> None:
             least, most = lengths[head]
             if least == most:
-                found.append(at + stop - least)
+                found.add(at + stop - least)
             else:
-                found.extend(range(at + stop - most, at + stop - least + 1))
+                found.update(range(at + stop - most, at + stop - least + 1))
 
         self._database.scan(part, match_event_handler=hit)
-        return sorted(set(found)) if len(found) > 1 else found
+        return sorted(found)
