@@ -213,6 +213,34 @@ def test_a_long_text_is_tagged_as_if_in_one_piece(shipped, monkeypatch):
     assert whole[0]
 
 
+@given(st.text("a \n\u00a0", max_size=60), st.integers(2, 9))
+def test_pieces_are_the_text_and_cut_no_word_that_is_shorter_than_half_of_one(text, size):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ner, "PIECE_CHARACTERS", size)
+        pieces = list(ner._pieces(text))
+    assert "".join(piece for _, piece in pieces) == text
+    assert all(text[start:].startswith(piece) and len(piece) <= size for start, piece in pieces)
+    for start, _ in pieces[1:]:
+        assert text[start].isspace() or len(text[:start].split()[-1]) >= size // 2
+
+
+class Walked(str):
+    """Counts the characters that are read."""
+
+    read = 0
+
+    def __getitem__(self, place):
+        Walked.read += 1
+        return super().__getitem__(place)
+
+
+def test_a_word_of_many_tokens_is_walked_through_once():
+    text = Walked("a" * 3000)
+    spans = _spans(text, [(n, n + 2) for n in range(0, 3000, 2)], [0.9] * 1500, ["ID"] * 1500, {"ID": 0.5})
+    assert [(span.start, span.end) for span in spans] == [(0, 3000)]
+    assert Walked.read < 20_000
+
+
 def test_the_second_pass_needs_no_torch():
     """A worker for each core holds no second copy of it."""
     code = (

@@ -7,6 +7,7 @@ from deid_tables import ROWS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nosology.deid import LABELS
+from nosology.deid.folding import folded
 from nosology.deid.languages import language
 from nosology.deid.patterns import Patterns, Scan
 from nosology.records import Span
@@ -62,7 +63,7 @@ def test_the_gate_loses_nothing(recognizers):
     texts = TEXTS + [text.translate(ACCENTS) for text in TEXTS] + [text.upper() for text in TEXTS] + [" ".join(TEXTS), "\n".join(TEXTS)]
     spared = 0
     for text in texts:
-        named = set(scan.candidates(text))
+        named = set(scan.candidates(folded(text)))
         for number, (name, rule) in enumerate(patterns):
             if number not in named:
                 assert not list(rule.spans(text, name)), (name, rule.pattern.pattern[:40])
@@ -96,3 +97,39 @@ def test_what_a_tagger_marks(text, value, label, kept):
     """Five digits are a public code behind the name of one alone; a length of time has no day in it."""
     start = text.index(value)
     assert ENGLISH.keeps(text, Span(start=start, end=start + len(value), label=label, source="tagger")) == kept
+
+
+@pytest.mark.parametrize("text", ["GB33 B\u0130KB 2020 1555 5555 55", "gb33 bui\u212a 2020 1555 5555 55"])
+def test_letters_that_only_ignoring_case_takes_for_latin_ones_do_not_stop_a_text(text):
+    """The Turkish dotted I and the Kelvin sign: no base 36 has them."""
+    assert ENGLISH.recognizer("bare_codes").rules[1].pattern.search(text)
+    assert not [span for span in ENGLISH.recognizer("bare_codes").find(text) if span.score == 1.0]
+
+
+@pytest.mark.parametrize(
+    "text", ["call -212-555-0143 now", "fon:.(212) 555-0143 today", "ring 212-555-0143- or write", "id 212-555-0143_ please"]
+)
+def test_phones_takes_the_numbers_that_contacts_refuses(text):
+    """A hyphen or a point beside it keeps the pattern of contacts away."""
+    assert not [span for span in ENGLISH.recognizer("contacts").rules[7].spans(text, "contacts")]
+    assert [span.label for span in ENGLISH.recognizer("phones").find(text)] == ["PHONE"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["+", "1", "212", "555", "0143", "310", "44", "20", "7946", "0958", "011", "-", "(", ")", ".", "/", "x", "3", "00", "＋", "٢"]
+        ),
+        max_size=9,
+    ),
+    st.sampled_from(["", " ", "-"]),
+)
+def test_phones_asks_libphonenumber_wherever_it_would_find_something(parts, between):
+    """The quick look before it refuses nothing that is valid."""
+    import phonenumbers
+    from nosology.deid.recognizers import phones
+
+    text = between.join(parts)
+    if not phones._MAY_BE.search(text):
+        assert not list(phonenumbers.PhoneNumberMatcher(text, "US", leniency=phonenumbers.Leniency.VALID))

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from nosology.deid.detect import Detector
 
-MAX_DOCUMENT_BYTES = 4 << 20
 _KEPT_LABELS = 10_000  # document types and payers repeat; a worker searches each once
 
 
@@ -33,15 +32,15 @@ class Deidentify:
     Args:
         config: `deid` section.
         columns: `input` section: where a user's rows hold text and id.
-        max_document_bytes: a longer note (UTF-8) is dead-lettered.
+        max_document_bytes: a longer note (UTF-8) is dead-lettered; None is the default of `ingest`.
     """
 
     verb = "deidentify"
 
-    def __init__(self, config: DeidConfig, columns: InputConfig | None = None, max_document_bytes: int = MAX_DOCUMENT_BYTES) -> None:
+    def __init__(self, config: DeidConfig, columns: InputConfig | None = None, max_document_bytes: int | None = None) -> None:
         self._config = config
         self._columns = columns or Config().input
-        self._max_document_bytes = max_document_bytes
+        self._max_document_bytes = max_document_bytes or Config().ingest.max_document_bytes
         self._secret: Secret = load_secret(config)
         calendar(config.language)  # refused here, not at the first date
         policy_of(config)

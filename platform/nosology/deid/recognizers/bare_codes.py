@@ -20,7 +20,7 @@ def _card(match: re.Match[str]) -> bool:
 
 def _iban(match: re.Match[str]) -> bool:
     compact = match[0].replace(" ", "").upper()
-    return with_iban(compact) == compact
+    return compact.isascii() and with_iban(compact) == compact  # re.I takes the Turkish dotted I and the Kelvin sign too
 
 
 def _vin(match: re.Match[str]) -> bool:
