@@ -8,6 +8,8 @@ import pytest
 from nosology.config import Config, DeidConfig
 from nosology.deid.languages import LANGUAGES, language
 from nosology.deid.policies import POLICIES, policy_of, told_age
+from nosology.deid.proof import policy as described
+from nosology.deid.proof import settings_of
 from nosology.deid.rewrite import rewrite
 from nosology.deid.secret import Secret
 from nosology.deid.stage import Deidentify
@@ -111,3 +113,11 @@ def test_gold_of_meddocan_is_measured_by_the_policy(policy, sex, tmp_path):
     config = Config.model_validate({"deid": {"language": "es", "policy": policy}})
     report = measured(config, str(gold), None)
     assert report["gold"]["classes"] == {labels[0]: sex, labels[1]: "NAME"} and not report["gold"]["unmapped"]
+
+
+def test_the_bundle_says_what_becomes_of_a_postal_code():
+    def said(**settings):
+        told = described(settings_of(DeidConfig(**settings)))["categories"]
+        return next(one["treatment"] for one in told if one["class"] == "ZIP")
+
+    assert said().startswith("first three digits") and said(language="es") == "[ZIP]"
