@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nosology.deid.languages import language
 from nosology.deid.patterns import Scan
 from nosology.deid.policies import policy_of
-from nosology.deid.resolve import known, rank, repeated, resolve
+from nosology.deid.resolve import rank, repeated, resolve
 from nosology.deid.rewrite import TAG
 from nosology.records import Span
 
 if TYPE_CHECKING:
     from nosology.config import DeidConfig
+    from nosology.deid.known import Known
     from nosology.deid.ner import Tagging
 
 
@@ -40,12 +41,11 @@ class Detector:
             self.tagging = load_tagging(tagger_folder(config), config.threshold, dict(config.thresholds.items()))
         self._scan = _rules(config.language)  # last: it takes seconds where it is the first, and a model can be wrong
 
-    def find(self, texts: Sequence[str], known_names: Sequence[Iterable[str]] | None = None) -> list[list[Span]]:
-        """Disjoint spans of each text, in order of their start. `known_names`: names that the record's own fields hold."""
+    def find(self, texts: Sequence[str], known: Sequence[Sequence[Known]] | None = None) -> list[list[Span]]:
+        """Disjoint spans of each text, in order of their start. `known`: of each text, what records say of its patient and itself."""
         tagged = self.tagging.find(texts) if self.tagging else [[] for _ in texts]
         return [
-            self._resolved(text, self._scan.find(text), tagged[number], known_names[number] if known_names else ())
-            for number, text in enumerate(texts)
+            self._resolved(text, self._scan.find(text), tagged[number], known[number] if known else ()) for number, text in enumerate(texts)
         ]
 
     def sweep(self, texts: Sequence[str], thresholds: Sequence[float | None]) -> list[list[list[Span]]]:
@@ -57,9 +57,9 @@ class Detector:
             for threshold in thresholds
         ]
 
-    def _resolved(self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], names: Iterable[str]) -> list[Span]:
+    def _resolved(self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], known: Sequence[Known]) -> list[Span]:
         found = [*ruled, *(span for span in tagged if not self._language.keeps(text, span))]
-        spans = [*(span for span in found if self._policy.takes(text, span)), *known(text, names, self._language)]
+        spans = [*(span for span in found if self._policy.takes(text, span)), *(span for one in known for span in one.find(text))]
         spans = resolve(text, self._wanted(spans) if self._left_out else spans)
         again = [] if "NAME" in self._left_out else repeated(text, spans, self._language)
         return _outside_tags(text, resolve(text, spans + again) if again else spans)

@@ -36,7 +36,7 @@ FOLDER, BUNDLE, PAGE, SUMS = "proof", "proof.json", "proof.html", "SHA256SUMS"
 # settings of `deid` that say nothing of what is removed: the key, the place of the model (its digest counts), the consent
 _APART = frozenset({"key_file", "ner", "accept_residual"})
 _THRESHOLDS = frozenset({"threshold", "thresholds"})
-_REWRITING = frozenset({"policy", "rewrite", "dates", "zip_list", "reversible"})
+_REWRITING = frozenset({"policy", "rewrite", "dates", "zip_list", "reversible", "consistency"})  # a measurement takes each note by itself
 _LIBRARIES = ("hyperscan", "onnxruntime", "phonenumbers", "presidio-analyzer", "tokenizers", "transformers", "torch")
 _NO_RULES = frozenset({"measure.py", "proof.py", "residual.py", "uniqueness.py", "page.py", "page.html"})
 
@@ -62,6 +62,7 @@ def policy(settings: Settings) -> dict[str, Any]:
     counted = {name: value for name, value in settings.items() if name not in _APART | _THRESHOLDS}
     left = list(settings.get("leave_out") or ())
     chosen = POLICIES[settings.get("policy") or language(str(settings["language"])).policy]
+    counted["policy"] = chosen.name  # None and the name of the language's own are one policy
     categories = [
         {
             "class": name,

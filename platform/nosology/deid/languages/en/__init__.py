@@ -7,6 +7,7 @@ from pathlib import Path
 from nosology.deid.languages import Language
 from nosology.deid.languages.en.keep import COMMON, keeps
 from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
+from nosology.deid.patterns import words
 
 LANGUAGE = Language(
     code="en",
@@ -25,4 +26,5 @@ LANGUAGE = Language(
     is_eponym=is_eponym,
     ordinary=STOP | COMMON,
     sure_eponyms=SURE_EPONYMS,
+    names_as_words=words(Path(__file__).parent / "names_as_words.txt"),
 )

@@ -7,6 +7,9 @@ from pathlib import Path
 from nosology.deid.languages import Language
 from nosology.deid.languages.es.keep import keeps
 from nosology.deid.languages.es.names import EPONYMS, ORDINARY, is_eponym
+from nosology.deid.patterns import words
+
+HERE = Path(__file__).parent
 
 LANGUAGE = Language(
     code="es",
@@ -19,9 +22,10 @@ LANGUAGE = Language(
         "places": "nosology.deid.languages.es.places:Places",
         "subjects": "nosology.deid.languages.es.subjects:Subjects",
     },
-    tagger=Path(__file__).parent / "tagger",
+    tagger=HERE / "tagger",
     keeps=keeps,
     is_eponym=is_eponym,
     ordinary=ORDINARY,
     sure_eponyms=EPONYMS,
+    names_as_words=words(HERE / "names_as_words.txt") | words(HERE / "common_words.txt"),
 )
