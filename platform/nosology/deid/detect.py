@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nosology.deid.languages import language
+from nosology.deid.lexicon import listed
 from nosology.deid.patterns import Scan
 from nosology.deid.policies import policy_of
 from nosology.deid.resolve import rank, repeated, resolve
@@ -19,7 +20,7 @@ from nosology.records import Span
 if TYPE_CHECKING:
     from nosology.config import DeidConfig
     from nosology.deid.known import Known
-    from nosology.deid.ner import Tagging
+    from nosology.deid.ner import Tagging, Tokens
 
 
 class Detector:
@@ -43,9 +44,15 @@ class Detector:
 
     def find(self, texts: Sequence[str], known: Sequence[Sequence[Known]] | None = None) -> list[list[Span]]:
         """Disjoint spans of each text, in order of their start. `known`: of each text, what records say of its patient and itself."""
-        tagged = self.tagging.find(texts) if self.tagging else [[] for _ in texts]
+        scored = self.tagging.score(texts) if self.tagging else None
         return [
-            self._resolved(text, self._scan.find(text), tagged[number], known[number] if known else ()) for number, text in enumerate(texts)
+            self._resolved(
+                text,
+                self._scan.find(text),
+                self._tagged(text, scored[number]) if scored else [],
+                known[number] if known else (),
+            )
+            for number, text in enumerate(texts)
         ]
 
     def sweep(self, texts: Sequence[str], thresholds: Sequence[float | None]) -> list[list[list[Span]]]:
@@ -53,9 +60,13 @@ class Detector:
         assert self.tagging is not None, "rules have no threshold"
         ruled, scored = [self._scan.find(text) for text in texts], self.tagging.score(texts)
         return [
-            [self._resolved(text, ruled[n], self.tagging.spans(text, scored[n], threshold), ()) for n, text in enumerate(texts)]
+            [self._resolved(text, ruled[n], self._tagged(text, scored[n], threshold), ()) for n, text in enumerate(texts)]
             for threshold in thresholds
         ]
+
+    def _tagged(self, text: str, tokens: Tokens, threshold: float | None = None) -> list[Span]:
+        assert self.tagging is not None
+        return [*self.tagging.spans(text, tokens, threshold), *listed(text, tokens, self._language, self.tagging.least(threshold))]
 
     def _resolved(self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], known: Sequence[Known]) -> list[Span]:
         found = [*ruled, *(span for span in tagged if not self._language.keeps(text, span))]

@@ -81,10 +81,14 @@ class Tagging:
 
     def spans(self, text: str, tokens: Tokens, threshold: float | None = None) -> list[Span]:
         """Spans of a text whose tokens are scored. `threshold`: for every class, in the place of those in force."""
-        least = {label: self.thresholds.get(label, self.threshold) if threshold is None else threshold for label in self._labels}
+        least = self.least(threshold)
         chosen = np.flatnonzero(tokens.inside_N >= min(least.values(), default=2.0))
         bounds = list(zip(tokens.starts_N[chosen].tolist(), tokens.ends_N[chosen].tolist(), strict=True))
         return _spans(text, bounds, tokens.inside_N[chosen].tolist(), [self._labels[k] for k in tokens.kind_N[chosen].tolist()], least)
+
+    def least(self, threshold: float | None = None) -> dict[str, float]:
+        """The threshold of each class: those in force, or one for all."""
+        return {label: self.thresholds.get(label, self.threshold) if threshold is None else threshold for label in self._labels}
 
     def _tokens(self, text: str) -> Tokens:
         """A text's tokens, piece by piece of a long one: cut before white space, across which no token reaches."""

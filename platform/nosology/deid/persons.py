@@ -43,7 +43,7 @@ class _Word:
     Attributes:
         sure: enough by itself in any case of letters.
         short: three letters or fewer: enough as a name is written (Ng, not NG).
-        ordinary: an ordinary word too: never enough, and in small letters nothing.
+        ordinary: an ordinary word too: never enough.
         accented: only where the text has a letter beyond ASCII (Mueller stands as Müller).
         exact: enough in this form, whatever the rest says: a note has it so.
         of: names that have it.
@@ -57,11 +57,15 @@ class _Word:
     of: set[int] = field(default_factory=set)
 
 
+# How much a word says of itself that it is the name: an ordinary word in small letters, one with a capital, a short word, one that is enough.
+_SMALL, _ORDINARY, _SHORT, _SURE = range(4)
+
+
 class _Hit(NamedTuple):
     start: int
     end: int
     key: str
-    sure: bool  # enough by itself
+    strength: int
 
 
 class Names:
@@ -133,8 +137,7 @@ class Names:
         run: list[_Hit] = []
         for hit in hits:
             if run and hit.end <= run[-1].end:
-                if hit.sure and not run[-1].sure:
-                    run[-1] = run[-1]._replace(sure=True)
+                run[-1] = run[-1]._replace(strength=max(hit.strength, run[-1].strength))
                 continue
             if run and not self._joins(folded, run[-1], hit):
                 spans += self._span(folded, run)
@@ -150,21 +153,25 @@ class Names:
                 end = at + len(key)
                 if folded.whole(at, end):
                     start, stop = folded.span(at, end)
-                    if (taken := self._taken(folded.text[start:stop], word, folded, at, end)) is not None:
-                        yield _Hit(at, end, key, taken)
+                    if (strength := self._strength(folded.text[start:stop], word, folded, at, end)) is not None:
+                        yield _Hit(at, end, key, strength)
                 at = plain.find(key, end)
 
-    def _taken(self, written: str, word: _Word, folded: Folded, at: int, end: int) -> bool | None:
-        """Whether a word that stands there is enough by itself; None where it says nothing."""
+    def _strength(self, written: str, word: _Word, folded: Folded, at: int, end: int) -> int | None:
+        """How much a word that stands there says; None: nothing."""
         if word.accented and written.isascii():
             return None
-        if word.ordinary and not written[:1].isupper():
-            return None
-        sure = word.sure or written in word.exact or word.short and not word.ordinary and written[:1].isupper() and written[1:].islower()
-        return sure and not self._language.is_eponym(folded.text, *folded.span(at, end))
+        weak = _SHORT if not word.ordinary else _ORDINARY if written[:1].isupper() else _SMALL
+        sure = word.sure or written in word.exact or weak == _SHORT and written[:1].isupper() and written[1:].islower()
+        return _SURE if sure and not self._language.is_eponym(folded.text, *folded.span(at, end)) else weak
+
+    def _written(self, folded: Folded, hit: _Hit) -> str:
+        return folded.text[slice(*folded.span(hit.start, hit.end))]
 
     def _joins(self, folded: Folded, one: _Hit, other: _Hit) -> bool:
         """Whether two words, with what stands between them, can be of one name."""
+        if _SMALL in (one.strength, other.strength) and any(self._written(folded, hit)[:1].isupper() for hit in (one, other)):
+            return False  # `Doe will come` of a Will Doe
         gap = folded.plain[one.end : other.start]
         if _GAP.fullmatch(gap):
             return "," not in gap and "\n" not in gap or "," in gap and not self._words[one.key].of.isdisjoint(self._words[other.key].of)
@@ -181,7 +188,9 @@ class Names:
         start, end = run[0].start, run[-1].end
         first, last = folded.span(start, end)
         titled = folded.text[first].isupper() and _TITLE.search(folded.text[max(0, first - 12) : first])
-        if not titled and not any(hit.sure for hit in run) and len({hit.key for hit in run}) < 2:
+        strongest = max(hit.strength for hit in run)
+        others = {hit.key for hit in run if strongest == _SHORT or hit.strength >= _ORDINARY}
+        if strongest != _SURE and not titled and len(others) < 2:
             return []
         behind = _INITIAL_BEHIND.match(folded.text, last)
         if behind and fold(behind[1]) in self._between:
@@ -196,7 +205,7 @@ class Names:
 def _ordinary_of(code: str) -> frozenset[str]:
     """Words of a language, folded, that small letters do not tell from a name."""
     spoken = language(code)
-    return frozenset(map(fold, spoken.ordinary | spoken.names_as_words | spoken.sure_eponyms))
+    return frozenset(map(fold, spoken.ordinary | spoken.everyday | spoken.sure_eponyms))
 
 
 def is_ordinary(word: str, spoken: Language) -> bool:

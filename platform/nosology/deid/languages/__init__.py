@@ -41,7 +41,8 @@ class Language:
         is_eponym: whether text[start:end] is the eponym of a disease, sign, device or score rather than a person.
         ordinary: words, in small letters, that are never taken for a part of a name found elsewhere.
         sure_eponyms: such words and phrases (blanks written `_`) that are hardly ever a patient's name.
-        names_as_words: names, in small letters, that are ordinary words, abbreviations or symbols too, so that small letters say no name.
+        everyday: words, abbreviations and symbols that are names too at most, so that a name among them needs capitals and a name beside it.
+        listed: class -> words, in small letters without accents, that are hardly anything else when they are capitalised; see `deid.lexicon`.
     """
 
     code: str
@@ -52,7 +53,8 @@ class Language:
     is_eponym: Callable[[str, int, int], bool]
     ordinary: frozenset[str]
     sure_eponyms: frozenset[str]
-    names_as_words: frozenset[str]
+    everyday: frozenset[str]
+    listed: Mapping[str, frozenset[str]]
 
     def recognizer(self, name: str) -> Recognizer:
         """A new recognizer of that name."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from nosology.deid.languages import Language
-from nosology.deid.languages.en.keep import COMMON, keeps
+from nosology.deid.languages.en.keep import COMMON, EVERYDAY, keeps
 from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
 from nosology.deid.patterns import words
+
+HERE = Path(__file__).parent
 
 LANGUAGE = Language(
     code="en",
@@ -21,10 +23,11 @@ LANGUAGE = Language(
         "names": "nosology.deid.languages.en.names:Names",
         "presidio": "nosology.deid.languages.en.presidio:Presidio",
     },
-    tagger=Path(__file__).parent / "tagger",
+    tagger=HERE / "tagger",
     keeps=keeps,
     is_eponym=is_eponym,
     ordinary=STOP | COMMON,
     sure_eponyms=SURE_EPONYMS,
-    names_as_words=words(Path(__file__).parent / "names_as_words.txt"),
+    everyday=EVERYDAY | words(HERE / "names_as_words.txt"),
+    listed={"NAME": words(HERE / "given_names.txt"), "LOCATION": words(HERE / "cities.txt")},
 )

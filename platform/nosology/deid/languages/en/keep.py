@@ -11,6 +11,8 @@ from nosology.deid.patterns import words
 from nosology.records import Span
 
 COMMON = words(Path(__file__).parent / "common_words.txt")
+EVERYDAY = words(Path(__file__).parent / "everyday_words.txt")
+CAPITALISED = re.compile(r"(?<=[a-z\d,] )[A-Z][a-z]")  # within a sentence: who writes so knows capitals
 
 BARE_YEAR = re.compile(
     r"(?:in |the |early |late |mid[- ]?|since |circa )*'?(?:1[89]|20)?\d0['’]?s"
@@ -19,8 +21,8 @@ BARE_YEAR = re.compile(
     re.I,
 )
 DATE_WORD = re.compile(
-    r"\d|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tues?|wed|thu"
-    r"|fri|sat|sun|ene|abr|ago|dic)|christmas|thanksgiving|easter|halloween"
+    r"\d|\b(?:jan(?:uary)?|febr?(?:uary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?"
+    r"|dec(?:ember)?|(?:mon|tue(?:s|rs)?|wed(?:nes)?|thu(?:r|rs)?|fri|sat(?:ur)?|sun)(?:day)?s?|ene|abr|ago|dic)\b|christmas|thanksgiving|easter|halloween"
     rf"|new year|(?:memorial|labor|independence|veterans|valentine)|{HOLIDAY}|spring|summer|winter|autumn",
     re.I,
 )
@@ -32,6 +34,8 @@ DURATION = re.compile(
     r"|(?:pod|hd|dol)\s?#?\d+|\d{1,2}|\d{1,2}/\d{1,2}|\d+(?:\.\d+)?%?",
     re.I,
 )
+HANDLE = re.compile(r"[\d@]")
+ROMAN = re.compile(r"[ivx]{1,4}[ab]?")
 ZIP3 = re.compile(r"(?:zip(?: code)?\W{0,3})?\d{3}", re.I)  # what an earlier pass left of a ZIP code
 YOUNG = re.compile(r"\D*([0-8]?\d)\b\D*")
 CLINICAL_CODE = re.compile(
@@ -43,8 +47,10 @@ CLINICAL_CODE = re.compile(
 
 def _plain(text: str, span: Span, value: str) -> bool:
     """Every word of it is one that clinical text writes small, and nothing in its writing says name: it is small here too, in capitals as
-    an abbreviation or a heading is, or one word that opens a line or a sentence."""
+    an abbreviation or a heading is, or one word that opens a line or a sentence. Or an everyday word, small where others have capitals."""
     found = re.findall(r"[^\W_]+", value)
+    if value.islower() and all(w.isdigit() or w in COMMON or w in EVERYDAY or w in STOP for w in found) and CAPITALISED.search(text):
+        return True
     if not all(w.isdigit() or w.lower() in COMMON or w.lower() in STOP for w in found):
         return False
     if value.islower() or all(w.isupper() and len(w) <= 6 or w.isdigit() or w.islower() for w in found):
@@ -58,28 +64,32 @@ def keeps(text: str, span: Span) -> bool:
     value = text[span.start : span.end].strip(" .,;:()[]=\"'")
     if not any(c.isalnum() for c in value):
         return True
+    at = text.index(value, span.start)
     if span.label == "DATE":
         if written := DAY_AND_MONTH.fullmatch(value):
             small, large = sorted(map(int, written.groups()))
-            slashed = "/" in value
-            return not (0 < small <= 12 and large <= 31 and slashed and large > 5) or is_ratio(text, span.start, span.end)
-        return bool(BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value)) or not DATE_WORD.search(value)
+            # a range of 12 to 31 is rarer than a day, and nothing but dates is written with a zero before it
+            told = large > 5 if "/" in value else span.score >= 0.5 and (large > 12 or any(part[0] == "0" for part in written.groups()))
+            return not (0 < small <= 12 and large <= 31 and told) or is_ratio(text, span.start, span.end)
+        if BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value):
+            return True
     if span.label == "AGE":
         return bool(YOUNG.fullmatch(value))
-    if span.label == "NAME":
+    numbered = {"DATE": DATE_WORD, "ID": HANDLE, "PHONE": HANDLE}.get(span.label)
+    if span.label == "NAME" or numbered and value[0].isupper() and not numbered.search(value):  # a name of the wrong class
         parts = value.lower().split()
         return (
-            is_eponym(text, span.start, span.end)
+            is_eponym(text, at, at + len(value))
             or _plain(text, span, value)
-            or all(w.strip(".,'’") in STOP or len(w.strip(".,")) == 1 for w in parts)
+            or all((bare := w.strip(".,'’")) in STOP or bare in SURE_EPONYMS or len(bare) == 1 or ROMAN.fullmatch(bare) for w in parts)
         )
     if span.label in ("LOCATION", "ORGANIZATION"):
         parts = value.lower().split()
         if ZIP3.fullmatch(value) or _plain(text, span, value):
             return True
         return "_".join(parts) in SURE_EPONYMS or all(w.strip(".,'’") in STOP or w in SURE_EPONYMS for w in parts)
+    if span.label == "DATE":
+        return not DATE_WORD.search(value)
     if span.label in ("ID", "PHONE"):
-        return not any(c.isdigit() for c in value) or bool(
-            CLINICAL_CODE.fullmatch(value) or BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value)
-        )
+        return not HANDLE.search(value) or bool(CLINICAL_CODE.fullmatch(value) or BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value))
     return False

@@ -50,7 +50,8 @@ EPONYM_NOUN = re.compile(
     r"|grade|stage|index|reflex|law|triad|law|hernia|node|nodule|gland|tube"
     r"|line|forceps|clamp|retractor|splint|stain|reaction|cell|cells|body|bodies"
     r"|angle|ulcer|esophagitis|anemia|purpura|chorea|ataxia|dystrophy|neuroma"
-    r"|duct"
+    r"|duct|ophthalmopathy|orbitopathy|dermopathy|nomogram|facies|incision|technique|spots|plaques?|triangle|foramen|fossa|plexus|crypts"
+    r"|islets|corpuscles?|agar|speculum|laryngoscope|calculator|quotient|tetralogy|pentad|numbers"
     r"|formula|equation|rule|position|splint|collar|brace|bandage|monitor|ganglion"
     r"|canal|membrane|muscle|ligament|tendon|aneurysm|area|palsy|jaundice|respirations?)\b",
     re.I,
@@ -60,7 +61,8 @@ EPONYM_NOUN = re.compile(
 def is_eponym(text: str, start: int, end: int) -> bool:
     """True when text[start:end] is the eponym of a disease, sign, device or score rather than a person."""
     words = re.sub(r"['’]s?$", "", text[start:end]).lower().replace("’", "'").split()
-    if words and ("_".join(words) in SURE_EPONYMS or all(w.strip(".,") in SURE_EPONYMS for w in words)):
+    bare = [w.strip(".,") for w in words if w not in ("von", "van", "de", "la", "and")]
+    if bare and ("_".join(words) in SURE_EPONYMS or all(w in SURE_EPONYMS for w in bare)):
         return True
     return bool(EPONYM_NOUN.match(text, end)) and len(words) <= 2
 

@@ -27,5 +27,6 @@ LANGUAGE = Language(
     is_eponym=is_eponym,
     ordinary=ORDINARY,
     sure_eponyms=EPONYMS,
-    names_as_words=words(HERE / "names_as_words.txt") | words(HERE / "common_words.txt"),
+    everyday=words(HERE / "names_as_words.txt") | words(HERE / "common_words.txt"),
+    listed={},
 )
