@@ -139,7 +139,7 @@ class Gathering:
             yield opened(self._secret, b"", data, tempfile.gettempdir())
 
     def finish(self) -> None:
-        """Write the parts, then the list of them. What an earlier attempt wrote holds the same, and stays."""
+        """Write the parts, then the list of them. What an earlier attempt wrote, or another driver writes now, says the same."""
         self._flush()
         written = []
         with self._file:
@@ -156,8 +156,8 @@ class Gathering:
                     data = closed(self._secret, key, _plain(*entry))
                     pieces += [key, _LENGTH.pack(len(data)), data]
                 written.append(_file(*part))
-                storage.create_if_absent(storage.join(self._folder, written[-1]), b"".join(pieces))
-        storage.create_if_absent(storage.join(self._folder, COMPLETE), json.dumps({"parts": self._num_parts, "written": written}).encode())
+                storage.write_bytes(storage.join(self._folder, written[-1]), b"".join(pieces))
+        storage.write_json(storage.join(self._folder, COMPLETE), {"parts": self._num_parts, "written": written})
 
 
 def _plain(values: set[Value], others: set[Owner]) -> dict[str, Any]:

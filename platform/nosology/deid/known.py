@@ -251,7 +251,7 @@ def _streets(text: str) -> Iterator[tuple[list[str], bool]]:
     if numbered and street[-1] in _SUFFIXED and len(street) > 2:
         ways += [(street[:-1], False), (street[1:], True)]
         if street[1] in _TURNED and len(street) > 3:
-            ways += [([street[0], *street[2:]], False), (street[2:], True)]
+            ways += [([street[0], *street[2:]], False), ([street[0], *street[2:-1]], False), (street[2:], True)]
     elif street[0] in _WAY_WORDS and (number := next((n for n, word in enumerate(street) if word[0].isdigit()), 0)) > 1:
         ways += [(street[: number + 1], False), (street[:number], True)]
     for way, bare in ways:

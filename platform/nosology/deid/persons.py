@@ -139,7 +139,7 @@ class Names:
             if run and hit.end <= run[-1].end:
                 run[-1] = run[-1]._replace(strength=max(hit.strength, run[-1].strength))
                 continue
-            if run and not self._joins(folded, run[-1], hit):
+            if run and (any(hit.key == one.key for one in run) or not self._joins(folded, run[-1], hit)):
                 spans += self._span(folded, run)
                 run = []
             run.append(hit)
