@@ -74,7 +74,7 @@ def opened(secret: Secret, name: bytes, data: bytes, uri: str) -> Any:
 def owner_of(row: Mapping[str, Any], secret: Secret) -> Owner | None:
     """Whose a row is: its patient's, else its claim's, else its encounter's; None of a row that names none."""
     if row.get("patient_id") is not None:
-        return PATIENTS, secret.digest("known patient", str(row["patient_id"]))[:NAME_BYTES]
+        return PATIENTS, _name("patient", row["patient_id"], secret)
     return next(events_of(row, secret), None)
 
 
@@ -82,7 +82,12 @@ def events_of(row: Mapping[str, Any], secret: Secret) -> Iterator[Owner]:
     """The claim and the encounter of a row."""
     for kind in ("claim", "encounter"):
         if row.get(f"{kind}_id") is not None:
-            yield EVENTS, secret.digest(f"known {kind}", str(row[f"{kind}_id"]))[:NAME_BYTES]
+            yield EVENTS, _name(kind, row[f"{kind}_id"], secret)
+
+
+def _name(kind: str, identity: object, secret: Secret) -> bytes:
+    text = str(identity).encode(errors="replace").decode()  # half of a surrogate pair, whose row becomes a dead letter
+    return secret.digest(f"known {kind}", text)[:NAME_BYTES]
 
 
 class Gathering:
