@@ -29,7 +29,7 @@ def filled(folder, rows, secret=SECRET, num_patients=1000):
 
 
 def names(held, **row):
-    return sorted(value.text for value in held.of(row))
+    return sorted(value.text for value in held.of(held.owners(row)))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nosology.deid.folding import Folded
 from nosology.deid.languages import language
 from nosology.deid.lexicon import listed
 from nosology.deid.patterns import Scan
@@ -70,9 +71,11 @@ class Detector:
 
     def _resolved(self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], known: Sequence[Known]) -> list[Span]:
         found = [*ruled, *(span for span in tagged if not self._language.keeps(text, span))]
-        spans = [*(span for span in found if self._policy.takes(text, span)), *(span for one in known for span in one.find(text))]
+        folded = Folded(text)
+        placed = [span for one in known for span in one.find(folded)]
+        spans = [*(span for span in found if self._policy.takes(text, span)), *placed]
         spans = resolve(text, self._wanted(spans) if self._left_out else spans)
-        again = [] if "NAME" in self._left_out else repeated(text, spans, self._language)
+        again = [] if "NAME" in self._left_out else repeated(folded, spans, self._language)
         return _outside_tags(text, resolve(text, spans + again) if again else spans)
 
     def _wanted(self, spans: Sequence[Span]) -> list[Span]:

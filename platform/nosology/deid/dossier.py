@@ -18,7 +18,7 @@ import os
 import struct
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology import storage
@@ -210,20 +210,22 @@ class Dossier:
     def __reduce__(self) -> tuple[Any, ...]:
         return Dossier, (self._folder, self._secret)
 
-    def of(self, row: Mapping[str, Any]) -> list[Value]:
-        """What is known of the patient of a row, and of its claim; where it names no patient, of the one of its claim or encounter.
+    def owners(self, row: Mapping[str, Any]) -> tuple[Owner, ...]:
+        """Whose values are looked for in a row: its patient's and its claim's; where it names no patient, its claim's and its encounter's."""
+        owner = owner_of(row, self._secret)
+        if owner is None:
+            return ()
+        named = {**row, "encounter_id": None} if owner[0] == PATIENTS else row
+        return tuple(dict.fromkeys([owner, *events_of(named, self._secret)]))
+
+    def of(self, owners: Sequence[Owner]) -> list[Value]:
+        """What is known of them, and of the patient whose claim or encounter one is.
 
         Raises:
             InputError: a part is missing or was changed.
         """
-        owner = owner_of(row, self._secret)
-        owners = list(
-            dict.fromkeys([owner, *events_of({**row, "encounter_id": None} if owner and owner[0] == PATIENTS else row, self._secret)])
-        )
         values: dict[Value, None] = {}
         for one in owners:
-            if one is None:
-                continue
             own, others = self._entry(one)
             values |= dict.fromkeys(own)
             for other in others:

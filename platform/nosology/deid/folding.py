@@ -8,6 +8,8 @@ import unicodedata
 _LETTERS = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "ŧ": "t", "ŋ": "n"}
 _MARKS = {"’": "'", "‘": "'", "ʼ": "'", "´": "'", "‐": "-", "‑": "-", "–": "-", "—": "-", "\u00a0": " "}  # noqa: RUF001
 _APART = {code: None for code in range(128) if not chr(code).isalnum()}
+START = 5
+_MOST_STARTS = 1 << 17
 
 
 @functools.cache
@@ -45,6 +47,7 @@ class Folded:
         self.text = text
         self._places: list[int] | None = None  # in the text, of the characters of `plain` and of its end
         self._kept: list[int] | None = None  # in `plain`, of the characters of `condensed`
+        self._starts: set[str] | None = None
         if text.isascii():
             self.plain = text.lower()
             self.condensed = self.plain.translate(_APART)
@@ -63,6 +66,13 @@ class Folded:
         first = self._places[start]
         last = self._places[end - 1]
         return first, next((place for place in self._places[end : end + 1] if place > last), last + 1)
+
+    @property
+    def starts(self) -> set[str] | None:
+        """Every `START` characters that follow one another in `condensed`; None of a text for which these would be too many to hold."""
+        if self._starts is None and len(self.condensed) <= _MOST_STARTS:
+            self._starts = {self.condensed[at : at + START] for at in range(len(self.condensed))}
+        return self._starts
 
     def within(self, start: int, end: int) -> list[int]:
         """Places in `plain` of the characters of `condensed[start:end]`."""

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from nosology.deid.folding import Folded, fold
+from nosology.deid.folding import START, Folded, fold
 from nosology.deid.languages import Language
 from nosology.deid.persons import Names, is_ordinary
 from nosology.records import Span
@@ -73,6 +73,7 @@ for _long, _short in [*_STREETS.items(), *_DIRECTIONS.items(), *_WAYS.items()]:
 _WAY_WORDS = frozenset(word for long, short in _WAYS.items() for word in (long, *short.split()))
 _TURNED = frozenset((*_DIRECTIONS, *_DIRECTIONS.values()))
 _SUFFIXED = frozenset(word for long, short in _STREETS.items() for word in (long, *short.split()))
+_MANY = 32  # values, from which on it pays to know first what the text has at all
 _MOST_FORMS = 24  # of one address
 _LEAST_NUMBER, _LEAST_PHONE = 5, 7  # characters of a number that is looked for; digits of a telephone number
 
@@ -150,13 +151,15 @@ class Known:
         ends = frozenset(itertools.accumulate(map(len, words)))
         self._strings.setdefault("".join(words), _String(kind, _PHRASE_GAP, ends, phrase=True, capital=capital))
 
-    def find(self, text: str) -> list[Span]:
+    def find(self, folded: Folded) -> list[Span]:
         """Where the values stand, in order of kinds; spans may overlap."""
-        folded = Folded(text)
         found = [*self._names.find(folded), *self._found.find(folded)]
         for town in self._towns:
             found += self._town(folded, town)
+        starts = folded.starts if len(self._strings) >= _MANY else None
         for form, string in self._strings.items():
+            if starts is not None and len(form) >= START and form[:START] not in starts:
+                continue
             at = folded.condensed.find(form)
             while at >= 0:
                 if span := self._placed(folded, at, at + len(form), string):

@@ -73,8 +73,8 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
     return [part for span in joined if (part := trimmed(text, span))]
 
 
-def repeated(text: str, spans: Iterable[Span], language: Language) -> list[Span]:
+def repeated(folded: Folded, spans: Iterable[Span], language: Language) -> list[Span]:
     """Other places of the text where a word of a name that was found stands."""
-    values = dict.fromkeys(text[span.start : span.end] for span in spans if span.label == "NAME" and span.score >= SURE)
+    values = dict.fromkeys(folded.text[span.start : span.end] for span in spans if span.label == "NAME" and span.score >= SURE)
     names = Names(values, language, found=True)
-    return [dataclasses.replace(span, score=SURE, source="repeated") for span in names.find(Folded(text))] if names else []
+    return [dataclasses.replace(span, score=SURE, source="repeated") for span in names.find(folded)] if names else []

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology.config import Config, DeidConfig, InputConfig
 from nosology.deid.calendar_words import calendar
 from nosology.deid.dossier import Dossier
+from nosology.deid.folding import Folded
 from nosology.deid.known import Known, Value
 from nosology.deid.languages import language
 from nosology.deid.marks import marked, recognised
@@ -65,7 +67,7 @@ class Deidentify:
         self._dossier = Dossier(dossier, self._secret) if dossier else None
         self._detector: Detector | None = None
         self._found: dict[str, list[Span]] = {}  # what the detector found in a label
-        self._known: OrderedDict[tuple[Value, ...], Known] = OrderedDict()  # of the patients and authors of the newest notes
+        self._known: OrderedDict[tuple[Any, ...], Known] = OrderedDict()  # of the patients and authors of the newest notes
 
     def fingerprint(self) -> dict[str, str]:
         """What decides the output beside the configuration: which key (not the key itself), which tagger and which rules."""
@@ -132,7 +134,12 @@ class Deidentify:
         return [
             {
                 name: relabelled(
-                    value, [*(span for one in own for span in one.find(value)), *self._found[value]], table, row, self._config, self._secret
+                    value,
+                    [*(span for one in own for span in one.find(Folded(value))), *self._found[value]],
+                    table,
+                    row,
+                    self._config,
+                    self._secret,
                 )
                 for name, value in fields.items()
             }
@@ -141,17 +148,20 @@ class Deidentify:
 
     def _known_of(self, table: str, row: Mapping[str, Any]) -> list[Known]:
         """What is looked for in a row by its value: names in its own fields, and what the records of the run say of its patient."""
-        told = [tuple(Value("name", name) for name in own_names(table, row)), tuple(self._dossier.of(row)) if self._dossier else ()]
-        return [self._compiled(values) for values in told if values]
+        names = tuple(Value("name", name) for name in own_names(table, row))
+        found = [self._kept(names, lambda: names)] if names else []
+        if self._dossier and (owners := self._dossier.owners(row)):
+            found.append(self._kept(owners, functools.partial(self._dossier.of, owners)))
+        return found
 
-    def _compiled(self, values: tuple[Value, ...]) -> Known:
-        if values in self._known:
-            self._known.move_to_end(values)
+    def _kept(self, key: tuple[Any, ...], values: Callable[[], Iterable[Value]]) -> Known:
+        if key in self._known:
+            self._known.move_to_end(key)
         else:
-            self._known[values] = Known(values, language(self._config.language))
+            self._known[key] = Known(values(), language(self._config.language))
             while len(self._known) > _KEPT_PATIENTS:
                 self._known.popitem(last=False)
-        return self._known[values]
+        return self._known[key]
 
     def _ready(self) -> Detector:
         if self._detector is None:
