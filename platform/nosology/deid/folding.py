@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from array import array
+from collections.abc import Sequence
 
 _LETTERS = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "ŧ": "t", "ŋ": "n"}
 _MARKS = {"’": "'", "‘": "'", "ʼ": "'", "´": "'", "‐": "-", "‑": "-", "–": "-", "—": "-", "\u00a0": " "}  # noqa: RUF001
@@ -45,8 +47,8 @@ class Folded:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._places: list[int] | None = None  # in the text, of the characters of `plain` and of its end
-        self._kept: list[int] | None = None  # in `plain`, of the characters of `condensed`
+        self._places: array[int] | None = None  # in the text, of the characters of `plain` and of its end
+        self._kept: array[int] | None = None  # in `plain`, of the characters of `condensed`
         self._starts: set[str] | None = None
         if text.isascii():
             self.plain = text.lower()
@@ -56,7 +58,7 @@ class Folded:
         self.plain = "".join(pieces)
         self.condensed = "".join(c for c in self.plain if c.isalnum())
         if len(self.plain) != len(text) or any(len(piece) != 1 for piece in pieces):
-            self._places = [at for at, piece in enumerate(pieces) for _ in piece]
+            self._places = array("I", (at for at, piece in enumerate(pieces) for _ in piece))
             self._places.append(len(text))
 
     def span(self, start: int, end: int) -> tuple[int, int]:
@@ -74,10 +76,10 @@ class Folded:
             self._starts = {self.condensed[at : at + START] for at in range(len(self.condensed))}
         return self._starts
 
-    def within(self, start: int, end: int) -> list[int]:
+    def within(self, start: int, end: int) -> Sequence[int]:
         """Places in `plain` of the characters of `condensed[start:end]`."""
         if self._kept is None:
-            self._kept = [at for at, c in enumerate(self.plain) if c.isalnum()]
+            self._kept = array("I", (at for at, c in enumerate(self.plain) if c.isalnum()))
         return self._kept[start:end]
 
     def whole(self, start: int, end: int) -> bool:

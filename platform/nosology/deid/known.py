@@ -4,8 +4,8 @@ A rule finds a name by what stands around it; these are found without. Names are
 accents (see `persons`). Everything else is compared by letters and digits alone, so that `415.555.0134` is `(415) 555-0134`;
 between them only such marks may stand as people put there.
 
-One `str.find` for each value over the folded text: measured faster than one alternation of a regular expression, which tries each of its
-branches at each word.
+Each value is one `str.find` over the letters and digits of the text, after a look whether the text has its first characters at all: a
+regular expression would need a gap that may be there between any two of them.
 """
 
 from __future__ import annotations
@@ -48,28 +48,23 @@ _STREETS = {  # USPS Publication 28, appendix C1: the usual ones, each with how 
     "station": "sta", "trafficway": "trfy", "annex": "anx", "viaduct": "via", "walk": "", "underpass": "upas", "hollow": "holw", "club": "clb",
 }  # fmt: skip
 _DIRECTIONS = {
-    "north": "n",
-    "south": "s",
-    "east": "e",
-    "west": "w",
-    "northeast": "ne",
-    "northwest": "nw",
-    "southeast": "se",
-    "southwest": "sw",
-}
+    "north": "n", "south": "s", "east": "e", "west": "w", "northeast": "ne", "northwest": "nw", "southeast": "se", "southwest": "sw",
+}  # fmt: skip
 _WAYS = {
-    "calle": "c cl",
-    "avenida": "avda av",
-    "plaza": "pza plza",
-    "paseo": "pso",
-    "camino": "cno",
-    "carretera": "ctra",
-    "travesia": "tva",
-}
-_SAME: dict[str, frozenset[str]] = {}
-for _long, _short in [*_STREETS.items(), *_DIRECTIONS.items(), *_WAYS.items()]:
-    for _word in (_long, *_short.split()):
-        _SAME[_word] = _SAME.get(_word, frozenset()) | {_long, *_short.split()}
+    "calle": "c cl", "avenida": "avda av", "plaza": "pza plza", "paseo": "pso", "camino": "cno", "carretera": "ctra", "travesia": "tva",
+}  # fmt: skip
+
+
+def _alike() -> dict[str, list[str]]:
+    """How else a word of an address is written."""
+    found: dict[str, set[str]] = {}
+    for long, short in [*_STREETS.items(), *_DIRECTIONS.items(), *_WAYS.items()]:
+        for word in (long, *short.split()):
+            found.setdefault(word, set()).update((long, *short.split()))
+    return {word: sorted(forms) for word, forms in found.items()}
+
+
+_ALIKE = _alike()
 _WAY_WORDS = frozenset(word for long, short in _WAYS.items() for word in (long, *short.split()))
 _TURNED = frozenset((*_DIRECTIONS, *_DIRECTIONS.values()))
 _SUFFIXED = frozenset(word for long, short in _STREETS.items() for word in (long, *short.split()))
@@ -236,9 +231,7 @@ def _numbers(text: str) -> list[str]:
 
 def _breaks(text: str, form: str) -> frozenset[int]:
     """Where an identifier has a mark between its characters: how many of them stand before."""
-    plain = fold(text).rstrip()
-    pieces = re.findall(r"[^\W_]+", plain[-len(plain) :])
-    ends = list(itertools.accumulate(map(len, pieces)))
+    ends = list(itertools.accumulate(map(len, _WORDS.findall(fold(text)))))
     return frozenset(end - (ends[-1] - len(form)) for end in ends)
 
 
@@ -258,6 +251,6 @@ def _streets(text: str) -> Iterator[tuple[list[str], bool]]:
     elif street[0] in _WAY_WORDS and (number := next((n for n, word in enumerate(street) if word[0].isdigit()), 0)) > 1:
         ways += [(street[: number + 1], False), (street[:number], True)]
     for way, bare in ways:
-        choices = [sorted(_SAME.get(word, ())) or [word] for word in way]
+        choices = [_ALIKE.get(word, [word]) for word in way]
         for form in itertools.islice(itertools.product(*choices), _MOST_FORMS):
             yield list(form), bare

@@ -79,16 +79,16 @@ class Names:
     """
 
     def __init__(self, values: Iterable[str], language: Language, *, found: bool = False) -> None:
-        self._language = language
+        self._language, self._found = language, found
         self._words: dict[str, _Word] = {}
         self._between: set[str] = set()  # particles and initials
         for number, value in enumerate(values):
-            self._take(value, found, number)
+            self._take(value, number)
 
     def __bool__(self) -> bool:
         return bool(self._words)
 
-    def _take(self, value: str, found: bool, number: int) -> None:
+    def _take(self, value: str, number: int) -> None:
         pieces = [piece.strip('."“”()[]*') for piece in _SPACES.split(value)]
         pieces = [piece for piece in pieces if any(c.isalpha() for c in piece)]
         plain = [fold(piece) for piece in pieces]
@@ -100,7 +100,7 @@ class Names:
             bare = key.replace("'", "").replace(".", "")
             if len(bare) > 1 and bare not in _PARTICLES:
                 for one, written in self._forms(key, piece):
-                    self._add(one, written, found, number, several=len(pieces) > 1)
+                    self._add(one, written, number, several=len(pieces) > 1)
                 for one in _respelled(piece, key):
                     if one not in self._words and not is_ordinary(one, self._language):
                         self._words[one] = _Word(sure=True, accented=one in _shrunk(key), of={number})
@@ -116,13 +116,13 @@ class Names:
             if len(last) >= 4:
                 yield last, piece[-len(last) :]
 
-    def _add(self, key: str, piece: str, found: bool, number: int, several: bool) -> None:
-        ordinary, short = is_ordinary(key, self._language), len(key) <= 3
-        if found and not self._again(key, piece, several):
+    def _add(self, key: str, piece: str, number: int, several: bool) -> None:
+        ordinary, short = is_ordinary(key, self._language), len(key) <= 3 and key != key.upper()
+        if self._found and not self._again(key, piece, several):
             return
         word = self._words.setdefault(key, _Word(sure=not ordinary and not short, short=short, ordinary=ordinary))
         word.of.add(number)
-        if found and (ordinary or short):
+        if self._found and (ordinary or short):
             word.exact |= {piece}
 
     def _again(self, key: str, piece: str, several: bool) -> bool:
@@ -163,7 +163,9 @@ class Names:
             return None
         weak = _SHORT if not word.ordinary else _ORDINARY if written[:1].isupper() else _SMALL
         sure = word.sure or written in word.exact or weak == _SHORT and written[:1].isupper() and written[1:].islower()
-        return _SURE if sure and not self._language.is_eponym(folded.text, *folded.span(at, end)) else weak
+        if self._found:  # of a word that a record says only the eponyms of the list are doubted: `is_ordinary` has them
+            sure = sure and not self._language.is_eponym(folded.text, *folded.span(at, end))
+        return _SURE if sure else weak
 
     def _written(self, folded: Folded, hit: _Hit) -> str:
         return folded.text[slice(*folded.span(hit.start, hit.end))]

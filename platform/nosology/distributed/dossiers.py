@@ -90,12 +90,11 @@ def _take(table: str, row: Mapping[str, Any], gathering: Gathering, secret: Secr
     owner = owner_of(row, secret)
     if owner is None:
         return
-    values = [
-        Value(kind, text)
-        for name, kind in SOURCES[table].items()
-        for one in (row.get(name) if isinstance(row.get(name), list | tuple) else (row.get(name),))
-        if one is not None and (text := str(one).strip()) and worth(kind, text)
-    ]
+    values = []
+    for name, kind in SOURCES[table].items():
+        held = row.get(name)
+        texts = (str(one).strip() for one in (held if isinstance(held, list | tuple) else (held,)) if one is not None)
+        values += [Value(kind, text) for text in texts if worth(kind, text)]
     gathering.add(owner, values)
     for event in events_of(row, secret):
         if owner[0] == PATIENTS or event != owner:
