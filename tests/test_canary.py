@@ -224,7 +224,8 @@ def learn(tmp_path: Path, out: Path) -> None:
     titles = ["Type 2 diabetes mellitus without complications", "Essential (primary) hypertension", "Acute cough"]
     base = make_generator(titles, tmp_path / "base", 0, width=32, layers=1, threads=1)["path"]
     small = {"workers": 1, "precision": "fp32", "max_steps": 2, "epochs": 8, "checkpoint_steps": 1, "max_failures": 0}
-    sets = [f"model.base={base}", *(f"train.{key}={value}" for key, value in small.items())]
+    vouch = "proof.vouched_by=A, Test, 2026-05-04"  # for phrases that no code set has
+    sets = [f"model.base={base}", vouch, *(f"train.{key}={value}" for key, value in small.items())]
     config = load([], [*sets, "train.batch_size=2", "quantize.phrases=4", "prepare.validation_share=0", "prepare.test_share=0"])
     phrases = tmp_path / "phrases.jsonl"
     good = [{"phrase": "high blood pressure", "code": "I10", "split": "train"}, {"phrase": "adult diabetes", "code": "E11.9"}]

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import pickle
+import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
@@ -194,3 +195,17 @@ def test_a_pipe_is_no_file(tmp_path):
     for call in (storage.open_input, storage.digest, storage.read_bytes):
         with pytest.raises(InputError, match="p.837: not a regular file"):
             call(str(tmp_path / "p.837"))
+
+
+@pytest.mark.parametrize("write", [storage.write_bytes, storage.create_if_absent])
+def test_a_private_file_is_its_owners_from_its_first_byte(write, tmp_path, monkeypatch):
+    modes = []
+    descriptors = os.fdopen
+    monkeypatch.setattr(storage.os, "fdopen", lambda n, *how: modes.append(stat.S_IMODE(os.fstat(n).st_mode)) or descriptors(n, *how))
+    (tmp_path / "folder").mkdir(mode=0o755)
+    for name, private in (("own", True), ("open", False)):
+        write(str(tmp_path / "folder" / name), b"x", private=private)
+    assert modes[0] == 0o600 != modes[1]
+    assert (
+        stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o700 and stat.S_IMODE((tmp_path / "folder" / "own").stat().st_mode) == 0o600
+    )

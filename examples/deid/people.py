@@ -159,6 +159,14 @@ class People:
         """A surname that is a disease's name elsewhere."""
         return self._pick(*self.lists["eponym_last"])
 
+    def wordfirst(self) -> str:
+        """A given name that is an ordinary word elsewhere."""
+        return self._pick(*self.lists["first_word"])
+
+    def wordlast(self) -> str:
+        """A surname that is an ordinary word elsewhere."""
+        return self._pick(*self.lists["last_word"])
+
     def made(self) -> str:
         """A capitalised word that is in no list."""
         syllables = self.random.randint(2, 3)
@@ -236,6 +244,22 @@ class People:
     def patient(self) -> str:
         """A full name in the commonest forms."""
         return f"{self.first()} {self.last()}" if self._chance(0.6) else self.name()
+
+    def full(self) -> str:
+        """First name and surname, both."""
+        return f"{self.first()} {self.last()}"
+
+    def listed(self) -> str:
+        """The surname first, as lists and labels have it."""
+        return f"{self.last()}{self._pick(', ', ', ', ', ', ',')}{self.first()}{self._pick('', '', '', ' ' + self.random.choice(LETTERS))}"
+
+    def double(self) -> str:
+        """A surname of two."""
+        return f"{self.last()}{self._pick('-', '-', '-', ' ', ' - ', ' y ')}{self.last()}"
+
+    def compound(self) -> str:
+        """A given name of two."""
+        return f"{self.first()}{self._pick('-', '-', ' ')}{self.first()}"
 
     # -- places ------------------------------------------------------------------------------------------------------------------------
 
@@ -382,3 +406,20 @@ class People:
         if self._chance(0.15):
             return self._pick(*self.lists["hospital_known"])
         return self._name_of(self._pick(*self.lists["hospital_form"]))
+
+    def school(self) -> str:
+        return self._name_of(self._pick(*self.lists["school_form"]))
+
+    def church(self) -> str:
+        """A house or community of any faith."""
+        return self._name_of(self._pick(*self.lists["church_form"]))
+
+    def employer(self) -> str:
+        return self._name_of(self._pick(*self.lists["employer_form"]))
+
+    def club(self) -> str:
+        return self._name_of(self._pick(*self.lists["club_form"]))
+
+    def shelter(self) -> str:
+        """A nursing home, shelter, group home or prison."""
+        return self._name_of(self._pick(*self.lists["shelter_form"]))

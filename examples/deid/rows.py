@@ -57,7 +57,7 @@ def note_sentences(data: Path, known: set[str]) -> list[str]:
     sentences = [s.strip() for t in texts for s in re.split(r"(?<=[.!?])\s+|\n+", t)]
     known = known | {w for s in sentences for w in re.findall(r"\b[a-z]{2,}\b", s)}
     dated = re.compile(
-        r"\b(?:Dr|Mrs?|Ms|Miss)\b|\d{1,2}/\d{1,2}/|XX|_|\b(?:in|on|since|of) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Christ|Thanks)",
+        r"\b(?:Dr|Mrs?|Ms|Miss)\b|\d{1,2}/\d{1,2}/|\b\d{1,2}/(?:\d{4}|[089]\d)\b|XX|_|\b(?:in|on|since|of) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Christ|Thanks)",
         re.I,
     )
     days = re.compile(

@@ -128,6 +128,10 @@ class Values(People):
             else self._shaped(self._pick("#### #### #### ####", "####-####-####-####", "#### ###### #####", "################"))
         )
 
+    def iban(self) -> str:
+        value = self._faker().iban()
+        return re.sub(r"(.{4})(?=.)", r"\1 ", value) if self._chance(0.5) else value
+
     def vin(self) -> str:
         return "".join(self.random.choice("ABCDEFGHJKLMNPRSTUVWXYZ0123456789") for _ in range(17))
 
@@ -192,10 +196,13 @@ class Values(People):
 
 
 LABEL = {
-    **dict.fromkeys(("name", "patient", "first", "last", "eponymlast", "initialed"), "NAME"),
+    **dict.fromkeys(("name", "patient", "first", "last", "full", "listed", "double", "compound", "initialed"), "NAME"),
+    **dict.fromkeys(("eponymlast", "wordfirst", "wordlast"), "NAME"),
     **dict.fromkeys(("city", "town", "area", "country", "state", "street", "road", "unit", "zip", "address"), "LOCATION"),
-    **dict.fromkeys(("org", "hospital"), "ORGANIZATION"),
+    **dict.fromkeys(("org", "hospital", "school", "church", "employer", "club", "shelter"), "ORGANIZATION"),
     **dict.fromkeys(("date", "dob", "md", "feast"), "DATE"),
     "phone": "PHONE",
-    **dict.fromkeys(["id", "mrn", "ssn", "last4", "card", "vin", "plate", "serial", "ip", "user", "photo", "bio", "email", "url"], "ID"),
+    **dict.fromkeys(
+        ["id", "mrn", "ssn", "last4", "card", "vin", "plate", "serial", "ip", "iban", "user", "photo", "bio", "email", "url"], "ID"
+    ),
 }

@@ -24,6 +24,7 @@ Category = Literal[
     "NAME", "LOCATION", "ZIP", "ORGANIZATION", "DATE", "AGE", "PHONE", "FAX", "EMAIL", "SSN", "MRN", "BENEFICIARY", "ACCOUNT", "LICENSE",
     "VEHICLE", "DEVICE", "URL", "IP", "BIOMETRIC", "PHOTO", "ID",
 ]  # fmt: skip
+WiderCategory = Literal["SEX", "RELATIVE", "PROFESSION"]  # of the policy meddocan, beside those
 QuasiIdentifier = Literal["sex", "birth_year", "postal_code", "state", "first_service_year"]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -137,7 +138,7 @@ class DeidConfig(Section):
 class ProofConfig(Section):
     """Proof of de-identification: what is measured, what is counted, who vouches."""
 
-    gold_labels: dict[str, Category | None] = Field(
+    gold_labels: dict[str, Category | WiderCategory | None] = Field(
         {}, description="classes of labels in a gold file, over the rules that know the usual ones; null: the label is no identifier"
     )
     quasi_identifiers: tuple[QuasiIdentifier, ...] = Field(

@@ -245,16 +245,20 @@ def parse_json(data: bytes, uri: str) -> Any:
         raise InputError("not valid JSON", file=uri, remedy="The file is damaged or was not written by this program") from None
 
 
-def write_bytes(uri: str, data: bytes) -> None:
-    """Writes a file whole: a reader sees the old content or the new, never a part."""
+def write_bytes(uri: str, data: bytes, *, private: bool = False) -> None:
+    """Writes a file whole: a reader sees the old content or the new, never a part.
+
+    Args:
+        private: its owner alone can read it (0600), in a folder of mode 0700; of an object store the bucket's rules hold.
+    """
     with named_errors(uri):
         if is_local(uri):
             path = local_path(uri)
             if _is_stream(path):
                 path.write_bytes(data)
                 return
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _temporary(path, data) as temporary:
+            _make_parent(path, private)
+            with _temporary(path, data, private) as temporary:
                 os.replace(temporary, path)
             _sync_folder(path.parent)
             return
@@ -294,12 +298,12 @@ def write_json(uri: str, value: Any) -> None:
     write_bytes(uri, json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
-def create_if_absent(uri: str, data: bytes) -> bool:
+def create_if_absent(uri: str, data: bytes, *, private: bool = False) -> bool:
     """Creates a file with this content unless it is there already; whole or not at all, and on disk when it returns.
 
     Local: a temporary file in the same folder, fsync, link, fsync of the folder. Elsewhere: a conditional put (S3:
     `If-None-Match: *`). A put whose answer was lost is tried again by the client and then finds its own object, so there a
-    file that holds exactly `data` counts as created: put a nonce into `data` where it matters who won.
+    file that holds exactly `data` counts as created: put a nonce into `data` where it matters who won. `private` as in `write_bytes`.
 
     Returns:
         False if the file was there already (with other content, where the backend is remote).
@@ -311,9 +315,9 @@ def create_if_absent(uri: str, data: bytes) -> bool:
     with named_errors(uri):
         if is_local(uri):
             path = local_path(uri)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_parent(path, private)
             try:
-                with _temporary(path, data) as temporary:
+                with _temporary(path, data, private) as temporary:
                     try:
                         os.link(temporary, path)
                     except FileExistsError:
@@ -412,12 +416,18 @@ def _is_stream(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
+def _make_parent(path: Path, private: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if private:
+        path.parent.chmod(0o700)
+
+
 @contextlib.contextmanager
-def _temporary(path: Path, data: bytes) -> Iterator[Path]:
+def _temporary(path: Path, data: bytes, private: bool = False) -> Iterator[Path]:
     """A hidden file beside `path` with this content, on disk; gone afterwards."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from nosology.deid import LABELS, residual
+from nosology.deid.policies import WIDER
 from nosology.errors import InputError
 
 FULL = {"read": 40, "notes_with_identifier": 0, "categories": {}, "reader": "Ada Byron, Example Hospital", "date": "2026-05-04"}
@@ -34,19 +35,32 @@ def test_notes_are_drawn_by_the_seed():
 
 def test_categories_are_the_18():
     assert set(residual.CATEGORIES) == set(LABELS.values()) and len(residual.CATEGORIES) == 18
+    assert residual.categories("safe_harbor") == residual.CATEGORIES
+
+
+def test_under_meddocan_the_reader_looks_for_what_it_adds(tmp_path):
+    looked_for = residual.categories("meddocan")
+    assert looked_for.keys() - residual.CATEGORIES.keys() == WIDER
+    page = residual.sheet([("p-1", "a cough")], 10, {}, [], looked_for)
+    assert all(f"{name} {name.lower()}" in page for name in WIDER)
+    given = {"notes_with_identifier": 1, "categories": {"SEX": 1, "RELATIVE": 2, "PROFESSION": 1}}
+    assert filled(tmp_path, looked_for=looked_for, **given)["categories"] == given["categories"]
+    with pytest.raises(InputError, match="A, B.*R\\)"):
+        filled(tmp_path, **given)
 
 
 def test_the_sheet_shows_the_notes_and_what_they_prove():
-    page = residual.sheet([("p-1", "[NAME] has <b>asthma</b>"), ("p-2", "a cough")], 1000, {"seed": "0"}, ["DEVICE"])
+    page = residual.sheet([("p-1", "[NAME] has <b>asthma</b>"), ("p-2", "a cough")], 1000, {"seed": "0"}, ["DEVICE"], residual.CATEGORIES)
     assert "[NAME] has &lt;b&gt;asthma&lt;/b&gt;" in page and "<b>asthma" not in page and "keeps DEVICE" in page
+    assert "dates were moved" not in page and "dates were moved" in residual.sheet([("p", "")], 9, {}, [], residual.CATEGORIES, moved=True)
     assert page.count("Identifier left?") == 2 and "&lt; 77.64 %" in page and "signature" in page
     assert not re.search(r"<script|https?://|src=", page), "nothing is loaded and nothing runs"
 
 
-def filled(tmp_path, digest="d" * 64, **changes):
+def filled(tmp_path, digest="d" * 64, looked_for=residual.CATEGORIES, **changes):
     path = tmp_path / "form.json"
     path.write_text(json.dumps({**json.loads(residual.form_bytes("d" * 64, 40, 1000, 7)), **FULL, **changes}))
-    return residual.read_form(str(path), digest)
+    return residual.read_form(str(path), digest, looked_for)
 
 
 def test_a_filled_form_is_read(tmp_path):
@@ -72,4 +86,4 @@ def test_a_form_that_says_too_little_is_refused(changes, field, tmp_path):
 def test_the_form_as_it_is_handed_out_is_no_result(tmp_path):
     (tmp_path / "form.json").write_bytes(residual.form_bytes("d" * 64, 40, 1000, 7))
     with pytest.raises(InputError, match="read"):
-        residual.read_form(str(tmp_path / "form.json"), "d" * 64)
+        residual.read_form(str(tmp_path / "form.json"), "d" * 64, residual.CATEGORIES)

@@ -221,3 +221,14 @@ def test_parts_made_from_figures() -> None:
         Bar(label="x", value=float("nan"))
     with pytest.raises(ValidationError):
         ReportData(title="T", colour="red")  # type: ignore[call-arg]
+
+
+def test_pages_and_reports_have_one_layout():
+    from nosology.deid import page
+
+    said = {"title": "T <b>", "lead": "L", "facts": {"a": "<1>"}, "headlines": [Headline(label="k", value="3", note="n")]}
+    said["tables"] = [Table(title="t", head=["a", "b"], rows=[["x", "<y>"]], note="n")]
+    one, other = render(ReportData(honesty="", **said)), page.render(page.Page(**said))
+    for start, end in (("<body>", "</header>"), ('<h2 class="skip">', "</dl>"), ('<div class="scroll"', '<p class="foot">n</p>')):
+        pieces = [text[text.index(start) : text.index(end)] for text in (one, other)]
+        assert pieces[0] == pieces[1] and "<b>" not in pieces[0] and "<y>" not in pieces[0]

@@ -279,13 +279,15 @@ def test_killed_at_every_point(case: Case, references: References) -> None:
                 case.fired(["finish.created:1"])
     case.counts.compare(wanted, rows_of(case.out))
 
-    # handed on, each time to another place
+    # handed on, each time to another place; what tells of the text before stays
+    kept = {"sealed", "audit", "spans"} if case.verb == "deidentify" else set()
+    handed_on = Counter({row: count for row, count in wanted.items() if row[0] not in kept})
     for thing in ("publish_part", "publish"):
         for moment in moments:
             lake = f"{case.lake}-{thing}-{moment}"
             case.killed_at(f"{thing}.{moment}", "publish", run=case.out, to=lake)
             assert case.alone("", "publish", run=case.out, to=lake) == 0
-            case.counts.compare(wanted, published(lake))
+            case.counts.compare(handed_on, published(lake))
 
     proof = upkeep.verify(case.out)
     assert proof.faults == [] and proof.finished

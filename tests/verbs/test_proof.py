@@ -6,8 +6,10 @@ import contextlib
 import hashlib
 import json
 import pickle
+import re
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from nosology.distributed.stages import read_output
 from nosology.errors import ConfigError, InputError, NosologyError
 from nosology.verbs import proof
 from nosology.verbs.gate import provenance
+from nosology.verbs.models import code_set_phrases
 
 CANARY = "Zebulon Quackenbush"
 NOTES = [f"Patient: {CANARY}\nMRN: 7731904\nHISTORY\nMr. Quackenbush, phone 415-555-01{n:02d}, has a cough..\n" for n in range(24)]
@@ -65,15 +68,12 @@ def made(tmp_path_factory: pytest.TempPathFactory, generator: str) -> Path:
     rows = [
         {"id": str(n), "text": text, "sex": "fm"[n % 2], "age": 40 + n % 3, "date_of_service": "2025-03-04"} for n, text in enumerate(NOTES)
     ]
-    phrases = jsonl(root / "phrases.jsonl", [{"phrase": p, "code": c} for p, c in PHRASES])
+    phrases = str(root / "phrases.jsonl")
+    Path(phrases).write_bytes(b"".join(code_set_phrases(tree(root)).splitlines(keepends=True)[:6]))
     verbs.deidentify(tree(root), jsonl(root / "notes.jsonl", rows), str(root / "clean"), None, {"proof": True, "sample": 10})
     verbs.prepare(tree(root), [str(root / "clean")], Path(phrases), str(root / "prepare"))
     verbs.prepare(tree(root), [], Path(phrases), str(root / "terms"))
     return root
-
-
-PHRASES = [("Essential hypertension", "I10"), ("Type 2 diabetes mellitus without complication", "E11.9"), ("Asthma unspecified", "J45.909"),
-           ("Acute cough", "R05.1"), ("Chronic cough", "R05.3"), ("Acute pain in left knee", "M25.562")]  # fmt: skip
 
 
 def tree(root: Path, *sets: str) -> Config:
@@ -91,6 +91,11 @@ def way(made: Path, tmp_path: Path) -> Path:
     yield made
     shutil.rmtree(made)
     shutil.copytree(kept, made)
+
+
+def only(folder: Path, kind: str) -> Path:
+    (found,) = folder.glob(f"*.{kind}")
+    return found
 
 
 def command(*args: object) -> tuple[int, str]:
@@ -132,7 +137,10 @@ def test_training_takes_proved_text_and_the_adapter_says_so(made: Path) -> None:
     report = verbs.train(tree(made), str(made / "prepare" / "blocks"), str(made / "train"))
     digest = bundles.read(str(made / "clean"))["digest"]
     assert report["deidentification"]["proofs"] == {str(made / "clean"): digest}
-    assert storage.read_json(str(Path(report["checkpoint"]) / "deidentification.json")) == report["deidentification"]
+    assert report["deidentification"]["policy_name"] == "safe_harbor"
+    inside = Path(report["checkpoint"]) / "deidentification.json"
+    assert storage.read_json(str(inside)) == {**report["deidentification"], "proofs": [digest]}
+    assert str(made) not in inside.read_text() and "/" not in inside.read_text(), "the names of folders stay here"
     lineage = storage.read_json(str(made / "train" / "lineage.json"))["deidentification"]
     assert lineage["basis"] == "proof" and lineage[str(made / "clean")] == digest
 
@@ -146,10 +154,11 @@ def test_without_a_bundle_training_says_what_to_do(way: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [
-    lambda folder: (folder / "proof.json").write_text((folder / "proof.json").read_text().replace('"signer": null', '"signer": "Ada"')),
-    lambda folder: (folder / "proof.html").write_text((folder / "proof.html").read_text().replace("none", "Ada")),
-    lambda folder: (folder / "proof.html").unlink(), lambda folder: (folder / "SHA256SUMS").unlink(), lambda folder: (folder / "SHA256SUMS").write_text("x"),
-], ids=["json", "page", "no page", "no sums", "sums"])  # fmt: skip
+    lambda folder: only(folder, "json").write_text(only(folder, "json").read_text().replace('"signer": null', '"signer": "Ada"')),
+    lambda folder: only(folder, "html").write_text(only(folder, "html").read_text().replace("unsigned", "Ada")),
+    lambda folder: only(folder, "html").unlink(), lambda folder: (folder / "SHA256SUMS").unlink(), lambda folder: (folder / "SHA256SUMS").write_text("x"),
+    lambda folder: (folder / "SHA256SUMS").write_text("".join((folder / "SHA256SUMS").read_text().splitlines(keepends=True)[:1])),
+], ids=["json", "page", "no page", "no sums", "sums", "half of the sums"])  # fmt: skip
 def test_a_bundle_that_was_changed_is_refused(way: Path, harm: Callable[[Path], object]) -> None:
     harm(way / "clean" / "proof")
     refused(way, "bundle")
@@ -157,11 +166,47 @@ def test_a_bundle_that_was_changed_is_refused(way: Path, harm: Callable[[Path], 
 
 def test_a_bundle_whose_sums_were_made_anew_is_refused_by_its_own_digest(way: Path) -> None:
     folder = way / "clean" / "proof"
-    text = (folder / "proof.json").read_text().replace('"signer": null', '"signer": "Ada"')
-    (folder / "proof.json").write_text(text)
+    file = only(folder, "json")
+    text = file.read_text().replace('"signer": null', '"signer": "Ada"')
+    file.write_text(text)
     sums = (folder / "SHA256SUMS").read_text().splitlines()
-    (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(text.encode()).hexdigest()}  proof.json\n{sums[1]}\n")
+    (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(text.encode()).hexdigest()}  {file.name}\n{sums[1]}\n")
     refused(way, "changed after it was written")
+
+
+def test_at_every_instant_a_whole_bundle_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after each write and each removal, and between."""
+    body = {"signer": None, "sample": None}
+    older, newer = bundles.sealed({**body, "measured": {"recall": 1}}), bundles.sealed({**body, "measured": {"recall": 2}})
+    bundles.write(older, "older", str(tmp_path / "run"))
+    assert bundles.read(str(tmp_path / "run")) == older
+    done: list[str] = []
+    for stop in range(20):
+        run = tmp_path / f"stopped-{stop}"
+        shutil.copytree(tmp_path / "run", run)
+        done.clear()
+
+        def counted(work: Callable[..., Any], stop: int = stop) -> Callable[..., Any]:
+            def call(uri: str, *args: Any, **options: Any) -> Any:
+                if len(done) == stop:
+                    raise KeyboardInterrupt
+                result = work(uri, *args, **options)
+                done.append(uri)
+                return result
+
+            return call
+
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            for name in ("write_bytes", "remove", "create_if_absent"):
+                patch.setattr(storage, name, counted(getattr(storage, name)))
+            bundles.write(newer, "newer", str(run))
+            break
+        held = bundles.read(str(run))
+        assert held == (newer if any(one.endswith("SHA256SUMS") for one in done) else older)
+        assert subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=run / "proof").returncode == 0
+        bundles.write(newer, "newer", str(run))
+        assert bundles.read(str(run)) == newer
+    assert stop == 5 and len(list((run / "proof").iterdir())) == 3, "three writes and two removals; nothing else stays"
 
 
 def test_another_policy_is_refused_by_the_name_of_the_setting(way: Path) -> None:
@@ -207,6 +252,22 @@ def test_terminology_and_labels_are_no_text_of_patients(made: Path) -> None:
     assert provenance(tree(made, "train.objective=tag"), str(made)) == {"basis": "labels only"}
 
 
+def test_phrases_that_the_code_set_lacks_need_somebody_to_vouch(way: Path) -> None:
+    known = [json.loads(line) for line in (way / "phrases.jsonl").read_text().splitlines()]
+    rows = [*known[:2], {"phrase": f"cough of {CANARY}", "code": "R05.1"}]
+    told = [{**known[0], "context": f"seen by {CANARY}"}, *known[1:]]
+    for name, lines, inputs in (("phrases", rows, []), ("contexts", told, []), ("both", rows, [str(way / "clean")])):
+        verbs.prepare(tree(way), inputs, Path(jsonl(way / f"own-{name}.jsonl", lines)), str(way / name))
+        refused(way, "1 of its phrases do not stand in the code set.*proof.vouched_by", source=f"{name}/blocks")
+    vouch = "proof.vouched_by=Ada Byron, Example Hospital, 2026-05-04"
+    found = provenance(tree(way, vouch), str(way / "phrases" / "blocks"))
+    assert found == {"basis": "vouched", "vouched_by": "Ada Byron, Example Hospital, 2026-05-04"}
+    found = provenance(tree(way, vouch), str(way / "both" / "blocks"))
+    assert found["basis"] == "proof" and found["vouched_by"] and list(found["proofs"]) == [str(way / "clean")]
+    shutil.rmtree(way / "clean" / "proof")
+    refused(way, "no proof bundle", vouch, source="both/blocks")  # vouching for phrases is none for notes
+
+
 def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> None:
     gold = jsonl(
         way / "gold.jsonl",
@@ -226,10 +287,10 @@ def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> No
     bundle = bundles.read(str(way / "clean"))
     assert bundle["lacks"] == [] and bundle["measured"]["gold"]["texts"] == 2 and bundle["signer"] == "Ada Byron, privacy officer"
     assert bundle["sample"]["at_most"] == pytest.approx(1 - 0.05**0.1, abs=1e-6)
-    page = (way / "clean" / "proof" / "proof.html").read_text()
+    page = only(way / "clean" / "proof", "html").read_text()
     assert "Ada Byron" in page and "25.89 %" in page
     assert command("deidentify", "--in", way / "clean", "--proof")[0] == 0
-    assert bundles.read(str(way / "clean"))["signer"] == "Ada Byron, privacy officer", "what an earlier bundle of the run held stays"
+    assert bundles.read(str(way / "clean")) == bundle, "what an earlier bundle of the run held stays, to the byte"
     proof.measure(tree(way, "deid.threshold=0.9"), gold, str(way / "other-threshold"))
     status, said = command("deidentify", "--in", way / "clean", "--proof", "--measured", way / "other-threshold")
     assert status == 2 and "deid.threshold differ" in said
@@ -240,6 +301,104 @@ def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> No
     verbs.deidentify(tree(way), str(way / "notes.jsonl"), str(way / "again"), None, {"sample": 5})
     status, said = command("deidentify", "--in", way / "again", "--proof", "--sampled", form)
     assert status == 2 and "another sheet" in said
+
+
+@pytest.mark.parametrize(("evidence", "why"), [
+    ({"measured": "none"}, "none/report.json"), ({"measured": "clean"}, "not the report of a measurement"),
+    ({"measured": "half"}, "not the report of a measurement"), ({"measured": "elsewhere"}, "deid.threshold differ"),
+    ({"sampled": "clean/sample/form.json"}, "no sample"),
+], ids=["none", "another run", "cut", "another detection", "no sheet"])  # fmt: skip
+def test_evidence_is_looked_at_before_the_work(way: Path, monkeypatch: pytest.MonkeyPatch, evidence: dict[str, str], why: str) -> None:
+    gold = jsonl(way / "gold.jsonl", [{"id": 1, "text": "a cough", "spans": []}])
+    proof.measure(tree(way, "deid.threshold=0.9"), gold, str(way / "elsewhere"))
+    (way / "half").mkdir()
+    (way / "half" / "report.json").write_text(json.dumps({"verb": proof.MEASURE}))
+    monkeypatch.setattr(stages, "run_stage", lambda *_, **__: pytest.fail("work was begun"))
+    asked = {"proof": True} | {name: str(way / place) for name, place in evidence.items()}
+    with pytest.raises(NosologyError, match=why) as caught:
+        verbs.deidentify(tree(way), str(way / "notes.jsonl"), str(way / "new"), None, asked)
+    assert caught.value.exit_code == 2 and not (way / "new").exists()
+    shutil.rmtree(way / "clean" / "sample")  # and of a finished run, before a sample is drawn
+    with pytest.raises(NosologyError, match=why):
+        proof.gather(tree(way), str(way / "clean"), proof.Evidence(**asked, sample=3))
+    assert not (way / "clean" / "sample").exists()
+
+
+def test_a_signature_holds_for_what_was_signed(way: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = str(way / "clean")
+
+    def made(signer: str | None = None, *sets: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        report = proof.gather(tree(way, *sets), run, proof.Evidence(proof=True, signer=signer))["proof"]
+        return report, bundles.read(run)
+
+    _, signed = made("Ada Byron, privacy officer")
+    assert signed["signer"] and "a signer" not in signed["lacks"] and "Ada Byron" in only(way / "clean" / "proof", "html").read_text()
+    monkeypatch.setattr(bundles, "today", lambda: "2031-01-01")
+    report, again = made()
+    assert again == signed and "signature_dropped" not in report, "another day changes nothing that was signed"
+    report, other = made(None, "proof.quasi_identifiers=[sex]")
+    assert other["signer"] is None and "a signer" in other["lacks"] and other["uniqueness"] != signed["uniqueness"]
+    assert "another than the one that was signed" in report["signature_dropped"]
+    page = only(way / "clean" / "proof", "html").read_text()
+    assert "unsigned" in page and "Ada Byron" not in page
+    assert made()[1]["signer"] is None, "it does not come back"
+    report, anew = made("Charles Babbage", "proof.quasi_identifiers=[sex]")
+    assert anew["signer"] == "Charles Babbage" and anew["made"] == "2031-01-01" and "signature_dropped" not in report
+
+
+def test_gold_in_rows_is_measured_as_gold_in_a_file(tmp_path: Path, made: Path) -> None:
+    text = "Ms. Adaeze Nwosu, 44, of Springfield. Her aunt, a nurse, called 617-555-0143 in 2019."
+    marks = [
+        ("Adaeze Nwosu", "PATIENT"),
+        ("44", "AGE"),
+        ("Springfield", "CITY"),
+        ("aunt", "KIN"),
+        ("nurse", "TRADE"),
+        ("617-555-0143", "B-PHONE"),
+        ("called", "QUUX"),
+    ]
+    spans = [{"start": text.index(value), "end": text.index(value) + len(value), "label": label} for value, label in marks]
+    rows = [{"id": "1", "text": text, "spans": spans}, {"id": "2", "text": "a cough", "spans": []}]
+    sets = ("proof.gold_labels={KIN: RELATIVE, TRADE: PROFESSION}", "run.seed=5")
+    direct = proof.measure(tree(made, *sets), jsonl(tmp_path / "gold.jsonl", rows), None)
+    verbs.deidentify(tree(made, *sets), jsonl(tmp_path / "rows.jsonl", rows), str(tmp_path / "out"), str(tmp_path / "spans"))
+    report = storage.read_json(str(tmp_path / "out" / "report.json"))
+    same = direct.keys() - {"gold", "detection", "curve"}
+    assert {name: report[name] for name in same} == {name: direct[name] for name in same}
+    assert report["gold"] == {name: direct["gold"][name] for name in ("texts", "classes", "unmapped")}
+    assert report["gold"]["classes"] == {
+        "PATIENT": "NAME",
+        "AGE": "AGE",
+        "CITY": "LOCATION",
+        "KIN": None,
+        "TRADE": None,
+        "B-PHONE": "PHONE",
+        "QUUX": "QUUX",
+    }
+    rows[0]["spans"] = [{"start": 0, "end": 999, "label": "PATIENT"}]
+    with pytest.raises(InputError, match="record 0 of file [0-9a-f]{64}.*outside of its text"):
+        verbs.deidentify(tree(made), jsonl(tmp_path / "bad.jsonl", rows), str(tmp_path / "bad"), None)
+
+
+def test_what_meddocan_adds_has_lines_of_its_own(tmp_path: Path, made: Path) -> None:
+    text = "Paciente varón de 70 años, de profesión albañil. Su hermana refiere tos."
+    marks = [("varón", "SEX"), ("70 años", "AGE"), ("albañil", "PROFESSION"), ("hermana", "RELATIVE")]
+    spans = [{"start": text.index(value), "end": text.index(value) + len(value), "label": label} for value, label in marks]
+    gold = jsonl(tmp_path / "gold.jsonl", [{"id": "1", "text": text, "spans": spans}])
+    labels = "proof.gold_labels={SEX: SEX, RELATIVE: RELATIVE, PROFESSION: PROFESSION}"
+    report = proof.measure(tree(made, "deid.language=es", labels), gold, str(tmp_path / "measured"))
+    assert report["categories"].keys() >= {"SEX", "RELATIVE", "PROFESSION", "AGE"} and report["spans"] == 4
+    assert {"SEX", "RELATIVE", "PROFESSION"} <= report["curve"]["recall"].keys() and proof.shown(report)
+    kept = proof.measure(tree(made, labels), gold, None)
+    assert kept["spans"] == 1 and not kept["categories"].keys() & {"SEX", "RELATIVE", "PROFESSION"}, "Safe Harbor keeps them"
+
+
+def test_a_gold_set_without_identifiers_is_a_measurement_too(way: Path) -> None:
+    gold = jsonl(way / "gold.jsonl", [{"id": 1, "text": "a cough", "spans": []}])
+    report = proof.measure(tree(way), gold, str(way / "measured"))
+    assert report["categories"]["all"]["spans"] == 0 and report["negatives"] == 1 and proof.shown(report)
+    proof.gather(tree(way), str(way / "clean"), proof.Evidence(proof=True, measured=str(way / "measured")))
+    assert "0 identifiers in 1 texts" in only(way / "clean" / "proof", "html").read_text()
 
 
 def test_a_category_that_is_left_out_is_said_everywhere(tmp_path: Path, made: Path) -> None:
@@ -253,9 +412,42 @@ def test_a_category_that_is_left_out_is_said_everywhere(tmp_path: Path, made: Pa
     assert read_output(str(tmp_path / "out"), "audit")["policy"][0].as_py() == "safe_harbor without PHONE"
     report, bundle = storage.read_json(str(tmp_path / "out" / "report.json")), bundles.read(str(tmp_path / "out"))
     assert report["left_out"] == ["PHONE"] == bundle["policy"]["left_out"] and bundle["accept_residual"]
-    for page in ("proof/proof.html", "sample/sheet.html"):
-        assert "PHONE" in (tmp_path / "out" / page).read_text()
-    assert "no Safe Harbor de-identification" in (tmp_path / "out" / "proof" / "proof.html").read_text()
+    page = only(tmp_path / "out" / "proof", "html").read_text()
+    assert "PHONE" in page and "PHONE" in (tmp_path / "out" / "sample" / "sheet.html").read_text()
+    assert "no Safe Harbor de-identification" in page
+
+
+def test_shifted_dates_are_named_as_no_safe_harbor(tmp_path: Path, made: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", [{"id": "1", "text": NOTES[0]}])
+    common = ("deidentify", "--in", source, "--out", tmp_path / "out", f"deid.key_file={made / 'key'}", "deid.dates=shift")
+    assert command(*common, "--proof") == (0, "")
+    assert read_output(str(tmp_path / "out"), "audit")["policy"][0].as_py() == "safe_harbor with shifted dates"
+    assert storage.read_json(str(tmp_path / "out" / "report.json"))["policy"] == "safe_harbor with shifted dates"
+    held = bundles.read(str(tmp_path / "out"))["policy"]
+    assert held["name"] == "safe_harbor with shifted dates" and not held["safe_harbor"] and "164.514(b)(2)(i)(C)" in held["basis"]
+    page = only(tmp_path / "out" / "proof", "html").read_text()
+    assert "safe_harbor with shifted dates" in page and "no Safe Harbor de-identification: dates are moved" in page
+    assert "164.514(b)(1)" in page and "164.514(e)" in page
+    held = bundles.read(str(made / "clean"))["policy"]
+    assert held["name"] == "safe_harbor" and held["safe_harbor"] and held["basis"] == "Safe Harbor, 45 CFR 164.514(b)(2)"
+    assert "no Safe Harbor de-identification" not in only(made / "clean" / "proof", "html").read_text()
+
+
+@pytest.mark.parametrize(("sets", "name", "words"), [
+    (("deid.language=es",), "meddocan", "Safe Harbor, 45 CFR"), (("deid.policy=meddocan", "deid.dates=shift"), "meddocan with shifted dates", "dates are moved"),
+    (("deid.dates=shift", "deid.leave_out=[PHONE, FAX]"), "safe_harbor with shifted dates without PHONE, FAX", "dates are moved.*; PHONE, FAX left"),
+    (("deid.dates=shift", "deid.leave_out=[DATE]"), "safe_harbor without DATE", ": DATE left"),
+])  # fmt: skip
+def test_a_policy_says_what_it_stands_on(sets: tuple[str, ...], name: str, words: str) -> None:
+    held = bundles.policy(bundles.settings_of(load([], [*sets, "deid.accept_residual=true"]).deid))
+    assert held["name"] == name and re.search(words, held["basis"]) and held["safe_harbor"] is (name == "meddocan")
+    assert ("limited data set" in held["basis"]) is (name == "meddocan with shifted dates")
+
+
+def test_the_policy_of_a_language_is_that_policy_by_name() -> None:
+    one, other, third = (bundles.policy(bundles.settings_of(load([], sets).deid)) for sets in
+                         (["deid.language=es"], ["deid.language=es", "deid.policy=meddocan"], ["deid.language=es", "deid.policy=safe_harbor"]))  # fmt: skip
+    assert one["digest"] == other["digest"] != third["digest"] and bundles.differing(one, third) == ["policy"]
 
 
 def test_models_and_policies_that_cannot_be_used_end_with_exit_2(tmp_path: Path, made: Path) -> None:

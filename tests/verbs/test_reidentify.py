@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import os
+import pwd
 import stat
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +31,7 @@ from nosology.records import TABLES
 from nosology.runs import Run, fingerprint
 from nosology.storage import StorageError
 from nosology.verbs.lineage import input_columns
+from nosology.verbs.upkeep import ProofError
 
 NOTES = [
     {"id": "note-77", "patient_id": "pat-1", "text": "Patient: Quackenbush, Zebulon. Dr. Quackenbush on 03/14/2019, MRN: 00412345."},
@@ -82,7 +87,7 @@ def test_a_note_comes_back_with_an_entry_and_no_value_elsewhere(made: Path, tmp_
     assert line["text"] == NOTES[0]["text"] and line["fields"]["document_id"] == "note-77" and line["fields"]["patient_id"] == "pat-1"
     assert stat.S_IMODE(to.stat().st_mode) == 0o600 and report["records"] == 1
     entry = json.loads((made / "reidentifications" / "000001.json").read_text())
-    assert entry["by"] == ASKED["by"] and entry["reason"] == ASKED["reason"] and entry["count"] == 1 and entry["ids"] == [note]
+    assert entry["claimed_by"] == ASKED["by"] and entry["reason"] == ASKED["reason"] and entry["count"] == 1 and entry["ids"] == [note]
     assert entry["records"][0]["source_row"] == 0 and entry["time"].endswith("+00:00") and line["entry_sha256"] == report["entry_sha256"]
     tables = {name: read_output(str(made), name).to_pylist() for name in sink.snapshot(str(made)).job.schemas}  # uncompressed
     assert len(tables["sealed"]) == len(tables["documents"]) == 3
@@ -122,11 +127,15 @@ def test_another_key_or_none_is_refused_and_nothing_is_entered(made: Path, tmp_p
         ({"ids": ["nobody"]}, InputError),
         ({"to": "here"}, InputError),
         ({"to": "no/such/folder"}, InputError),
+        ({"to": "run/back"}, InputError),
+        ({"to": "run/documents/back"}, InputError),
+        ({"to": "link/back"}, InputError),
         ({"run": "."}, InputError),
     ],
 )
 def test_wrong_use_is_refused_before_the_register(made: Path, tmp_path: Path, change: dict[str, Any], error: type[Exception]) -> None:
     (tmp_path / "here").write_text("mine")
+    (tmp_path / "link").symlink_to(made / "documents")
     given = {"run": str(made), "ids": [pseudonyms(made)[0][0]], "to": "back", **ASKED, **change}
     with pytest.raises(error) as caught:
         verbs.reidentify(**{**given, "to": tmp_path / given["to"], "run": str(tmp_path / given["run"])})
@@ -172,6 +181,53 @@ def test_entries_are_a_chain(made: Path, tmp_path: Path) -> None:
     found = disclosures.entries(str(made), secret)
     assert [entry.body["number"] for entry in found] == [1, 2, 3]
     assert [entry.body["before"] for entry in found] == ["0" * 64, found[0].digest, found[1].digest]
+    assert len({entry.body["nonce"] for entry in found}) == 3
+    assert sorted(entry.body["time"] for entry in found) == [entry.body["time"] for entry in found]
+
+
+def test_an_entry_names_the_account_and_only_its_owner_reads_it(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody else")
+    old = os.umask(0)
+    try:
+        (entry,) = ask(made, tmp_path, 1)
+    finally:
+        os.umask(old)
+    body = json.loads(entry.read_text())
+    assert body["account"] == pwd.getpwuid(os.geteuid()).pw_name and body["uid"] == os.geteuid() and body["claimed_by"] == ASKED["by"]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (entry.parent, entry, tmp_path / "back-0")] == [0o700, 0o600, 0o600]
+
+
+def test_no_entry_is_older_than_the_one_before_it(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Behind(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+            return datetime.datetime.now(tz) - datetime.timedelta(hours=1)
+
+    ask(made, tmp_path, 1)
+    monkeypatch.setattr(disclosures, "datetime", SimpleNamespace(datetime=Behind, UTC=datetime.UTC))
+    with pytest.raises(InputError, match="clock.*behind"):
+        verbs.reidentify(str(made), [pseudonyms(made)[0][0]], to=tmp_path / "back", **ASKED)
+    assert not (tmp_path / "back").exists() and len(list((made / "reidentifications").iterdir())) == 1
+
+
+def test_anybody_can_verify_the_register(made: Path, tmp_path: Path) -> None:
+    assert "register" not in verbs.verify(str(made), False)
+    entries = ask(made, tmp_path, 3)
+    assert verbs.verify(str(made), False)["register"] == {"entries": 3, "by": "key"}
+    right = entries[2].read_text()
+    entries[2].write_text(right.replace("Privacy", "Nobody"))  # nothing follows it, so the key alone finds it
+    with pytest.raises(ProofError, match="entry 3 of the register"):
+        verbs.verify(str(made), False)
+    entries[2].write_text(right)
+    (tmp_path / "key").rename(tmp_path / "away")
+    assert verbs.verify(str(made), False)["register"] == {"entries": 3, "by": "chain"}
+    entries[1].write_text(entries[1].read_text().replace("Privacy", "Nobody"))
+    with pytest.raises(ProofError, match="entry 3 of the register"):
+        verbs.verify(str(made), False)
+    entries[1].unlink()
+    with pytest.raises(ProofError, match="entry 2 of the register"):
+        verbs.verify(str(made), False)
 
 
 @pytest.mark.parametrize("harm", ["change", "remove", "remove first", "forge", "add", "swap", "exchange", "exchange last"])
@@ -208,6 +264,14 @@ def test_a_run_keeps_its_folder_and_its_proof(made: Path, tmp_path: Path) -> Non
     assert (made / "reidentifications" / "000001.json").exists()
     with pytest.raises(FingerprintError):  # the policy cannot be made reversible afterwards
         make_run(tmp_path)
+
+
+def test_what_tells_of_the_text_before_is_not_handed_on(made: Path, tmp_path: Path) -> None:
+    report = verbs.publish(str(made), str(tmp_path / "lake"))
+    assert set(report["not_handed_on"]) == {"sealed", "audit", "spans"} and all(report["not_handed_on"].values())
+    there = {path.name for path in (tmp_path / "lake").iterdir()}
+    assert there == set(sink.snapshot(str(made)).job.schemas) - {"sealed", "audit", "spans"} | {"dead"} == set(report["tables"])
+    assert report["tables"]["documents"] == {"rows": 3, "added": 3}
 
 
 def test_the_command(made: Path, tmp_path: Path) -> None:

@@ -20,13 +20,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nosology import storage
 from nosology.deid.classifier import safe_harbor
+from nosology.deid.policies import WIDER, Policy
 from nosology.errors import InputError
 from nosology.evaluation.metrics import Estimate, bootstrap_ratios, wilson
 from nosology.records import Span
@@ -62,6 +63,11 @@ class Gold:
     classes: dict[str, str | None]
     unmapped: dict[str, int]
 
+    def under(self, policy: Policy) -> Gold:
+        """The same for a policy: a sex, a relative or a profession that it keeps is no identifier, and no miss."""
+        kept = WIDER - policy.labels
+        return replace(self, classes={label: None if name in kept else name for label, name in self.classes.items()})
+
 
 def read_gold(file: str, given: Mapping[str, str | None]) -> Gold:
     """JSON lines of {"id", "text", "spans": [{"start", "end", "label"}]}.
@@ -82,6 +88,11 @@ def read_gold(file: str, given: Mapping[str, str | None]) -> Gold:
             spans.append(marked)
     if not texts:
         raise InputError("no texts", file=file, remedy='Give JSON lines of {"id", "text", "spans": [{"start", "end", "label"}]}')
+    return gold_of(texts, spans, given)
+
+
+def gold_of(texts: list[str], spans: list[list[dict[str, Any]]], given: Mapping[str, str | None]) -> Gold:
+    """Gold of texts and their spans, side by side; `given` as in `read_gold`."""
     labels = Counter(span["label"] for marked in spans for span in marked)
     classes = {label: given[label] if label in given else safe_harbor(label, label) for label in labels}
     unmapped = {label: n for label, n in sorted(labels.items()) if label not in given and safe_harbor(label, "") == ""}
@@ -96,18 +107,29 @@ def _gold_line(line: bytes, file: str, number: int) -> tuple[str, list[dict[str,
         raise InputError("not JSON", file=place) from None
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise InputError("expected an object with a text", file=place, field="text")
-    marked = row.get("spans")
+    return row["text"], checked(row.get("spans"), row["text"], place)
+
+
+def checked(marked: Any, text: str, place: str) -> list[dict[str, Any]]:
+    """The gold spans of a text.
+
+    Args:
+        marked: as they were given. place: file and line, for the error.
+
+    Raises:
+        InputError: they are no spans of the text; names the place and the field.
+    """
     if not isinstance(marked, list):
         raise InputError("expected a list of spans; an empty one for a text without identifiers", file=place, field="spans")
     for span in marked:
         if not isinstance(span, dict) or not all(type(span.get(name)) is int for name in ("start", "end")):
             raise InputError("expected whole numbers `start` and `end` in each span", file=place, field="spans")
-        if not 0 <= span["start"] < span["end"] <= len(row["text"]):
+        if not 0 <= span["start"] < span["end"] <= len(text):
             raise InputError("a span lies outside of its text, or is empty", file=place, field="spans",
                              remedy="Offsets count Unicode characters, end exclusive")  # fmt: skip
         if not isinstance(span.get("label"), str):
             raise InputError("expected a label in each span", file=place, field="label")
-    return row["text"], marked
+    return marked
 
 
 def measure(
@@ -151,7 +173,9 @@ def measure(
     clean = wilson(int((with_gold & (missed_N == 0)).sum()), int(with_gold.sum()))
     touched = wilson(int((total_NF[negative, FOUND] > 0).sum()), int(negative.sum()))
     categories = {
-        name: _category(sums_KF[k], _firm(drawn[2 * k]), _firm(drawn[2 * k + 1])) for k, name in enumerate(names) if sums_KF[k].any()
+        name: _category(sums_KF[k], _firm(drawn[2 * k]), _firm(drawn[2 * k + 1]))
+        for k, name in enumerate(names)
+        if name == ALL or sums_KF[k].any()
     }
     by_label: dict[str, list[int]] = {}
     for marked, here, text in zip(gold, found, texts, strict=True):

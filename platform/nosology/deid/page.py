@@ -1,4 +1,4 @@
-"""Pages about de-identification that a person reads and signs: HTML of one file, without scripts, in the style of the reports."""
+"""Pages about de-identification that a person reads and signs: HTML of one file, without scripts, in the layout of the reports."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """The bundle that stands for a de-identified run: which policy, by what means, measured how, read by whom.
 
-    RUN/proof/proof.json    all of it, with the SHA-256 of the rest as `digest`
-    RUN/proof/proof.html    the same for a person
-    RUN/proof/SHA256SUMS    of both, as `sha256sum -c` takes them
+    RUN/proof/proof-DIGEST.json    all of it, with the SHA-256 of the rest as `digest`
+    RUN/proof/proof-DIGEST.html    the same for a person
+    RUN/proof/SHA256SUMS           names both, as `sha256sum -c` takes them
 
+A bundle is what SHA256SUMS names, and nothing else. It is written last, and whole: whoever is killed leaves the earlier bundle or the new one.
 The digests find a bundle that was changed. They do not keep out a forger, who can write new ones: `train` writes the digest that it saw
 into its lineage, and a site that wants more signs SHA256SUMS with its own means.
 """
@@ -16,6 +17,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,13 +34,15 @@ if TYPE_CHECKING:
     from nosology.config import DeidConfig
 
 FORMAT = "nosology proof of de-identification, 1"
-FOLDER, BUNDLE, PAGE, SUMS = "proof", "proof.json", "proof.html", "SHA256SUMS"
+FOLDER, SUMS = "proof", "SHA256SUMS"
+_KINDS = ("json", "html")
+_OURS = re.compile(r"proof-[0-9a-f]{16}\.(json|html)")
 # settings of `deid` that say nothing of what is removed: the key, the place of the model (its digest counts), the consent
 _APART = frozenset({"key_file", "ner", "accept_residual"})
 _THRESHOLDS = frozenset({"threshold", "thresholds"})
 _REWRITING = frozenset({"policy", "rewrite", "dates", "zip_list", "reversible", "consistency"})  # a measurement takes each note by itself
 _LIBRARIES = ("hyperscan", "onnxruntime", "phonenumbers", "presidio-analyzer", "tokenizers", "transformers", "torch")
-_NO_RULES = frozenset({"measure.py", "proof.py", "residual.py", "uniqueness.py", "page.py", "page.html"})
+_NO_RULES = frozenset({"disclosures.py", "measure.py", "proof.py", "residual.py", "uniqueness.py", "page.py", "page.html"})
 
 Settings = Mapping[str, Any]
 
@@ -57,12 +61,12 @@ def policy(settings: Settings) -> dict[str, Any]:
     """What is removed, and what stands in its place.
 
     Returns:
-        settings, categories [{class, letter, treatment}], left_out, digest (SHA-256 of the settings).
+        rule (name in `POLICIES`), name, safe_harbor (whether it is that), basis (in words), settings, categories [{class, letter, treatment}], left_out, digest (SHA-256
+        of the settings).
     """
+    left, chosen = list(settings.get("leave_out") or ()), _policy(settings)
     counted = {name: value for name, value in settings.items() if name not in _APART | _THRESHOLDS}
-    left = list(settings.get("leave_out") or ())
-    chosen = POLICIES[settings.get("policy") or language(str(settings["language"])).policy]
-    counted["policy"] = chosen.name  # None and the name of the language's own are one policy
+    counted["policy"] = chosen.name  # None is the language's
     categories = [
         {
             "class": name,
@@ -71,7 +75,40 @@ def policy(settings: Settings) -> dict[str, Any]:
         }
         for name in (*LABELS, *sorted(chosen.labels - LABELS.keys()))
     ]
-    return {"settings": counted, "categories": categories, "left_out": left, "digest": digest_of(counted)}
+    faults = _no_safe_harbor(settings)
+    return {
+        "rule": chosen.name, "name": policy_name(settings), "safe_harbor": not faults, "basis": faults or "Safe Harbor, 45 CFR 164.514(b)(2)",
+        "settings": counted, "categories": categories, "left_out": left, "digest": digest_of(counted),
+    }  # fmt: skip
+
+
+def policy_name(settings: Settings) -> str:
+    """The policy as audit and pages name it, with what keeps it from being Safe Harbor: `safe_harbor with shifted dates without DEVICE`.
+
+    Args:
+        settings: policy, language, dates and leave_out of the section `deid`; more is passed over.
+    """
+    shifted = " with shifted dates" if _is_shifted(settings) else ""
+    left = f" without {', '.join(settings['leave_out'])}" if settings.get("leave_out") else ""
+    return _policy(settings).name + shifted + left
+
+
+def _policy(settings: Settings) -> Policy:
+    return POLICIES[settings.get("policy") or language(str(settings["language"])).policy]
+
+
+def _is_shifted(settings: Settings) -> bool:
+    return settings.get("dates") == "shift" and "DATE" not in (settings.get("leave_out") or ())
+
+
+def _no_safe_harbor(settings: Settings) -> str:
+    """Why a policy is no Safe Harbor, and what it can stand on; empty where it is one."""
+    faults = ["dates are moved, where 45 CFR 164.514(b)(2)(i)(C) wants all elements but the year removed"] if _is_shifted(settings) else []
+    if left := settings.get("leave_out"):
+        faults.append(f"{', '.join(left)} left in the text by decision (accept_residual), where (b)(2)(i) wants all 18 categories removed")
+    limited = ", or a limited data set under a data use agreement (164.514(e))" if not left else ""
+    stands = f" It needs another basis: an expert's determination (164.514(b)(1)){limited}."
+    return f"This is no Safe Harbor de-identification: {'; '.join(faults)}.{stands}" if faults else ""
 
 
 def _treatment(name: str, settings: Settings, chosen: Policy) -> str:
@@ -148,15 +185,26 @@ def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**whole, "digest": digest_of(whole)}
 
 
-def write(bundle: Mapping[str, Any], page: str, run: str) -> str:
-    """Writes a sealed bundle and its page into a run; returns the folder."""
+def unsigned(bundle: Mapping[str, Any]) -> str:
+    """SHA-256 of what a signer signs: all of a sealed bundle but the signature and its day."""
+    return digest_of({name: value for name, value in bundle.items() if name not in ("made", "signer", "lacks", "digest")})
+
+
+def write(bundle: Mapping[str, Any], page: str, run: str) -> dict[str, str]:
+    """Writes a sealed bundle and its page into a run, in the place of an earlier one; returns folder, bundle and page."""
     folder = storage.join(run, FOLDER)
-    contents = {BUNDLE: json.dumps(bundle, indent=1, ensure_ascii=False).encode() + b"\n", PAGE: page.encode()}
-    for name, data in contents.items():
+    contents = (json.dumps(bundle, indent=1, ensure_ascii=False).encode() + b"\n", page.encode())
+    digests = [hashlib.sha256(data).hexdigest() for data in contents]
+    names = [f"proof-{digest[:16]}.{kind}" for digest, kind in zip(digests, _KINDS, strict=True)]
+    for name, data in zip(names, contents, strict=True):
         storage.write_bytes(storage.join(folder, name), data)
-    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in contents.items())
-    storage.write_bytes(storage.join(folder, SUMS), sums.encode())  # last: what was killed before it is no bundle
-    return folder
+    sums = "".join(f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True))
+    storage.write_bytes(storage.join(folder, SUMS), sums.encode())  # from here on it is the bundle
+    for uri in storage.list_files(folder):
+        name = uri.rsplit("/", 1)[-1]
+        if _OURS.fullmatch(name) and name not in names:
+            storage.remove(uri)
+    return {"folder": folder, "bundle": storage.join(folder, names[0]), "page": storage.join(folder, names[1])}
 
 
 def read(run: str) -> dict[str, Any]:
@@ -165,21 +213,26 @@ def read(run: str) -> dict[str, Any]:
     Raises:
         InputError: there is none, or it was changed since it was written.
     """
-    folder = storage.join(run, FOLDER)
+    sums = storage.join(run, FOLDER, SUMS)
     again = f"Make it again: nosology deidentify --proof --in {run}"
-    if not storage.exists(storage.join(folder, BUNDLE)) or not storage.exists(storage.join(folder, SUMS)):
+    if not storage.exists(sums):
         raise InputError("this run of deidentify has no proof bundle", file=run, remedy=f"Make it: nosology deidentify --proof --in {run}")
-    sums = [line.partition("  ") for line in storage.read_bytes(storage.join(folder, SUMS)).decode(errors="replace").splitlines()]
-    named = {name: digest for digest, _, name in sums}
-    for name in (BUNDLE, PAGE):
-        uri = storage.join(folder, name)
-        if not storage.exists(uri) or storage.digest(uri) != named.get(name):
+    named = [line.partition("  ")[::2] for line in storage.read_bytes(sums).decode(errors="replace").splitlines()]
+    if [_OURS.sub(r"\1", name) for _, name in named] != list(_KINDS):
+        raise InputError("the proof bundle was changed after it was written", file=sums, remedy=again)
+    contents = []
+    for digest, name in named:
+        uri = storage.join(run, FOLDER, name)
+        data = storage.read_bytes(uri) if storage.exists(uri) else b""
+        if hashlib.sha256(data).hexdigest() != digest:
             raise InputError("the proof bundle was changed after it was written", file=uri, remedy=again)
-    bundle: dict[str, Any] = storage.read_json(storage.join(folder, BUNDLE))
+        contents.append(data)
+    file = storage.join(run, FOLDER, named[0][1])
+    bundle: dict[str, Any] = storage.parse_json(contents[0], file)
     if bundle.get("format") != FORMAT:
-        raise InputError("a proof bundle of another version", file=storage.join(folder, BUNDLE), remedy=again)
+        raise InputError("a proof bundle of another version", file=file, remedy=again)
     if bundle.get("digest") != digest_of({name: value for name, value in bundle.items() if name != "digest"}):
-        raise InputError("the proof bundle was changed after it was written", file=storage.join(folder, BUNDLE), remedy=again)
+        raise InputError("the proof bundle was changed after it was written", file=file, remedy=again)
     return bundle
 
 
@@ -201,9 +254,8 @@ def page(bundle: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     if measured:
         recall = measured["categories"]["all"]["recall"]["cover"]
-        headlines.append(
-            Headline(label="recall, measured", value=_share(recall), note=f"{recall['n']:,} identifiers in {measured['n']:,} texts")
-        )
+        spans = measured["categories"]["all"]["spans"]
+        headlines.append(Headline(label="recall, measured", value=_share(recall), note=f"{spans:,} identifiers in {measured['n']:,} texts"))
         tables.append(measured_table(measured, f"Gold: {measured['gold']['texts']:,} texts, digest {measured['gold']['digest']}"))
     if sample:
         said = f"of all notes at most, at 95 % confidence; {sample['notes_with_identifier']} of {sample['read']} read"
@@ -240,13 +292,17 @@ def page(bundle: Mapping[str, Any]) -> str:
     digests = {**{name: run[name] for name in ("job", "config", "inputs")}, **{f"table {n}": d for n, d in run["outputs"].items()}}
     tables.append(Table(title="Run", head=["", "SHA-256"], rows=[[name, str(value)] for name, value in digests.items()]))
     warnings = [f"It lacks {', '.join(bundle['lacks'])}."] if bundle["lacks"] else []
-    if policy["left_out"]:
-        warnings.append(
-            f"Left in the text by decision (accept_residual): {', '.join(policy['left_out'])}. This is no Safe Harbor de-identification."
-        )
+    if not policy["safe_harbor"]:
+        warnings.insert(0, policy["basis"])
     warnings += ["Recall holds for texts like the gold."] if measured else []
     warnings.append("The digests find a changed bundle, not a forged one.")
-    facts = {"made": bundle["made"], "signer": bundle["signer"] or "none", "package": bundle["package"], "bundle": bundle["digest"]}
+    facts = {
+        "policy": policy["name"],
+        "made": bundle["made"],
+        "signer": bundle["signer"] or "unsigned",
+        "package": bundle["package"],
+        "bundle": bundle["digest"],
+    }
     return render(
         Page(
             title="Proof of de-identification",
@@ -254,7 +310,7 @@ def page(bundle: Mapping[str, Any]) -> str:
             headlines=headlines,
             warnings=warnings,
             tables=tables,
-            foot=f"The same as {BUNDLE}.",
+            foot=f"The same as the JSON file beside it; {SUMS} names both.",
         )
     )
 

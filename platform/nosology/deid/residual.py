@@ -8,11 +8,12 @@ from __future__ import annotations
 import datetime
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nosology import storage
 from nosology.deid.page import Headline, Note, Page, Table, render
+from nosology.deid.policies import POLICIES, WIDER
 from nosology.errors import InputError
 
 CONFIDENCE = 0.95
@@ -24,6 +25,12 @@ CATEGORIES = {
     "G": "social security", "H": "medical record", "I": "health plan", "J": "account", "K": "licence", "L": "vehicle", "M": "device",
     "N": "URL", "O": "IP address", "P": "biometric", "Q": "photograph", "R": "other unique code",
 }  # fmt: skip
+_WIDER = {"SEX": "sex", "RELATIVE": "relative", "PROFESSION": "profession"}  # of `policies.WIDER`, which have no letter
+
+
+def categories(policy: str) -> dict[str, str]:
+    """What a reader looks for under a policy, by the letter or class that the form takes."""
+    return CATEGORIES | {name: _WIDER[name] for name in sorted(POLICIES[policy].labels & WIDER)}
 
 
 def bound(found: int, read: int) -> float:
@@ -45,17 +52,25 @@ def drawn(total: int, wanted: int, seed: int) -> list[int]:
     return random.Random(seed).sample(range(total), min(total, wanted))
 
 
-def sheet(notes: Sequence[tuple[str, str]], total: int, facts: dict[str, str], left_out: Sequence[str]) -> str:
+def sheet(
+    notes: Sequence[tuple[str, str]],
+    total: int,
+    facts: dict[str, str],
+    left_out: Sequence[str],
+    looked_for: Mapping[str, str],
+    moved: bool = False,
+) -> str:
     """The page with the notes of a sample.
 
     Args:
         notes: pseudonym and cleaned text of each. total: notes in the run.
         facts: small print below the title.
-        left_out: classes that the policy keeps.
+        left_out: classes that the policy keeps. looked_for: `categories` of the policy. moved: it moves dates.
     """
     n = len(notes)
     rows = [[str(k), f"{100 * bound(k, n):.2f} %", f"{total * bound(k, n):,.0f}"] for k in range(min(4, n + 1))]
     kept = f" This run's policy keeps {', '.join(left_out)} in the text: these are no findings." if left_out else ""
+    kept += " Its dates were moved: a date is no finding." if moved else ""
     return render(
         Page(
             title="Residual risk: notes to be read",
@@ -75,7 +90,7 @@ def sheet(notes: Sequence[tuple[str, str]], total: int, facts: dict[str, str], l
                 )
             ],
             notes=[Note(pseudonym=pseudonym, text=text) for pseudonym, text in notes],
-            categories=CATEGORIES,
+            categories=looked_for,
             signed=f"I have read these {n:,} notes. Copy the numbers into {FORM} beside this page, and give it to nosology deidentify --proof --sampled.",
             foot="Cleaned text only; readable to the owner of the run folder only.",
         )
@@ -84,7 +99,7 @@ def sheet(notes: Sequence[tuple[str, str]], total: int, facts: dict[str, str], l
 
 def form_bytes(sheet_digest: str, notes: int, total: int, seed: int) -> bytes:
     """The form as it is handed to the reader; what is null or empty is to be filled in."""
-    told = "Fill in: read, notes_with_identifier, categories (letter: identifiers left), reader (name, organisation), date (YYYY-MM-DD)."
+    told = 'Fill in: read, notes_with_identifier, categories (as on the sheet: identifiers left, for instance {"A": 1}), reader (name, organisation), date (YYYY-MM-DD).'
     known = {"sheet": sheet_digest, "notes": notes, "of": total, "seed": seed}
     return json.dumps({"what_to_do": told, **known, **_EMPTY}, indent=1).encode() + b"\n"
 
@@ -98,12 +113,13 @@ def is_begun(data: bytes) -> bool:
         return True
 
 
-def read_form(file: str, sheet_digest: str) -> dict[str, Any]:
+def read_form(file: str, sheet_digest: str, looked_for: Mapping[str, str]) -> dict[str, Any]:
     """What the reader found.
 
     Args:
         file: the filled form, local or `s3://`.
         sheet_digest: SHA-256 of the sheet that is in the run now.
+        looked_for: `categories` of the run's policy.
 
     Returns:
         sheet, notes, of, seed, read, notes_with_identifier, categories, reader, date, and at_most (`bound`).
@@ -122,10 +138,10 @@ def read_form(file: str, sheet_digest: str) -> dict[str, Any]:
         raise fault("read", "expected how many of the notes were read")
     if not _is_count(held.get("notes_with_identifier"), 0, held["read"]):
         raise fault("notes_with_identifier", "expected in how many of the notes that were read something was left; 0 for none")
-    categories = held.get("categories")
-    if not isinstance(categories, dict) or not all(c in CATEGORIES and _is_count(n, 1, None) for c, n in categories.items()):
-        raise fault("categories", f"expected how often each category was left, by its letter ({min(CATEGORIES)} to {max(CATEGORIES)})")
-    if sum(categories.values()) < held["notes_with_identifier"] or bool(categories) != bool(held["notes_with_identifier"]):
+    left = held.get("categories")
+    if not isinstance(left, dict) or not all(c in looked_for and _is_count(n, 1, None) for c, n in left.items()):
+        raise fault("categories", f"expected how often each category was left, by its name on the sheet ({', '.join(looked_for)})")
+    if sum(left.values()) < held["notes_with_identifier"] or bool(left) != bool(held["notes_with_identifier"]):
         raise fault("categories", "expected at least one identifier for each note with one, and none where no note has one")
     if not isinstance(held.get("reader"), str) or not held["reader"].strip():
         raise fault("reader", "expected who read the notes")

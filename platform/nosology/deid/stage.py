@@ -16,7 +16,6 @@ from nosology.deid.folding import Folded
 from nosology.deid.known import Known, Value
 from nosology.deid.languages import language
 from nosology.deid.marks import marked, recognised
-from nosology.deid.policies import policy_of
 from nosology.deid.rewrite import rewrite
 from nosology.deid.sealing import KEY, policy_digest, seal
 from nosology.deid.secret import Secret, load_secret
@@ -249,8 +248,10 @@ def _fingerprint(config: DeidConfig, secret: Secret) -> dict[str, str]:
 
 
 def policy_name(config: DeidConfig) -> str:
-    """The policy as the audit names it, with what it leaves in the text."""
-    return policy_of(config).name + (f" without {', '.join(config.leave_out)}" if config.leave_out else "")
+    """The policy as the audit names it; see `proof.policy_name`."""
+    from nosology.deid import proof
+
+    return proof.policy_name(dict(config))
 
 
 def _number(value: Any) -> float | None:

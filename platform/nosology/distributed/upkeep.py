@@ -181,11 +181,25 @@ _DRIVER = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
+# tables of a verb that tell of the text as it was before, and stay in the folder of the run
+_KEPT_HOME: dict[str, dict[str, str]] = {
+    "deidentify": {
+        "sealed": "what turns records back, for the holder of the key",
+        "audit": "where identifiers stood in the text before",
+        "spans": "where identifiers stood in the text before",
+    }
+}
+
+
 def publish(out: str, to: str) -> dict[str, Any]:
-    """Hands the tables of a finished run on, each to a table of its own: one transaction a table; done again it adds nothing.
+    """Hands the tables of a finished run on, each to a table of its own: one transaction a table; done again it adds nothing. Of a run of
+    `deidentify` the tables `sealed`, `audit` and `spans` are not handed on.
 
     Args:
         to: `delta://PATH` (a Delta Lake table is made at PATH/<table>), or a folder, local or `s3://`, that gets Parquet files.
+
+    Returns:
+        to, tables {table: {rows, added}}, added (rows), and not_handed_on {table: why}, where the run has such tables.
 
     Raises:
         InputError: the run is not finished, or damaged.
@@ -203,16 +217,18 @@ def publish(out: str, to: str) -> dict[str, Any]:
     # of the job and not of its newest epoch: after a retry of dead letters it is the same rows that would go there again
     identity = hashlib.sha256(storage.read_bytes(storage.join(out, "job.json"))).hexdigest()[:32]
     send = _to_delta if to.startswith("delta://") else _to_folder
-    _check_target(seen, to)
-    report: dict[str, Any] = {"to": to, "tables": {}, "added": 0}
-    for table in [*seen.job.schemas, sink.DEAD]:
+    kept = {name: why for name, why in _KEPT_HOME.get(seen.job.verb, {}).items() if name in seen.job.schemas}
+    tables = [name for name in (*seen.job.schemas, sink.DEAD) if name not in kept]
+    _check_target(seen, to, tables)
+    report: dict[str, Any] = {"to": to, "tables": {}, "added": 0, **({"not_handed_on": kept} if kept else {})}
+    for table in tables:
         added = send(seen, table, storage.join(to.removeprefix("delta://"), table), identity)
         report["tables"][table] = {"rows": sum(part.rows for part in seen.table(table)), "added": added}
         report["added"] += added
     return report
 
 
-def _check_target(seen: Snapshot, to: str) -> None:
+def _check_target(seen: Snapshot, to: str, tables: Sequence[str]) -> None:
     """Raises InputError before anything is written: no address, a run's own folder, tables of Delta Lake with other columns."""
     place = to.removeprefix("delta://")
     if re.match(r"[\w+.-]+:(?!//)", place):
@@ -220,11 +236,11 @@ def _check_target(seen: Snapshot, to: str) -> None:
     if sink.is_run(place):
         raise InputError("this is the folder of a run", file=place, remedy="Publish into a folder of its own")
     inputs = {file.uri.rpartition("/")[0] for file in seen.job.files}
-    for below in (place, *(storage.join(place, table) for table in [*seen.job.schemas, sink.DEAD])):
+    for below in (place, *(storage.join(place, table) for table in tables)):
         if storage.absolute(below).rstrip("/") in inputs:
             raise InputError("the input of this run lies here", file=below, remedy="Publish into a folder of its own")
     if to.startswith("delta://"):
-        for table in [*seen.job.schemas, sink.DEAD]:
+        for table in tables:
             _check_columns(storage.join(place, table), _schema(seen, table))
 
 

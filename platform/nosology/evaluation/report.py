@@ -225,7 +225,9 @@ def render(data: ReportData) -> str:
     environment.filters["thousands"] = lambda value: f"{value:,}"
     environment.filters["clock"] = figures.clock
     environment.filters["billed"] = lambda kind: BILLED_WORDS.get(kind, kind)
-    return environment.get_template("report.html").render(data=data, plots=_plots(data), pieces=pieces, total=sum(data.seconds.values()))
+    return environment.get_template("report.html").render(
+        page=data, data=data, plots=_plots(data), pieces=pieces, total=sum(data.seconds.values())
+    )
 
 
 def pieces(note: ExampleNote) -> list[Piece]:

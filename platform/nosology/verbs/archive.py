@@ -80,7 +80,7 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
     from nosology.distributed.stages import output_parts, run_stage
 
     wanted = proof.Evidence(**evidence or {})
-    wanted.check()
+    proof.check(config, out, wanted)
     with Run(out, "deidentify", config, source=source, spans=spans, **({"evidence": evidence} if evidence else {})) as run:
         check_apart([source], out)  # before the plan, which would find what this run has written there
         files = plan([source], input_columns(config.input), list(TABLES))  # never the originals
@@ -135,7 +135,7 @@ def _names(config: Config, source: str, files: Sequence[PlannedFile], folder: st
 
 def _spans(config: Config, out: str, report: StageReport, file: str | None) -> dict[str, Any]:
     """Write the spans in the order of the input, one line each, dead letters with their reason; measure where a row has gold `spans`."""
-    from nosology.deid.measure import measure
+    from nosology.deid.measure import checked
     from nosology.deid.stage import span_line
     from nosology.distributed.stages import answers
 
@@ -154,7 +154,8 @@ def _spans(config: Config, out: str, report: StageReport, file: str | None) -> d
                     )
                     lines.write(line.encode() + b"\n")
                 if row.get("spans") is not None and spans is not None:
-                    golds.append(row["spans"])
+                    text = row[config.input.text_column]
+                    golds.append(checked(row["spans"], text, f"record {key[1]} of file {key[0]}"))
                     founds.append(spans)
-                    texts.append(row[config.input.text_column])
-    return measure(golds, founds, texts) if golds else {}
+                    texts.append(text)
+    return proof.measured_rows(config, texts, golds, founds)

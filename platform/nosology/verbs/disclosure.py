@@ -12,8 +12,9 @@ from nosology import storage
 from nosology.config import parse
 from nosology.deid import disclosures
 from nosology.deid.sealing import KEY, unseal
-from nosology.deid.secret import load_secret
+from nosology.deid.secret import Secret, load_secret
 from nosology.errors import ConfigError, InputError
+from nosology.runs import is_claimed
 
 SEALED = "sealed"
 
@@ -24,13 +25,13 @@ def reidentify(run: str, ids: Sequence[str], by: str, reason: str, to: Path, key
     Args:
         run: folder of the run; it was made with `deid.reversible`.
         ids: pseudonyms of records or patients, as the clean tables have them.
-        by: who asks. reason: why. Both go into the register.
-        to: the file; it must not be there yet.
+        by: who asks, as they say. reason: why. Both go into the register, with the account of this process.
+        to: the file; it must not be there yet, and lie in no folder of a run.
         key_file: where the key is now; None is where the run had it.
 
     Raises:
         ConfigError: an empty argument, or a key that cannot be read or is not the run's.
-        InputError: no such run or record, `to` is there already, the register was changed, or a record cannot be opened.
+        InputError: no such run or record, `to` is there already or inside a run, the register was changed, or a record cannot be opened.
         StorageError: the register or the file cannot be written; without an entry nothing is turned back.
     """
     from nosology.distributed.sink import snapshot
@@ -44,13 +45,13 @@ def reidentify(run: str, ids: Sequence[str], by: str, reason: str, to: Path, key
         raise InputError("this file is here already; nothing is written over", file=str(to), remedy="Name a new file")
     if not to.parent.is_dir():
         raise InputError("there is no such folder", file=str(to.parent), remedy="Make it, for its owner alone")
+    if inside := [folder for folder in to.resolve().parents if is_claimed(str(folder))]:
+        raise InputError("a file of identified records inside the folder of a run", file=str(to),
+                         remedy=f"Name a place outside of {inside[0]}, which may be handed on")  # fmt: skip
     job = snapshot(run).job
     if job.verb != "deidentify" or SEALED not in job.schemas:
         raise InputError("this run cannot be turned back", file=run, remedy="Only one of `deidentify` with deid.reversible=true can")
-    config = parse(storage.read_bytes(storage.join(run, "config.yaml")), storage.join(run, "config.yaml")).deid
-    secret = load_secret(config.model_copy(update={"key_file": str(key_file)}) if key_file else config, make=False)
-    if job.fingerprint.get("deid_key") != secret.fingerprint:
-        raise ConfigError("the key is not the one that this run was made with; name the right one with --key-file")
+    secret = _secret(run, key_file)
     rows = _found(run, SEALED, ids)
     if lacking := [number for number, one in enumerate(ids, 1) if not any(one in (row["record_id"], row["patient_id"]) for row in rows)]:
         raise InputError(f"no record or patient of this run has the pseudonym of --id number {lacking[0]}", file=run)
@@ -60,6 +61,25 @@ def reidentify(run: str, ids: Sequence[str], by: str, reason: str, to: Path, key
     lines = [json.dumps({**unseal(row, secret, texts.get(_place(row, row["record_id"]))), **mark}) for row in rows]
     _write(to, lines)
     return {"run": run, "records": len(rows), "to": str(to), "entry": entry.number, "entry_sha256": entry.digest, "register": entry.uri}
+
+
+def run_secret(run: str) -> Secret | None:
+    """The key of a run, from where the run had it; None where it is not there, or this account cannot read it."""
+    try:
+        return _secret(run, None)
+    except ConfigError:
+        return None
+
+
+def _secret(run: str, key_file: Path | None) -> Secret:
+    """The key that a run was made with; ConfigError where it is another or cannot be read."""
+    from nosology.distributed.sink import read_job
+
+    config = parse(storage.read_bytes(storage.join(run, "config.yaml")), storage.join(run, "config.yaml")).deid
+    secret = load_secret(config.model_copy(update={"key_file": str(key_file)}) if key_file else config, make=False)
+    if read_job(run).fingerprint.get("deid_key") != secret.fingerprint:
+        raise ConfigError("the key is not the one that this run was made with; name the right one with --key-file")
+    return secret
 
 
 def _found(run: str, table: str, ids: Sequence[str]) -> list[dict[str, Any]]:

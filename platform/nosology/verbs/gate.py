@@ -3,7 +3,8 @@
 Who must prove what is read from the lineage of the data:
 - Blocks that `prepare` made of tables of patients (documents, conditions) need the bundle of each run of `deidentify` that these came
   from, under the policy of the configuration.
-- Phrases of a code set (the inclusion terms, or --phrases) are terminology and no text of patients; blocks of them alone need none.
+- Phrases that stand in the shipped code set are terminology and no text of patients; blocks of them alone need none. Any other phrase
+  (--phrases) may be words of a patient's note: somebody must vouch for it, beside the bundles.
 - The objective `tag` learns where identifiers stand, on rows that hold them by design (public sets, templates, surrogates; or a site's
   own marked notes, inside its trust zone); its token classifier has labels for output and no words. It is not asked, and the lineage says so.
 - Blocks without such a lineage were made elsewhere: somebody must vouch (`proof.vouched_by`).
@@ -11,7 +12,7 @@ Who must prove what is read from the lineage of the data:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from nosology import storage
@@ -28,8 +29,8 @@ def provenance(config: Config, source: str) -> dict[str, Any]:
         source: what `train` was given.
 
     Returns:
-        basis (`proof`, `vouched`, `no patients`, `labels only`), and proofs {run: digest of its bundle}, policy (digest), lacks (what the
-        bundles lack), left_out; or vouched_by.
+        basis (`proof`, `vouched`, `no patients`, `labels only`), and proofs {run: digest of its bundle}, policy (digest), policy_name,
+        lacks (what the bundles lack), left_out; and vouched_by where somebody vouches, with `proof` for the phrases alone.
 
     Raises:
         InputError: a bundle is missing, was changed, is of other data or of another policy, or nobody vouches.
@@ -42,16 +43,23 @@ def provenance(config: Config, source: str) -> dict[str, Any]:
     _check_blocks(source, prepared)
     from nosology.distributed.sink import is_run, read_job
 
-    files = [file for file in read_job(prepared).files if file.table in CLEAN_TABLES]
+    planned = read_job(prepared).files
+    files = [file for file in planned if file.table in CLEAN_TABLES]
+    unknown = _unknown_phrases(prepared, {file.digest for file in planned if file.table not in CLEAN_TABLES})
+    vouched = (
+        _vouched(config, f"{unknown} of its phrases do not stand in the code set, so they may be text of patients", source)
+        if unknown
+        else {}
+    )
     if not files:
-        return {"basis": "no patients"}
+        return vouched or {"basis": "no patients"}
     runs: dict[str, set[str]] = {}
     for file in files:
         run = file.uri.rsplit("/", 2)[0]  # RUN/TABLE/PART
         if file.kind != "part" or not is_run(run) or read_job(run).verb != "deidentify":
             return _vouched(config, f"the run of deidentify that its text came from is not at {run}", source)
         runs.setdefault(run, set()).add(file.digest)
-    return _proved(config, runs)
+    return vouched | _proved(config, runs)
 
 
 def _prepared(source: str) -> str | None:
@@ -74,6 +82,25 @@ def _check_blocks(source: str, prepared: str) -> None:
                          remedy="Run prepare again, and give its folder blocks")  # fmt: skip
 
 
+def _unknown_phrases(prepared: str, digests: Collection[str]) -> int:
+    """How many of the examples that a run of `prepare` made of phrase files (by their digests) are no title or term of their code, word for
+    word. Examples are looked at and not the files, which may be gone, and may hold rows that were given up."""
+    from nosology.distributed.parts import read_part
+    from nosology.distributed.sink import snapshot
+    from nosology.terminology.codeset import code_set
+
+    if not digests:
+        return 0
+    codes, unknown = code_set(), 0
+    for part in snapshot(prepared).table("drafts"):
+        for row in read_part(part, ["source_digest", "question", "code"]).to_pylist():
+            if row["source_digest"] in digests:
+                code = row["code"]
+                known = (codes.title(code), *codes.terms(code)) if code in codes else ()
+                unknown += row["question"].casefold() not in {text.casefold() for text in known}  # the question has the context, too
+    return unknown
+
+
 def _vouched(config: Config, why: str, source: str) -> dict[str, Any]:
     if config.proof.vouched_by:
         return {"basis": "vouched", "vouched_by": config.proof.vouched_by}
@@ -90,7 +117,8 @@ def _proved(config: Config, runs: dict[str, set[str]]) -> dict[str, Any]:
     from nosology.distributed.sink import snapshot
 
     wanted = proof.policy(proof.settings_of(config.deid))
-    found: dict[str, Any] = {"basis": "proof", "proofs": {}, "policy": wanted["digest"], "lacks": [], "left_out": wanted["left_out"]}
+    named = {"policy": wanted["digest"], "policy_name": wanted["name"], "left_out": wanted["left_out"]}
+    found: dict[str, Any] = {"basis": "proof", "proofs": {}, "lacks": [], **named}
     for run, digests in sorted(runs.items()):
         bundle, seen = proof.read(run), snapshot(run)
         again = f"Make it again: nosology deidentify --proof --in {run}"

@@ -93,8 +93,9 @@ def train(config: Config, source: str, out: str) -> dict[str, Any]:
         cleaned = {"policy": origin.get("policy"), "vouched_by": origin.get("vouched_by")}
         run.claim(fingerprint("train", config.train, **digests, **cleaned))
         report = run_training(config.train, config.model, source, out, config.cluster)
-        # travels with the adapter or model, wherever it is copied to
-        storage.write_json(storage.join(str(report["checkpoint"]), DEIDENTIFICATION), origin)
+        # travels with the adapter or model, wherever it is copied to: the digests of the bundles, and no folder, whose name may tell of a site
+        proofs = {"proofs": sorted(origin["proofs"].values())} if "proofs" in origin else {}
+        storage.write_json(storage.join(str(report["checkpoint"]), DEIDENTIFICATION), origin | proofs)
         report["deidentification"] = origin
         run.lineage("inputs", {source: digests["data"]})
         run.lineage("models", {"base": digests["base"]})

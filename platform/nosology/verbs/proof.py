@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from nosology.runs import VERSION, Run, fingerprint
 from nosology.verbs.lineage import joined
 
 if TYPE_CHECKING:
+    from nosology.deid.measure import Gold, Spanlike
     from nosology.distributed.coverage import Snapshot
 
 MEASURE = "deidentify --measure"  # the verb of such a run
@@ -30,7 +30,8 @@ class Evidence:
         proof: write the bundle.
         sample: notes to draw for a person; 0 is none.
         measured: run folder of `deidentify --measure`. sampled: filled form of a sample. signer: who answers for the bundle. The three
-            go into the bundle; without them those of an earlier bundle of the same run stay.
+            go into the bundle. Without the first two those of an earlier bundle of the same run stay; a signer stays while nothing that
+            they signed changes.
     """
 
     proof: bool = False
@@ -70,12 +71,29 @@ def _measured(config: Config, file: str) -> dict[str, Any]:
     from nosology.deid import classifier, proof
     from nosology.deid import measure as room
     from nosology.deid.detect import Detector, tagger_folder
+    from nosology.deid.policies import policy_of
 
-    gold = room.read_gold(file, config.proof.gold_labels)
+    gold = room.read_gold(file, config.proof.gold_labels).under(policy_of(config.deid))
     figures, swept = room.curve(Detector(config.deid), gold, seed=config.run.seed)
     means = proof.detection(proof.settings_of(config.deid), classifier.digest(tagger_folder(config.deid)), proof.rules_digest())
-    labels = {"classes": gold.classes, "unmapped": gold.unmapped}
-    return {**figures, "gold": {"digest": storage.digest(file), "texts": len(gold.texts), **labels}, "detection": means, "curve": swept}
+    return {**figures, "gold": {"digest": storage.digest(file), **_gold(gold)}, "detection": means, "curve": swept}
+
+
+def measured_rows(
+    config: Config, texts: list[str], gold: list[list[dict[str, Any]]], found: Sequence[Sequence[Spanlike]]
+) -> dict[str, Any]:
+    """What was found in a user's rows against the gold in them, counted as `measure` counts; side by side. Of no rows, nothing."""
+    from nosology.deid import measure as room
+    from nosology.deid.policies import policy_of
+
+    if not texts:
+        return {}
+    held = room.gold_of(texts, gold, config.proof.gold_labels).under(policy_of(config.deid))
+    return {**room.measure(held.spans, found, held.texts, held.classes, config.run.seed), "gold": _gold(held)}
+
+
+def _gold(gold: Gold) -> dict[str, Any]:
+    return {"texts": len(gold.texts), "classes": gold.classes, "unmapped": gold.unmapped}
 
 
 def shown(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,6 +161,24 @@ def _measure_page(report: Mapping[str, Any]) -> str:
     )  # fmt: skip
 
 
+def check(config: Config, run: str, asked: Evidence) -> None:
+    """What `gather` would refuse of the evidence when a run of this configuration is done, before it begins.
+
+    Raises:
+        ConfigError: an option lacks another. InputError: a measurement is not there or of another detection, a form is not there, not
+            filled in, or of another sheet than the one that is in the folder already.
+    """
+    asked.check()
+    from nosology.deid import classifier, proof
+    from nosology.deid.detect import tagger_folder
+
+    settings = proof.settings_of(config.deid)
+    if asked.measured:
+        _measurement(asked.measured, proof.detection(settings, classifier.digest(tagger_folder(config.deid)), proof.rules_digest()))
+    if asked.sampled:
+        _sample_result(run, asked.sampled, settings)
+
+
 def gather(config: Config, run: str, asked: Evidence) -> dict[str, Any]:
     """The sample and the bundle of a finished run of `deidentify`; what its report says of them.
 
@@ -161,11 +197,12 @@ def gather(config: Config, run: str, asked: Evidence) -> dict[str, Any]:
         )
     if not seen.finished:
         raise InputError("this run is not finished", file=run, remedy="Resume it first (nosology resume)")
+    evidence = _evidence(run, seen, asked)  # refused before anything is written
     found: dict[str, Any] = {}
     if asked.sample:
         found["sample"] = _write_sample(config, run, seen, asked.sample)
     if asked.proof:
-        found["proof"] = _write_bundle(config, run, seen, asked)
+        found["proof"] = _write_bundle(config, run, seen, asked.signer, evidence)
     return found
 
 
@@ -200,8 +237,10 @@ def _write_sample(config: Config, run: str, seen: Snapshot, wanted: int) -> dict
         start += part.rows
     policy = proof.policy(proof.settings_of_run(seen.job.fingerprint))
     folder = storage.join(run, SAMPLE)
-    facts = {"seed": str(config.run.seed), "policy": policy["digest"][:16], "package": VERSION}
-    page = residual.sheet([notes[n] for n in numbers], total, facts, policy["left_out"]).encode()
+    facts = {"seed": str(config.run.seed), "policy": f"{policy['name']}, {policy['digest'][:16]}", "package": VERSION}
+    looked_for = residual.categories(policy["rule"])
+    moved = policy["settings"]["dates"] == "shift"
+    page = residual.sheet([notes[n] for n in numbers], total, facts, policy["left_out"], looked_for, moved).encode()
     sheet, form = storage.join(folder, residual.SHEET), storage.join(folder, residual.FORM)
     empty = residual.form_bytes(hashlib.sha256(page).hexdigest(), len(numbers), total, config.run.seed)
     held = storage.read_bytes(form) if storage.exists(form) else empty
@@ -210,47 +249,57 @@ def _write_sample(config: Config, run: str, seen: Snapshot, wanted: int) -> dict
         if residual.is_begun(held):
             raise InputError("a form that somebody has begun to fill in lies here, of another sample", file=form,
                              remedy="Give it to --proof --sampled, or move it away")  # fmt: skip
-        _write_private(sheet, page)
-        _write_private(form, empty)
+        storage.write_bytes(sheet, page, private=True)
+        storage.write_bytes(form, empty, private=True)
     at_most = {"at_most_if_none": round(residual.bound(0, len(numbers)), 6)}
     return {"notes": len(numbers), "of": total, "sheet": sheet, "form": form, **at_most}
 
 
-def _write_private(uri: str, data: bytes) -> None:
-    """A file that its owner alone can read, from its first byte."""
-    if storage.is_local(uri):
-        path = storage.local_path(uri)
-        with storage.named_errors(uri):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.chmod(path.parent, 0o700)  # before there is anything in it
-    storage.write_bytes(uri, data)
-    if storage.is_local(uri):
-        with storage.named_errors(uri):
-            os.chmod(storage.local_path(uri), 0o600)
-
-
-def _write_bundle(config: Config, run: str, seen: Snapshot, asked: Evidence) -> dict[str, Any]:
+def _means(run: str, seen: Snapshot) -> dict[str, Any]:
+    """By what a run was made (`proof.detection`); InputError where that is not what is installed."""
     from nosology.deid import proof
 
     marks = seen.job.fingerprint
     if marks.get("deid_rules") != proof.rules_digest():
         raise InputError("the rules of de-identification here are not those that this run was made with", file=run,
                          remedy="Make the bundle with the version of the package that made the run, or de-identify again")  # fmt: skip
-    settings = proof.settings_of_run(marks)
-    means = proof.detection(settings, marks["deid_tagger"], marks["deid_rules"])
+    return proof.detection(proof.settings_of_run(marks), marks["deid_tagger"], marks["deid_rules"])
+
+
+def _evidence(run: str, seen: Snapshot, asked: Evidence) -> dict[str, Any]:
+    """What goes into a bundle from elsewhere, where it is given: measured, sample."""
+    from nosology.deid import proof
+
+    if not asked.proof:
+        return {}
+    means, found = _means(run, seen), dict[str, Any]()
+    if asked.measured:
+        found["measured"] = _measurement(asked.measured, means)
+    if asked.sampled:
+        found["sample"] = _sample_result(run, asked.sampled, proof.settings_of_run(seen.job.fingerprint))
+    return found
+
+
+def _write_bundle(config: Config, run: str, seen: Snapshot, signer: str | None, evidence: Mapping[str, Any]) -> dict[str, Any]:
+    from nosology.deid import proof
+
+    settings, means = proof.settings_of_run(seen.job.fingerprint), _means(run, seen)
     before = _before(run, seen, means)
     body = {
-        "made": proof.today(), "package": VERSION, "signer": asked.signer or before.get("signer"),
+        "made": proof.today(), "package": VERSION, "signer": signer,
         "policy": proof.policy(settings), "accept_residual": bool(settings.get("accept_residual")),
         "detection": means, "recognizers": proof.recognizers(str(settings["language"])), "libraries": proof.libraries(),
         "run": _run_facts(run, seen),
-        "measured": _measurement(asked.measured, means) if asked.measured else before.get("measured"),
-        "sample": _sample_result(run, asked.sampled) if asked.sampled else before.get("sample"),
+        "measured": evidence.get("measured") or before.get("measured"), "sample": evidence.get("sample") or before.get("sample"),
         "uniqueness": uniqueness(run, config.proof),
     }  # fmt: skip
     bundle = proof.sealed(body)
-    folder = proof.write(bundle, proof.page(bundle), run)
-    return {"folder": folder, "digest": bundle["digest"], "policy": bundle["policy"]["digest"], "lacks": bundle["lacks"]}
+    if before and signer in (None, before["signer"]) and proof.unsigned(before) == proof.unsigned(bundle):
+        bundle = before  # nothing but the day has changed: it is what was signed
+    lost = before.get("signer") and not bundle["signer"]
+    dropped = {"signature_dropped": "the bundle is another than the one that was signed"} if lost else {}
+    told = {"digest": bundle["digest"], "policy": bundle["policy"]["digest"], "signer": bundle["signer"], "lacks": bundle["lacks"]}
+    return {**proof.write(bundle, proof.page(bundle), run), **told, **dropped}
 
 
 def _before(run: str, seen: Snapshot, means: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,7 +340,8 @@ def _measurement(folder: str, means: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a run of `deidentify --measure`, when it measured what the run was made with."""
     uri = storage.join(folder, "report.json")
     report = storage.read_json(uri)
-    if not isinstance(report, dict) or report.get("verb") != MEASURE:
+    figures = ("n", "spans", "recall", "precision", "char_recall", "char_precision", "intervals", "categories", "named_by_rule", "gold")
+    if not isinstance(report, dict) or report.get("verb") != MEASURE or not report.keys() >= {"detection", *figures}:
         raise InputError("not the report of a measurement", file=uri, remedy="Give the --out folder of nosology deidentify --measure GOLD")
     if report["detection"]["digest"] != means["digest"]:
         other = [name for name in ("rules", "tagger") if report["detection"][name] != means[name]]
@@ -299,14 +349,13 @@ def _measurement(folder: str, means: Mapping[str, Any]) -> dict[str, Any]:
         other += sorted(f"deid.{name}" for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name))
         raise InputError(f"this measurement is of another detection than the run's: {', '.join(other)} differ", file=uri,
                          remedy="Measure again with the configuration of the run")  # fmt: skip
-    figures = ("n", "spans", "recall", "precision", "char_recall", "char_precision", "intervals", "categories", "named_by_rule", "gold")
     return {"report": storage.digest(uri), **{name: report[name] for name in figures}}
 
 
-def _sample_result(run: str, file: str) -> dict[str, Any]:
-    from nosology.deid import residual
+def _sample_result(run: str, file: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    from nosology.deid import proof, residual
 
     sheet = storage.join(run, SAMPLE, residual.SHEET)
     if not storage.exists(sheet):
         raise InputError("this run has no sample", file=run, remedy=f"Draw one: nosology deidentify --sample 100 --in {run}")
-    return residual.read_form(file, storage.digest(sheet))
+    return residual.read_form(file, storage.digest(sheet), residual.categories(proof.policy(settings)["rule"]))

@@ -159,7 +159,9 @@ def deadletter_retry(run: str, reasons: Collection[str] | None) -> dict[str, Any
 
 
 def verify(run: str, inputs: bool) -> dict[str, Any]:
-    """Prove that a run is whole: coverage by arithmetic, every manifest and every part by its checksums.
+    """Prove that a run is whole: coverage by arithmetic, every manifest and every part by its checksums; and that its register of
+    re-identifications is, where it has one: by the codes of its entries where this account has the key (`register.by` is then `key`), else
+    by its chain.
 
     Args:
         inputs: read the files of the input too, and compare their digests.
@@ -167,8 +169,10 @@ def verify(run: str, inputs: bool) -> dict[str, Any]:
     Raises:
         ProofError: something is wrong; every fault is named.
     """
+    from nosology.deid import disclosures
     from nosology.distributed.sink import status
     from nosology.distributed.upkeep import verify as prove
+    from nosology.verbs.disclosure import run_secret
 
     proof = prove(run, inputs=inputs)
     report = {"run": run, **asdict(proof)}
@@ -176,6 +180,12 @@ def verify(run: str, inputs: bool) -> dict[str, Any]:
         told = last_error(run)
         why = f"; its last driver gave up: {told}" if told else "; nosology resume goes on"
         proof.faults.append(f"the run is not finished: {status(run)[1].num_units} of its {proof.units} units are done{why}")
+    if storage.exists(storage.join(run, disclosures.FOLDER)):
+        secret = run_secret(run)
+        try:
+            report["register"] = {"entries": len(disclosures.entries(run, secret)), "by": "key" if secret else "chain"}
+        except NosologyError as error:
+            proof.faults.append(str(error))
     if proof.faults:
         raise ProofError({**report, "faults": proof.faults})
     return report
