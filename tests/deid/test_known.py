@@ -85,6 +85,12 @@ def test_an_eponym_is_none_until_a_name_stands_beside_it():
     assert found("Ms. Parkinson came with Ada Parkinson", known) == ["Parkinson", "Ada Parkinson"]
 
 
+def test_an_ordinary_word_beside_a_name_in_another_case_is_that_word():
+    known = Known([Value("name", "Will Larkspire"), Value("name", "Mueller")], ENGLISH)
+    assert found("Larkspire will come; will larkspire; Larkspire Will", known) == ["Larkspire", "will larkspire", "Larkspire Will"]
+    assert found("Müller and muller", known) == ["Müller"]  # Muller is another name, unless its letters show what it stands for
+
+
 def test_spanish():
     known = Known(
         [Value("name", "Dolores Cruz Zabaleta"), Value("street", "Calle Mayor 5, 2º B"), Value("phone", "+34 612 345 678")], SPANISH
