@@ -30,6 +30,7 @@ _NUMBERED = frozenset({"id", "mrn", "beneficiary", "ssn"})
 _SCORES = {"ID": 0.8, "MRN": 0.9, "BENEFICIARY": 0.9}
 
 _WORDS = re.compile(r"[^\W_]+")
+_DIGIT = re.compile(r"\d")
 _SSN = re.compile(r"\d{3}-\d\d-\d{4}", re.A)
 _EXTENSION = re.compile(r"\s*(?:x|ext|#|extension)\b", re.I)
 _PREFIX = re.compile(r"(?<![\d.])(?:\+?1[ .-]{0,2})?\(?\Z")  # of a telephone number
@@ -200,8 +201,8 @@ class Known:
 
 
 def worth(kind: str, text: str) -> bool:
-    """Whether a value is one that is looked for."""
-    return bool(_numbers(text)) if kind in _NUMBERED else any(c.isalnum() for c in text)
+    """Whether a value can be one that is looked for, at a glance: an archive asks for every value."""
+    return len(text) >= _LEAST_NUMBER and bool(_DIGIT.search(text)) if kind in _NUMBERED else bool(_WORDS.search(text))
 
 
 def _phones(text: str) -> list[str]:
