@@ -5,11 +5,11 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nosology.deid.folding import Folded, fold
 from nosology.deid.known import KINDS, Known, Value, worth
 from nosology.deid.languages import language
 from nosology.deid.persons import Names, is_ordinary
 from nosology.deid.resolve import repeated, resolve
+from nosology.deid.spelling import Folded, fold
 from nosology.records import Span
 
 ENGLISH, SPANISH = language("en"), language("es")

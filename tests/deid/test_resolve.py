@@ -2,9 +2,9 @@ import re
 
 from hypothesis import given
 from hypothesis import strategies as st
-from nosology.deid.folding import Folded
 from nosology.deid.languages import language
 from nosology.deid.resolve import repeated, resolve, trimmed
+from nosology.deid.spelling import Folded
 from nosology.records import Span
 
 TEXTS = st.text(alphabet="ab Z9.,\n-é漢", max_size=60)

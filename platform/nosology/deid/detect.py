@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nosology.deid.folding import Folded
 from nosology.deid.languages import language
 from nosology.deid.lexicon import listed
 from nosology.deid.patterns import Scan
 from nosology.deid.policies import policy_of
 from nosology.deid.resolve import rank, repeated, resolve
 from nosology.deid.rewrite import TAG
+from nosology.deid.spelling import Folded
 from nosology.records import Span
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from nosology.deid.folding import START, Folded, fold
 from nosology.deid.languages import Language
 from nosology.deid.persons import Names, is_ordinary
+from nosology.deid.spelling import START, Folded, fold
 from nosology.records import Span
 
 # kinds of values, and the class of what is found; numbers that no rule tells apart are `id`

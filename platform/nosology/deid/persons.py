@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from nosology.deid.folding import Folded, fold
 from nosology.deid.languages import Language, language
+from nosology.deid.spelling import Folded, fold
 from nosology.records import Span
 
 _SPACES = re.compile(r"[\s,;/^_|-]+")

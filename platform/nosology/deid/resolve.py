@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from nosology.deid.folding import Folded
 from nosology.deid.languages import Language
 from nosology.deid.persons import Names
+from nosology.deid.spelling import Folded
 from nosology.records import Span
 
 # spans of these classes that touch, or that only blanks part, are one identifier

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from nosology.config import Config, DeidConfig, InputConfig
 from nosology.deid.calendar_words import calendar
 from nosology.deid.dossier import Dossier
-from nosology.deid.folding import Folded
 from nosology.deid.known import Known, Value
 from nosology.deid.languages import language
 from nosology.deid.marks import marked, recognised
 from nosology.deid.rewrite import rewrite
 from nosology.deid.sealing import KEY, policy_digest, seal
 from nosology.deid.secret import Secret, load_secret
+from nosology.deid.spelling import Folded
 from nosology.deid.structured import clean, own_names, patient_of, relabelled, to_search
 from nosology.errors import RecordError
 from nosology.records import CLEAN_TABLES, DeidAudit, Sealed, Span, arrow_schema, to_dict
