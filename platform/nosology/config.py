@@ -57,7 +57,7 @@ class InputConfig(Section):
 class IngestConfig(Section):
     """Reading of archives."""
 
-    max_document_bytes: Positive = Field(4 << 20, description="a note above this size (UTF-8 bytes) is dead-lettered")
+    max_document_bytes: Positive = Field(16 << 20, description="a note above this size (UTF-8 bytes) is dead-lettered")
     encoding: str | None = Field(
         None,
         description="single-byte encoding of what is not UTF-8 and names none itself, for instance cp1252; None: see docs/bad_input.md",

@@ -113,10 +113,10 @@ def lines(path, *rows):
 
 
 def test_labels_of_gold_are_mapped_and_what_no_rule_knows_is_said(tmp_path):
-    spans = [{"start": 0, "end": 2, "label": label} for label in ("B-PATIENT", "FECHAS", "QUUX", "PROFESSION")]
+    spans = [{"start": 0, "end": 2, "label": label} for label in ("B-PATIENT", "FECHAS", "QUUX", "TITLE")]
     file = lines(tmp_path / "gold.jsonl", {"id": 1, "text": "Jo", "spans": spans})
     gold = read_gold(file, {"FECHAS": "DATE"})
-    assert gold.classes == {"B-PATIENT": "NAME", "FECHAS": "DATE", "QUUX": "QUUX", "PROFESSION": None}
+    assert gold.classes == {"B-PATIENT": "NAME", "FECHAS": "DATE", "QUUX": "QUUX", "TITLE": None}
     assert gold.unmapped == {"QUUX": 1}
     got = measure(gold.spans, [[]], gold.texts, gold.classes)
     assert got["spans"] == 3 and set(got["categories"]) == {ALL, "NAME", "DATE", "QUUX"}

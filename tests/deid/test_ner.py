@@ -82,6 +82,19 @@ def test_same_answer_whatever_the_batch(shipped):
     assert together[1] == together[4] == []
 
 
+# every label of MEDDOCAN's guideline
+MEDDOCAN = {
+    "NOMBRE_SUJETO_ASISTENCIA": "NAME", "NOMBRE_PERSONAL_SANITARIO": "NAME", "FAMILIARES_SUJETO_ASISTENCIA": "RELATIVE",
+    "EDAD_SUJETO_ASISTENCIA": "AGE", "SEXO_SUJETO_ASISTENCIA": "SEX", "PROFESION": "PROFESSION", "FECHAS": "DATE", "CALLE": "LOCATION",
+    "TERRITORIO": "LOCATION", "PAIS": "LOCATION", "HOSPITAL": "ORGANIZATION", "CENTRO_SALUD": "ORGANIZATION", "INSTITUCION": "ORGANIZATION",
+    "NUMERO_TELEFONO": "PHONE", "NUMERO_FAX": "FAX", "CORREO_ELECTRONICO": "EMAIL", "URL_WEB": "URL", "DIREC_PROT_INTERNET": "IP",
+    "ID_SUJETO_ASISTENCIA": "MRN", "ID_ASEGURAMIENTO": "BENEFICIARY", "NUMERO_BENEF_PLAN_SALUD": "BENEFICIARY",
+    "ID_TITULACION_PERSONAL_SANITARIO": "LICENSE", "ID_CONTACTO_ASISTENCIAL": "ID", "ID_EMPLEO_PERSONAL_SANITARIO": "ID",
+    "OTRO_NUMERO_IDENTIF": "ID", "OTROS_SUJETO_ASISTENCIA": "ID", "IDENTIF_VEHICULOS_NRSERIE_PLACAS": "VEHICLE",
+    "IDENTIF_DISPOSITIVOS_NRSERIE": "DEVICE", "IDENTIF_BIOMETRICOS": "BIOMETRIC", "SEX": "SEX", "RELATIVE": "RELATIVE",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("label", "expected"),
     [
@@ -101,7 +114,8 @@ def test_same_answer_whatever_the_batch(shipped):
         ("B-IDNUM", "ID"),
         ("B-USERNAME", "ID"),
         ("B-HEALTHPLAN", "BENEFICIARY"),
-        ("B-PROFESSION", None),
+        ("B-PROFESSION", "PROFESSION"),
+        *MEDDOCAN.items(),
         ("O", None),
         ("B-PER", "NAME"),
         ("S-DOCTOR", "NAME"),
@@ -197,6 +211,34 @@ def test_a_long_text_is_tagged_as_if_in_one_piece(shipped, monkeypatch):
         monkeypatch.setattr(ner, "PIECE_CHARACTERS", size)
         assert shipped.find([text]) == whole
     assert whole[0]
+
+
+@given(st.text("a \n\u00a0", max_size=60), st.integers(2, 9))
+def test_pieces_are_the_text_and_cut_no_word_that_is_shorter_than_half_of_one(text, size):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ner, "PIECE_CHARACTERS", size)
+        pieces = list(ner._pieces(text))
+    assert "".join(piece for _, piece in pieces) == text
+    assert all(text[start:].startswith(piece) and len(piece) <= size for start, piece in pieces)
+    for start, _ in pieces[1:]:
+        assert text[start].isspace() or len(text[:start].split()[-1]) >= size // 2
+
+
+class Walked(str):
+    """Counts the characters that are read."""
+
+    read = 0
+
+    def __getitem__(self, place):
+        Walked.read += 1
+        return super().__getitem__(place)
+
+
+def test_a_word_of_many_tokens_is_walked_through_once():
+    text = Walked("a" * 3000)
+    spans = _spans(text, [(n, n + 2) for n in range(0, 3000, 2)], [0.9] * 1500, ["ID"] * 1500, {"ID": 0.5})
+    assert [(span.start, span.end) for span in spans] == [(0, 3000)]
+    assert Walked.read < 20_000
 
 
 def test_the_second_pass_needs_no_torch():

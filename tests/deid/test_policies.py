@@ -1,11 +1,26 @@
 """What a policy takes of what was found, and what it puts in the place of an age."""
 
+import dataclasses
+import datetime
+import json
+
 import pytest
-from nosology.config import DeidConfig
+from nosology.config import Config, DeidConfig
+from nosology.deid.languages import LANGUAGES, language
 from nosology.deid.policies import POLICIES, policy_of, told_age
+from nosology.deid.proof import policy as described
+from nosology.deid.proof import settings_of
 from nosology.deid.rewrite import rewrite
 from nosology.deid.secret import Secret
-from nosology.records import Span
+from nosology.deid.stage import Deidentify
+from nosology.deid.structured import clean
+from nosology.errors import ConfigError
+from nosology.records import CLEAN_TABLES, TABLES, RawClaim, RawDocument, RawPatient, Span, to_dict
+from nosology.verbs.proof import measure as measured
+
+KEY = {"source_digest": "d" * 64, "source_row": 3, "source_format": "test"}
+DAY = datetime.date(2021, 3, 14)
+PERSON = {"sex": "female", "state": "MA", "postal_code": "28013", "birth_date": datetime.date(1967, 5, 2)}
 
 
 @pytest.mark.parametrize(
@@ -32,3 +47,77 @@ def test_each_language_has_its_policy():
     year, sex = Span(start=0, end=4, label="DATE"), Span(start=0, end=4, label="SEX")
     assert POLICIES["meddocan"].takes("2019", year) and not POLICIES["safe_harbor"].takes("2019", year)
     assert POLICIES["meddocan"].takes("niña", sex) and not POLICIES["safe_harbor"].takes("niña", sex)
+
+
+@pytest.mark.parametrize(
+    ("table", "record", "told"),
+    [
+        ("patients", RawPatient(patient_id="p", **PERSON, **KEY), ("sex", "state", "birth_date")),
+        ("documents", RawDocument(document_id="d", text="x", date=DAY, sex="female", age=53.0, **KEY), ("sex", "age")),
+        ("claims", RawClaim(claim_id="c", form="professional", service_from=DAY, **PERSON, **KEY), ("sex", "state")),
+    ],
+)
+def test_meddocan_governs_columns_as_it_governs_notes(table, record, told):
+    def cleaned(policy):
+        config = DeidConfig(language="es", policy=policy)
+        return clean(table, to_dict(record), config, Secret(b"k" * 32), text="x")
+
+    kept, gone = cleaned("safe_harbor"), cleaned("meddocan")
+    assert all(kept[name] is not None for name in told), "Safe Harbor keeps them, so that the test can fail"
+    assert {name: gone[name] for name in told} == dict.fromkeys(told)
+    assert gone.get("postal_code") is None
+    same = kept.keys() - set(told)
+    assert {name: gone[name] for name in same} == {name: kept[name] for name in same}
+
+
+def test_a_policys_columns_are_columns_and_may_be_none():
+    for policy in POLICIES.values():
+        for name in policy.columns:
+            held = [record for record in TABLES.values() if name in {item.name for item in dataclasses.fields(record)}]
+            assert held, name
+            clean_ones = [item for record in CLEAN_TABLES.values() for item in dataclasses.fields(record) if item.name == name]
+            assert all(item.default is None for item in clean_ones), name
+
+
+def test_a_language_refuses_a_policy_that_it_has_no_rules_for():
+    with pytest.raises(ConfigError, match="meddocan.*language en.*offer it: es"):
+        policy_of(DeidConfig(policy="meddocan"))
+    for code in LANGUAGES:
+        spoken = language(code)
+        assert spoken.policy in spoken.policies and POLICIES.keys() >= set(spoken.policies)
+
+
+def test_the_refusal_comes_before_any_work(tmp_path):
+    with pytest.raises(ConfigError, match="deid.policy"):
+        Deidentify(DeidConfig(policy="meddocan", key_file=str(tmp_path / "key")))
+
+
+def test_no_digit_of_a_spanish_postal_code_stays(tmp_path):
+    """Its first two are the province, and no list says how few people share three."""
+    text = "Domicilio en 28013 Madrid"
+    span = Span(start=13, end=18, label="ZIP")
+    for policy in ("safe_harbor", "meddocan"):
+        config = DeidConfig(language="es", policy=policy)
+        assert rewrite(text, [span], config, Secret(b"k" * 32), patient="p").text == "Domicilio en [ZIP] Madrid"
+        row = clean("patients", to_dict(RawPatient(patient_id="p", **PERSON, **KEY)), config, Secret(b"k" * 32))
+        assert "280" not in json.dumps(row, default=str) and row["postal_code"] is None
+    assert clean("patients", to_dict(RawPatient(patient_id="p", **PERSON, **KEY)), DeidConfig(), Secret(b"k" * 32))["postal_code"] == "280"
+
+
+@pytest.mark.parametrize(("policy", "sex"), [("meddocan", "SEX"), ("safe_harbor", None)])
+def test_gold_of_meddocan_is_measured_by_the_policy(policy, sex, tmp_path):
+    """What Safe Harbor keeps is no miss; what MEDDOCAN removes is one."""
+    gold = tmp_path / "gold.jsonl"
+    labels = ("SEXO_SUJETO_ASISTENCIA", "NOMBRE_SUJETO_ASISTENCIA")
+    gold.write_text(json.dumps({"id": 1, "text": "mujer", "spans": [{"start": 0, "end": 5, "label": name} for name in labels]}) + "\n")
+    config = Config.model_validate({"deid": {"language": "es", "policy": policy}})
+    report = measured(config, str(gold), None)
+    assert report["gold"]["classes"] == {labels[0]: sex, labels[1]: "NAME"} and not report["gold"]["unmapped"]
+
+
+def test_the_bundle_says_what_becomes_of_a_postal_code():
+    def said(**settings):
+        told = described(settings_of(DeidConfig(**settings)))["categories"]
+        return next(one["treatment"] for one in told if one["class"] == "ZIP")
+
+    assert said().startswith("first three digits") and said(language="es") == "[ZIP]"

@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 from nosology.config import DeidConfig
+from nosology.deid.rewrite import TAG
 from nosology.deid.secret import Secret
 from nosology.deid.stage import Deidentify
 from nosology.deid.structured import MAX_LABEL_CHARACTERS, clean, coded, listed, to_search
@@ -32,6 +33,13 @@ CANARY = "Zebulon Quackenbush"
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
     made = Deidentify(DeidConfig(key_file=str(tmp_path_factory.mktemp("k") / "key")))
+    made.open()
+    return made
+
+
+@pytest.fixture(scope="module")
+def spanish(tmp_path_factory):
+    made = Deidentify(DeidConfig(language="es", key_file=str(tmp_path_factory.mktemp("k") / "key")))
     made.open()
     return made
 
@@ -117,6 +125,22 @@ def test_near_misses_of_labels_are_searched(field, value):
 def test_document_kinds(stage, value, expected):
     note = RawDocument(document_id="d", text="fine", kind=value, **KEY)
     assert one(stage, "documents", note)["kind"] == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("Informe de alta", "Informe de alta"),
+        ("Nota quirúrgica por la mañana", "Nota quirúrgica por la mañana"),
+        ("Resumen de historia clínica", "Resumen de historia clínica"),
+        ("Informe de Dolores", None),  # a word of the language and a person's name
+        ("Informe de alta de María Pilar Cortés", None),
+    ],
+)
+def test_spanish_document_kinds(spanish, value, expected):
+    note = RawDocument(document_id="d", text="Sin alergias.", kind=value, **KEY)
+    kind = one(spanish, "documents", note)["kind"]
+    assert kind == expected if expected else TAG.fullmatch(kind)
 
 
 @pytest.mark.parametrize(

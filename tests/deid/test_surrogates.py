@@ -52,6 +52,25 @@ def test_every_note_of_a_patient_agrees_and_other_patients_and_keys_do_not():
     assert one("john.smith@gmail.com", "EMAIL") != one("john.smith@gmail.com", "EMAIL", patient="q")
 
 
+def test_a_name_is_chosen_once_in_a_text_also_where_there_is_none_to_give(monkeypatch):
+    """Thousands of names of one letter take all that there are; notes name the same people again and again."""
+    pairs = [(f"B{a}{b}{c}son", "NAME") for a in "aeiou" for b in "bdfglmnprst" for c in "aeiouy"]
+    asked = []
+    plain = people.Names._name
+    monkeypatch.setattr(people.Names, "_name", lambda *given: asked.append(given[1]) or plain(*given))
+    maker = Surrogates(SECRET, "p", pairs, str)
+    chosen = len(asked)
+    again = [maker.of(value, label) for value, label in pairs * 3]
+    assert None in again and len(set(again) - {None}) > 50
+    assert len(asked) == chosen
+
+
+def test_names_in_an_address_are_those_of_the_longest_name_with_two_initials_at_most():
+    names = [("Ann Lee", "NAME"), ("Banlee", "NAME")]
+    name, lee, other = made(("jblee@x.example", "EMAIL"), ("Lee", "NAME"), ("jbanlee@x.example", "EMAIL"), *names)[:3]
+    assert fold(lee) == name.partition("@")[0][2:] and fold(lee) not in other.partition("@")[0][2:]
+
+
 @pytest.mark.parametrize(
     ("value", "culture", "role"),
     [

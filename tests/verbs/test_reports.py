@@ -45,12 +45,27 @@ def test_texts_are_counted_where_the_local_disk_is_full(file: Any, monkeypatch: 
 
 
 def test_deidentify_counts_notes_that_share_their_id(tmp_path: Path) -> None:
-    notes = [{"id": id, "text": f"A cough, seen {n} times."} for n, id in enumerate(("a", "b", "a", "a"))]
+    notes = [{"id": id, "text": f"A cough, seen {n} times.", "ward": "Jane Doe", "sex": "F"} for n, id in enumerate(("a", "b", "a", "a"))]
+    notes[3]["Jane Doe"] = 1
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes))
     config = load([], [f"deid.key_file={tmp_path / 'key'}", "cluster.num_cpus=1"])
     report = verbs.deidentify(config, str(tmp_path / "in.jsonl"), str(tmp_path / "out"), str(tmp_path / "spans.jsonl"))
     assert (report["notes_deidentified"], report["duplicate_ids"]) == (4, 2)
+    assert report["dropped_columns"] == {"ward": 4, "field 5": 1}  # a name that is none is told by its place
     assert [json.loads(line)["id"] for line in (tmp_path / "spans.jsonl").read_text().splitlines()] == ["a", "b", "a", "a"]
+
+
+def test_ingest_tells_the_fields_that_no_list_has(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    rows = [{"id": n, "text": "A cough.", "ward": "Jane Doe"} for n in range(3)]
+    (tmp_path / "in" / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    patient = {"resourceType": "Patient", "id": "p", "nickname": "Jane Doe"}
+    for name in ("one", "two"):
+        (tmp_path / "in" / f"{name}.ndjson").write_text(json.dumps({**patient, "id": name}) + "\n")
+    report = verbs.ingest(load([], ["cluster.num_cpus=1"]), [str(tmp_path / "in")], str(tmp_path / "out"))
+    assert report["unknown_fields"] == {"jsonl": {"ward": 3}, "fhir": {"Patient.nickname": 2}}
+    again = verbs.ingest(load([], ["cluster.num_cpus=1"]), [str(tmp_path / "in")], str(tmp_path / "out"))  # from the ledger alone
+    assert again["unknown_fields"] == report["unknown_fields"] and again["resumed_share"] == 1
 
 
 def test_code_counts_notes_that_share_their_id(monkeypatch: pytest.MonkeyPatch) -> None:

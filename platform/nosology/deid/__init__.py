@@ -1,7 +1,7 @@
 """De-identification: detect (rules, then a tagger) -> resolve -> rewrite. Pure Python; `stage.Deidentify` is what the batch runs.
 
 A new recognizer is one module with a class of the `Recognizer` protocol in a folder of `languages/` (or in `recognizers/`, when it is
-for every language), one line in that folder's `Language`, and one table in `tests/deid/test_recognizers.py`.
+for every language), one line in that folder's `Language`, and rows in the tables of `tests/data/deid/tables/`.
 """
 
 from __future__ import annotations

@@ -33,8 +33,25 @@ BATCH_TOKENS = 4096
 # first match wins; None is a class that Safe Harbor does not name
 LABEL_RULES: tuple[tuple[str, str | None], ...] = (
     (r"O|OUTSIDE", None),
+    # MEDDOCAN's guideline: three classes of its policy alone, and names of labels that the English rules below do not read
+    (r"SEX|GENDER|SEXO.*", "SEX"),
+    (r"RELATIVE|FAMILIARES.*", "RELATIVE"),
+    (r"PROFESSION|PROFESION|OCCUPATION|JOB.*", "PROFESSION"),
+    (r"NOMBRE.*", "NAME"),
+    (r"FECHAS?(_.*)?", "DATE"),
+    (r"CALLE|PAIS|TERRITORIO", "LOCATION"),
+    (r"CENTRO_SALUD", "ORGANIZATION"),
+    (r"NUMERO_TELEFONO", "PHONE"),
+    (r"CORREO_ELECTRONICO", "EMAIL"),
+    (r"DIREC_PROT_INTERNET", "IP"),
+    (r"ID_SUJETO_ASISTENCIA", "MRN"),
+    (r"ID_ASEGURAMIENTO|NUMERO_BENEF.*", "BENEFICIARY"),
+    (r"ID_TITULACION.*", "LICENSE"),
+    (r"ID_(CONTACTO|EMPLEO).*|OTRO_NUMERO_IDENTIF|OTROS_SUJETO_ASISTENCIA", "ID"),
+    (r"IDENTIF_VEHICULOS.*", "VEHICLE"),
+    (r"IDENTIF_DISPOSITIVOS.*", "DEVICE"),
     (
-        r"PROFESSION|OCCUPATION|JOB.*|TITLE|NRP|NORP|GENDER|SEX|MISC|OTHER|LANGUAGE"
+        r"TITLE|NRP|NORP|MISC|OTHER|LANGUAGE"
         r"|MONEY|QUANTITY|CARDINAL|ORDINAL|PERCENT|EVENT|LAW|PRODUCT|WORK_OF_ART"
         r"|TIME|STATE_OF_MIND",
         None,

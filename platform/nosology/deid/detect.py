@@ -13,6 +13,7 @@ from nosology.deid.languages import language
 from nosology.deid.lexicon import listed
 from nosology.deid.patterns import Scan
 from nosology.deid.policies import policy_of
+from nosology.deid.readings import Composed, ruled
 from nosology.deid.resolve import rank, repeated, resolve
 from nosology.deid.rewrite import TAG
 from nosology.deid.spelling import Folded
@@ -45,23 +46,27 @@ class Detector:
 
     def find(self, texts: Sequence[str], known: Sequence[Sequence[Known]] | None = None) -> list[list[Span]]:
         """Disjoint spans of each text, in order of their start. `known`: of each text, what records say of its patient and itself."""
-        scored = self.tagging.score(texts) if self.tagging else None
+        read = [Composed(text) for text in texts]
+        scored = self.tagging.score([one.text for one in read]) if self.tagging else None
         return [
-            self._resolved(
-                text,
-                self._scan.find(text),
-                self._tagged(text, scored[number]) if scored else [],
-                known[number] if known else (),
+            one.given(
+                self._resolved(
+                    one.text,
+                    ruled(self._scan, one.text),
+                    self._tagged(one.text, scored[number]) if scored else [],
+                    known[number] if known else (),
+                )
             )
-            for number, text in enumerate(texts)
+            for number, one in enumerate(read)
         ]
 
     def sweep(self, texts: Sequence[str], thresholds: Sequence[float | None]) -> list[list[list[Span]]]:
         """As `find`, at each of some thresholds of the tagger; None is what it has. Rules and model work once."""
         assert self.tagging is not None, "rules have no threshold"
-        ruled, scored = [self._scan.find(text) for text in texts], self.tagging.score(texts)
+        read = [Composed(text) for text in texts]
+        found, scored = [ruled(self._scan, one.text) for one in read], self.tagging.score([one.text for one in read])
         return [
-            [self._resolved(text, ruled[n], self._tagged(text, scored[n], threshold), ()) for n, text in enumerate(texts)]
+            [one.given(self._resolved(one.text, found[n], self._tagged(one.text, scored[n], threshold), ())) for n, one in enumerate(read)]
             for threshold in thresholds
         ]
 

@@ -5,7 +5,6 @@ Shapes: T tokens, C classes, K identifier classes and "none".
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ WINDOW_TOKENS = 128
 OVERLAP_TOKENS = 32
 PIECE_CHARACTERS = 1 << 16  # of a long text, tokenized at once
 BATCH_WINDOWS = 256
-_BREAK = re.compile(r"\s+\S*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class Tagging:
         return {label: self.thresholds.get(label, self.threshold) if threshold is None else threshold for label in self._labels}
 
     def _tokens(self, text: str) -> Tokens:
-        """A text's tokens, piece by piece of a long one: cut before white space, across which no token reaches."""
+        """A text's tokens, piece by piece of a long one (`_pieces`); the windows of the model run across the pieces."""
         ids: list[NDArray[Any]] = [np.zeros(0, np.int32)]
         offsets: list[NDArray[Any]] = [np.zeros((0, 2), np.int64)]
         forms: list[NDArray[Any]] = [np.zeros(0, np.int8)]
@@ -122,13 +120,16 @@ class Tagging:
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
-    """Where each piece of a text starts, and the piece."""
+    """Where each piece of a text starts, and the piece: cut before the last white space of its second half, across which no token
+    reaches. Half a piece without any is no word of a language with blanks, and is cut wherever the piece ends."""
     at = 0
     while len(text) - at > PIECE_CHARACTERS:
-        cut = _BREAK.search(text, at + PIECE_CHARACTERS // 2, at + PIECE_CHARACTERS)
-        end = cut.start() if cut else at + PIECE_CHARACTERS
-        yield at, text[at:end]
-        at = end
+        least, most = at + PIECE_CHARACTERS // 2, at + PIECE_CHARACTERS
+        end = next((place for place in range(most, least, -1) if text[place - 1].isspace()), None)
+        while end is not None and end > least and text[end - 1].isspace():
+            end -= 1
+        yield at, text[at : end or most]
+        at = end or most
     yield at, text[at:]
 
 
@@ -149,10 +150,11 @@ def _spans(
     for (start, end), probability, label in zip(offsets, inside, kinds, strict=True):
         if probability < least[label] or start == end:
             continue
-        while start and text[start].isalnum() and text[start - 1].isalnum():
-            start -= 1
-        while end < len(text) and text[end - 1].isalnum() and text[end].isalnum():
-            end += 1
+        if not spans or end > spans[-1].end:  # else it is of a word that was seen: a long one of many tokens is walked through once
+            while start and text[start].isalnum() and text[start - 1].isalnum():
+                start -= 1
+            while end < len(text) and text[end - 1].isalnum() and text[end].isalnum():
+                end += 1
         if spans and start <= spans[-1].end:
             last = spans[-1]
             sure = last if last.score >= probability else Span(start=start, end=end, label=label)

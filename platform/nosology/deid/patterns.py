@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nosology.deid import Recognizer
+from nosology.deid.folding import folded
+from nosology.deid.heads import EDGE, Places, heads
 from nosology.records import Span
 
 Check = Callable[[re.Match[str]], bool]
@@ -46,14 +48,23 @@ class Rule:
     def __post_init__(self) -> None:
         object.__setattr__(self, "grouped", "v" in self.pattern.groupindex)
 
-    def spans(self, text: str, source: str) -> Iterator[Span]:
-        """Every match that the check lets pass."""
-        for match in self.pattern.finditer(text):
+    def spans(self, text: str, source: str, places: Iterable[int] | None = None) -> Iterator[Span]:
+        """Every match that the check lets pass. `places`: in order, some that hold each where one begins."""
+        for match in self.pattern.finditer(text) if places is None else _matches(self.pattern, text, places):
             if self.check is None or self.check(match):
                 start, end = match.span("v") if self.grouped else match.span()
                 if start < end:
                     label = self.relabel(match) if self.relabel else None
                     yield Span(start=start, end=end, label=label or self.label, score=self.score, source=source)
+
+
+def _matches(pattern: re.Pattern[str], text: str, places: Iterable[int]) -> Iterator[re.Match[str]]:
+    """What `pattern.finditer(text)` gives, for a pattern that never matches nothing."""
+    end = 0
+    for place in places:
+        if place >= end and (match := pattern.match(text, place)):
+            end = match.end()
+            yield match
 
 
 def rule(
@@ -82,31 +93,7 @@ class Patterns:
             yield from one.spans(text, self.name)
 
 
-class _Folding(dict[int, str]):
-    """For str.translate: what stands for a character in the gate's ASCII. Letters keep their case, so that a class or a literal of a
-    pattern matches in the folded text whatever it matches in the text, when the pattern is folded too."""
-
-    def __missing__(self, code: int) -> str:
-        letter = chr(code)
-        if letter.isspace():
-            kind = " "
-        elif letter.isdecimal():
-            kind = "0"
-        elif letter.isalnum():
-            kind = "A" if letter.isupper() else "a"
-        else:
-            kind = "\x7f"
-        self[code] = letter if code < 128 else kind
-        return self[code]
-
-
-_FOLDING = _Folding()
 _GROUP = 40  # patterns of a database: all in one take twice as long to compile, and are scanned no faster
-
-
-def folded(text: str) -> bytes:
-    """The text as ASCII, a byte a character."""
-    return (text if text.isascii() else text.translate(_FOLDING)).encode()
 
 
 class Gate:
@@ -153,10 +140,9 @@ class Gate:
             return
         self._databases.append(database)
 
-    def candidates(self, text: str) -> list[int]:
-        """Numbers of the patterns that may match, in order."""
+    def candidates(self, plain: bytes) -> list[int]:
+        """Numbers of the patterns that may match a folded text, in order."""
         found = list(self._always)
-        plain = folded(text) if self._databases else b""
         for database in self._databases:
             database.scan(plain, match_event_handler=lambda number, *_: found.append(number))
         return sorted(found)
@@ -178,16 +164,36 @@ class Scan:
         place = {cue: len(self._rules) + number for number, cue in enumerate(cues)}
         self._cue = [place[each.cue] if each.cue else None for _, each in self._rules]
         self._gate = Gate([*(each.pattern for _, each in self._rules), *place])
+        self._places = [_places(each.pattern) for _, each in self._rules]
 
-    def candidates(self, text: str) -> list[int]:
-        """Numbers of the rules that may match."""
-        fired = self._gate.candidates(text)
+    def candidates(self, plain: bytes) -> list[int]:
+        """Numbers of the rules that may match a folded text."""
+        fired = self._gate.candidates(plain)
         open_cues = {number for number in fired if number >= len(self._rules)}
         return [n for n in fired if n < len(self._rules) and (self._cue[n] is None or self._cue[n] in open_cues)]
 
     def find(self, text: str) -> list[Span]:
         """What each of them finds."""
-        found = [span for number in self.candidates(text) for span in self._rules[number][1].spans(text, self._rules[number][0])]
-        for one in self._others:
-            found += one.find(text)
+        plain = folded(text)
+        edged = EDGE + plain
+        found: list[Span] = []
+        for number in self.candidates(plain):
+            source, one = self._rules[number]
+            places = self._places[number]
+            found += one.spans(text, source, places(edged) if places else None)
+        for other in self._others:
+            found += other.find(text)
         return found
+
+
+def _places(pattern: re.Pattern[str]) -> Places | None:
+    """Where a pattern may match; None where it has no head or Hyperscan no wheel."""
+    found = heads(pattern.pattern, pattern.flags)
+    try:
+        import hyperscan
+
+        return Places(hyperscan, found) if found else None
+    except ImportError:
+        return None
+    except hyperscan.error:
+        return None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nosology.deid import LABELS
-from nosology.deid.languages import language
+from nosology.deid.languages import LANGUAGES, language
+from nosology.errors import ConfigError
 from nosology.records import Span
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Policy:
         labels: classes that are removed.
         every_age: ages to 89 too.
         every_year: a year alone too; what stands in its place follows `deid.dates`.
+        columns: fields of tables that are dropped beside those that every policy drops, because they say what it removes from notes.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Policy:
     labels: frozenset[str]
     every_age: bool = False
     every_year: bool = False
+    columns: frozenset[str] = frozenset()
 
     def takes(self, text: str, span: Span) -> bool:
         """Whether a finding is to be removed."""
@@ -72,10 +75,24 @@ POLICIES: dict[str, Policy] = {
         frozenset(LABELS) | WIDER,
         every_age=True,
         every_year=True,
+        # SEXO, EDAD (a date of birth beside a date of service tells it) and TERRITORIO; no table has relatives or professions
+        columns=frozenset({"sex", "age", "birth_date", "state", "postal_code"}),
     ),
 }
 
 
 def policy_of(config: DeidConfig) -> Policy:
-    """The policy in force: the configuration's, else the language's."""
-    return POLICIES[config.policy or language(config.language).policy]
+    """The policy in force: the configuration's, else the language's.
+
+    Raises:
+        ConfigError: the language has no rules for it, so that what it promises would stay in the notes.
+    """
+    spoken = language(config.language)
+    name = config.policy or spoken.policy
+    if name not in spoken.policies:
+        offered = ", ".join(code for code in LANGUAGES if name in language(code).policies)
+        raise ConfigError(
+            f"deid.policy: {name} has no rules for language {spoken.code}; languages that offer it: {offered}. "
+            f"Set deid.policy to {' or '.join(spoken.policies)}, or deid.language to one of those"
+        )
+    return POLICIES[name]

@@ -117,6 +117,8 @@ def _treatment(name: str, settings: Settings, chosen: Policy) -> str:
     if name == "AGE":
         return "over 89: 90+; else [AGE]" if chosen.every_age else "over 89: 90+; else kept"
     if name == "ZIP":
+        if not language(str(settings["language"])).keeps_zip:
+            return "masked" if settings.get("rewrite") == "mask" else "[ZIP]"
         return "first three digits; 000 where 20,000 people or fewer live"
     if name == "DATE":
         return "cut to the year" if settings.get("dates") == "year" else "moved by secret days of the patient"

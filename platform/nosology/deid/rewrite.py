@@ -24,7 +24,7 @@ from nosology.deid.calendar_dates import shifted, years_of
 from nosology.deid.offsets import Edit, Rewritten
 from nosology.deid.policies import OLDEST, WIDER, policy_of, told_age
 from nosology.deid.surrogates import Surrogates
-from nosology.deid.zips import zip3
+from nosology.deid.zips import postal_code
 from nosology.records import Span
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class _Work:
     def invent(self, identifiers: Iterable[tuple[str, str]]) -> None:
         """Make surrogates, for a text with these values and classes."""
         self._surrogates = Surrogates(
-            self._secret, self._patient, identifiers, lambda value: zip3(value, self._config.zip_list) or "000", self._language
+            self._secret, self._patient, identifiers, lambda value: postal_code(value, self._config) or "000", self._language
         )
 
     def replacement(self, value: str, label: str, years: list[int] | None) -> str:
@@ -133,7 +133,7 @@ class _Work:
         if label in WIDER:
             return blank
         if label == "ZIP":
-            return zip3(value, self._config.zip_list) or blank
+            return postal_code(value, self._config) or blank
         if label == "DATE":
             return self._date(value, years) or blank
         return (self._surrogates.of(value, label) if self._surrogates else None) or blank

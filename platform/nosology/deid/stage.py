@@ -15,6 +15,7 @@ from nosology.deid.dossier import Dossier
 from nosology.deid.known import Known, Value
 from nosology.deid.languages import language
 from nosology.deid.marks import marked, recognised
+from nosology.deid.policies import policy_of
 from nosology.deid.rewrite import rewrite
 from nosology.deid.sealing import KEY, policy_digest, seal
 from nosology.deid.secret import Secret, load_secret
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from nosology.deid.detect import Detector
 
 NOTES = frozenset({"documents", "rows"})  # tables whose rows hold a text
-MAX_DOCUMENT_BYTES = 4 << 20
 _KEPT_PATIENTS = 64  # notes of one patient often come together
 _KEPT_LABELS = 10_000  # document types and payers repeat; a worker searches each once
 
@@ -40,7 +40,7 @@ class Deidentify:
     Args:
         config: `deid` section.
         columns: `input` section: where a user's rows hold text and id.
-        max_document_bytes: a longer note (UTF-8) is dead-lettered.
+        max_document_bytes: a longer note (UTF-8) is dead-lettered; None is the default of `ingest`.
         dossier: folder of what the records of the run say of its patients (`deid.dossier`); None: a row knows its own names alone.
     """
 
@@ -50,14 +50,15 @@ class Deidentify:
         self,
         config: DeidConfig,
         columns: InputConfig | None = None,
-        max_document_bytes: int = MAX_DOCUMENT_BYTES,
+        max_document_bytes: int | None = None,
         dossier: str | None = None,
     ) -> None:
         self._config = config
         self._columns = columns or Config().input
-        self._max_document_bytes = max_document_bytes
+        self._max_document_bytes = max_document_bytes or Config().ingest.max_document_bytes
         self._secret: Secret = load_secret(config)
         calendar(config.language)  # refused here, not at the first date
+        policy_of(config)
         from nosology.deid.proof import digest_of
 
         self._fingerprint = _fingerprint(config, self._secret)

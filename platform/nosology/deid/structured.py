@@ -2,7 +2,8 @@
 
 name, contact, geography: dropped (no Clean record has them). id: keyed pseudonym, the same in every table. date: cut to
 1 January of its year, or shifted by the patient's secret days. birth_date: as a date, and None when it tells an age over 89;
-an age over 89 is None. postal_code: three digits. text: rewritten by the caller.
+an age over 89 is None. postal_code: three digits of a ZIP code. text: rewritten by the caller. A policy may drop more
+(`Policy.columns`): under MEDDOCAN sex, age, date of birth, state and postal code.
 
 Fields of a short text, into which anything can be typed, come in two kinds. Neither is ever kept for want of a reason.
 
@@ -27,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 from nosology.deid import codes
 from nosology.deid.languages import language
-from nosology.deid.policies import OLDEST
+from nosology.deid.policies import OLDEST, policy_of
 from nosology.deid.rewrite import TAG, rewrite
-from nosology.deid.zips import zip3
+from nosology.deid.zips import postal_code
 from nosology.errors import RecordError
 from nosology.records import CLEAN_TABLES, TABLES, Span
 
@@ -88,7 +89,9 @@ _KINDS = """note notes report summary letter form record plan discharge admissio
     operative procedure radiology pathology laboratory imaging nursing emergency department office visit encounter transfer referral
     triage discharge telephone telehealth evaluation assessment follow up followup surgical anesthesia clinical care medical inpatient
     outpatient ambulatory hospital document documentation text nte adt mdm oru dft ccd cda ecg ekg mri ct xray ultrasound
-    claim attachment echocardiogram dental psychiatry psychology social work therapy therapist physician nurse"""
+    claim attachment echocardiogram dental psychiatry psychology social work therapy therapist physician nurse
+    informe nota alta ingreso evolución consulta urgencias epicrisis historia clínica hoja resumen interconsulta enfermería radiología
+    laboratorio anatomía patológica quirúrgico quirúrgica derivación de del y"""
 _INSURERS = frozenset(_PAYERS.split())
 _PAYER_VOCABULARY = _INSURERS | frozenset(_PAYER_WORDS.split())
 _KIND_VOCABULARY = frozenset(_KINDS.split())
@@ -187,7 +190,7 @@ def relabelled(value: str, spans: Sequence[Span], table: str, row: Mapping[str, 
     """
     spoken = language(config.language)
     whole = next((s.label for s in spans if s.label not in _IN_PLACE), None)
-    if whole is None and not _ordinary(value, spans, spoken.ordinary):
+    if whole is None and not _ordinary(value, spans, spoken.label_words):
         whole = "NAME"
     if whole:
         spans = [Span(start=0, end=len(value), label=whole)]
@@ -219,9 +222,13 @@ def clean(
     dates = [row[name] for name in REFERENCE if isinstance(row.get(name), datetime.date)]
     on = max(dates) if dates else datetime.date.today()
     treatments = {item.name: item.metadata["phi"] for item in dataclasses.fields(TABLES[table])}
+    dropped = policy_of(config).columns
     cleaned: dict[str, Any] = {}
     for item in dataclasses.fields(CLEAN_TABLES[table]):
         if item.name not in treatments:  # the mark, which is set when the record is whole
+            continue
+        if item.name in dropped:
+            cleaned[item.name] = None
             continue
         if item.name not in row:
             if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING and treatments[item.name] != "text":
@@ -264,7 +271,7 @@ def _treated(phi: str | None, value: Any, config: DeidConfig, secret: Secret, da
     if phi == "id":
         return secret.pseudonym(str(value))
     if phi == "postal_code":
-        return zip3(value, config.zip_list)
+        return postal_code(value, config)
     if phi == "date":  # a date of someone's life that long ago tells an age over 89 (164.514(b)(2)(i)(C))
         return None if isinstance(value, datetime.date) and age_over_89(value, datetime.date.today()) else date_under(value, config, days)
     if phi == "birth_date":

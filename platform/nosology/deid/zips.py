@@ -9,12 +9,20 @@ The rule asks for "the current publicly available data from the Bureau of the Ce
        in the states, the District of Columbia and Puerto Rico. 18 groups hold 20,000 people or fewer, the largest of them 369 with 17,596;
        the smallest above is 576 with 20,310. The Census of 2010 (Gazetteer file of ZCTAs, 33,120 areas, 312,462,997 people) gives the
        same 18. Three digits with which no area begins (military and business addresses, unused ones) hold nobody, and become 000 too.
+
+The rule and its lists speak of codes of the United States. Of another country's nothing stays: the first two digits of a Spanish code are
+its province, the third is often a single town, and no list says how few people live there. Which country's they are, the language tells.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from nosology.deid.languages import language
+
+if TYPE_CHECKING:
+    from nosology.config import DeidConfig
 
 ZipList = Literal[2000, 2020, "union"]
 
@@ -43,3 +51,8 @@ def zip3(value: str | None, which: ZipList = "union") -> str | None:
     if match is None:
         return None
     return "000" if match[1] in SMALL_AREAS[which] else match[1]
+
+
+def postal_code(value: str | None, config: DeidConfig) -> str | None:
+    """What may stay of a postal code in a note or a table of `deid.language`: three digits of a ZIP code, nothing of any other."""
+    return zip3(value, config.zip_list) if language(config.language).keeps_zip else None

@@ -16,6 +16,8 @@ from nosology.errors import printable
 _FEW = 3  # files that an error names of each kind
 
 MODULUS = 1 << 256
+_MOST_UNKNOWN = 1000  # names of fields that are told; the rest of a format together
+_OTHERS = "more names"
 
 
 class Coverage:
@@ -94,6 +96,7 @@ class Tally:
     formats: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     encodings: Counter[str] = field(default_factory=Counter)  # files of an ingest, members of archives each, by encoding
+    unknown: Counter[str] = field(default_factory=Counter)  # fields that no list has, by format and name parted by a blank
 
     def add(self, other: Tally) -> None:
         """Adds another's counts."""
@@ -104,6 +107,8 @@ class Tally:
         self.formats += other.formats
         self.rows += other.rows
         self.encodings += other.encodings
+        for name, count in other.unknown.items():
+            self.unknown[self._told(name)] += count
 
     def take(self, other: Tally) -> None:
         """Takes another's counts back."""
@@ -114,6 +119,14 @@ class Tally:
         self.formats -= other.formats
         self.rows -= other.rows
         self.encodings -= other.encodings
+        for name, count in other.unknown.items():
+            self.unknown[self._told(name)] -= count
+        self.unknown = +self.unknown
+
+    def _told(self, name: str) -> str:
+        """The name under which an unknown field is counted: its own as long as there is room, so that no input makes the ledger grow."""
+        has_room = name in self.unknown or len(self.unknown) < _MOST_UNKNOWN
+        return name if has_room else f"{name.partition(' ')[0]} {_OTHERS}"
 
     def to_json(self) -> dict[str, Any]:
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
@@ -125,7 +138,7 @@ class Tally:
             counts["records"],
             counts["ok"],
             counts["skipped"],
-            *(Counter(counts.get(n, {})) for n in ("dead", "formats", "rows", "encodings")),
+            *(Counter(counts.get(n, {})) for n in ("dead", "formats", "rows", "encodings", "unknown")),
         )
 
 

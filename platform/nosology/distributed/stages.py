@@ -52,8 +52,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """What a job did, all its runs together. `records_in` = `ok` + `dead`. The last five fields are of an ingest: `unreadable`,
-    `duplicates` and `left_out` as in `source.Archive`; `duplicate_records` counts rows, by table, of which an earlier file holds the same.
+    """What a job did, all its runs together. `records_in` = `ok` + `dead`. The last six fields are of an ingest: `unreadable`,
+    `duplicates` and `left_out` as in `source.Archive`; `duplicate_records` counts rows, by table, of which an earlier file holds the same;
+    `unknown_fields` says how often a field came that no list has (`nosology.deid.fields`), by format and name.
     """
 
     verb: str
@@ -73,6 +74,7 @@ class StageReport:
     duplicates: int = 0
     left_out: int = 0
     duplicate_records: dict[str, int] = field(default_factory=dict)
+    unknown_fields: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 OnProgress = Callable[[Progress], None]
@@ -297,8 +299,17 @@ def _report(ledger: sink.Ledger, started: float) -> StageReport:
     return StageReport(
         ledger.job.verb, len(ledger.job.files), tally.records, tally.ok, tally.dead.total(), tally.skipped, dict(tally.dead),
         dict(tally.formats), {name: tally.rows[name] for name in ledger.job.schemas}, round(time.monotonic() - started, 3),
-        round(ledger.num_resumed / ledger.job.num_units, 4), ledger.job.files, dict(tally.encodings),
+        round(ledger.num_resumed / ledger.job.num_units, 4), ledger.job.files, dict(tally.encodings), unknown_fields=_by_format(tally.unknown),
     )  # fmt: skip
+
+
+def _by_format(unknown: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Counts by format and name; the most frequent first."""
+    found: dict[str, dict[str, int]] = {}
+    for key, count in sorted(unknown.items(), key=lambda one: (-one[1], one[0])):
+        name, _, path = key.partition(" ")
+        found.setdefault(name, {})[path] = count
+    return found
 
 
 def _commits(

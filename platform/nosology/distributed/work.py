@@ -194,6 +194,7 @@ class IngestWork:
         tally.records, tally.skipped = counts.records, counts.skipped
         tally.formats += reading.formats
         tally.encodings += reading.encodings
+        tally.unknown += reading.unknown
 
     def lost(self, unit: Interval, reason: Reason) -> tuple[Tally, DeadLetter]:
         file = self._files[unit.file]

@@ -82,6 +82,7 @@ from nosology.readers.source import (
 from nosology.readers.synpuf import Synpuf
 from nosology.readers.synthea import Synthea
 from nosology.readers.text import TOO_LARGE, Text
+from nosology.readers.unlisted import Unlisted
 from nosology.readers.x12 import X12
 from nosology.records import DeadLetter, Original, RawClaim, RawDocument, RawRecord
 from nosology.storage import StorageError
@@ -287,12 +288,13 @@ def _probe(member: Member, job: Job) -> str:
 class Reading(Iterator[Row]):
     """The records of one file, in order; `counts` grows with them. `format` is known from the start: `zip` of an archive.
 
-    When the loop has ended, `formats` are its records by format, and `encodings` its members (itself, where it is no archive) by encoding.
+    When the loop has ended, `formats` are its records by format, `encodings` its members (itself, where it is no archive) by encoding, and
+    `unknown` the fields that no list has, by format and name parted by a blank (`unlisted`).
     """
 
     def __init__(self, source: SourceFile, stream: BinaryIO, job: Job) -> None:
         self.source, self._job = source, job
-        self.formats, self.encodings = Counter[str](), Counter[str]()
+        self.formats, self.encodings, self.unknown = Counter[str](), Counter[str](), Counter[str]()
         self._next_row = self._records = self._notes = self._num_dead = self._skipped = 0
         self._piece: Kept | None = None  # whose units come now
         self._piece_rows: list[int] = []
@@ -357,18 +359,20 @@ class Reading(Iterator[Row]):
             return Reason("unreadable_file", None, error.rule)
         except Exception as error:
             return fault_of(error)
-        self._job = replace(self._job, source=member.source, encodings=set(), beside=member.beside)
+        self._job = replace(self._job, source=member.source, encodings=set(), unlisted=Unlisted(), beside=member.beside)
         return opened
 
     def _file(self, opened: _Opened | Reason | None) -> Iterator[Row]:
         """The records of a file, or of a member of one."""
-        before = self._records
+        before, before_skipped = self._records, self._skipped
         if isinstance(opened, _Opened):
             self._format, self._text = opened.reader.name, opened.text
             yield from self._units(opened)
             if opened.reader.name != "parquet":
                 own = {self._text.encoding} if self._text else self._job.encodings or {"named inside"}
                 self.encodings.update(own)
+            found = self._job.unlisted.close(self._records - before + self._skipped - before_skipped)
+            self.unknown.update({f"{self._format} {path}": count for path, count in found.items()})
         else:
             self._format = self.format
             yield self._dead(opened or Reason("empty_file", None, "a file with content"))

@@ -29,6 +29,7 @@ from nosology.errors import Reason, RecordError
 from nosology.readers import values
 from nosology.readers.document import CDA, HTML, RTF, kind_of, to_text
 from nosology.readers.source import BOM, TOO_LONG, Draft, InvalidBytes, Job, Skipped, Unit, pieces_of_lines, record_bytes
+from nosology.readers.unlisted import field_limits, meet_fields
 from nosology.records import ClaimLine, Coding, Diagnosis, RawClaim, RawCondition, RawDocument, RawEncounter, RawPatient, RawProcedure
 
 _FRAMES = b"\x0b\x1c\x00 \t"
@@ -196,6 +197,10 @@ class Hl7v2:
         segments = _decode(lines, job, marked)
         if isinstance(segments, Reason):
             return segments
+        limits = field_limits()
+        for segment in segments:
+            if limits.get(segment.fields[0], 0) < len(segment.fields):
+                meet_fields(segment.fields, job.unlisted)
         header = segments[0]
         kind = header.part(9)
         places = [at for at, segment in enumerate(segments) if segment.name == "PID"]

@@ -45,6 +45,8 @@ class Rif:
         source = Lines(stream, record_bytes(job.ingest))
         first = next(source, None) or b""
         names = columns(first)
+        if len(names) > 1:
+            job.unlisted.header(names, self.name)
         if not source.ended:
             yield CUT_HEADER
         elif (fault := invalid_bytes(first, source.start, "header")).offset is not None:  # which column it is cannot be told

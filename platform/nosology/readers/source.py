@@ -19,6 +19,7 @@ import zstandard
 
 from nosology.config import IngestConfig, InputConfig
 from nosology.errors import NosologyError, Reason, RecordError
+from nosology.readers.unlisted import Unlisted
 from nosology.records import RawRecord
 from nosology.runs import describe
 
@@ -139,6 +140,7 @@ class Job:
     columns: InputConfig
     encodings: set[str] = field(default_factory=set)  # a reader that decodes by itself tells here what it met
     builder: Builder = field(default_factory=Builder)
+    unlisted: Unlisted = field(default_factory=Unlisted)  # a reader tells here which fields it met that no list has
     beside: Callable[[str, int], bytes | None] | None = None  # of a member of an archive: see `members.Member`
 
 

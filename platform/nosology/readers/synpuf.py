@@ -41,6 +41,7 @@ class Synpuf:
             yield first or Reason("empty_file", None, "a header")
             return
         names = [name.strip() for name in first]
+        job.unlisted.header(names, self.name)
         if "CLM_ID" in names:
             yield from self._claims(names, source, job.builder)
             return

@@ -200,6 +200,7 @@ class Synthea:
         names = [name.strip() for name in first]
         kind = table(names) or "unknown"
         build = _BUILD.get(kind)
+        job.unlisted.header(names, self.name, table=kind)
         for row in source:
             if isinstance(row, Reason):
                 yield row

@@ -25,6 +25,7 @@ import orjson
 
 from nosology import storage
 from nosology.config import IngestConfig, InputConfig
+from nosology.deid.fields import listed
 from nosology.errors import InputError, Reason, RecordError
 from nosology.readers import parquet, synthea, values
 from nosology.readers.charsets import Text
@@ -307,6 +308,20 @@ def unit(row: Row | Reason, job: Job) -> Unit:
     ]  # fmt: skip
 
 
+@functools.cache
+def known_columns(columns: InputConfig) -> frozenset[str]:
+    """Columns of a table of notes that an ingest reads."""
+    return frozenset(getattr(columns, field.path.removeprefix("input."), field.path) for field in listed("rows"))
+
+
+def _listed(names: typing.Iterable[str], job: Job) -> frozenset[str]:
+    """Columns that are read of a table, or a row, with these."""
+    record = table_of(names)
+    if record is None:
+        return known_columns(job.columns)
+    return frozenset(_fields(record)) | frozenset(item.name for item in dataclasses.fields(Sourced))
+
+
 def check_columns(names: list[str], job: Job, file: str) -> None:
     """Raises `InputError` when a table has neither the columns of one of ours nor those of a note."""
     # what the configuration names anew must be there; what has its default name may be absent, but for text and id. A run's own
@@ -330,7 +345,14 @@ class Jsonl:
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         source = Lines(stream, record_bytes(job.ingest))
         for line in source:
-            yield job.builder.make(lambda line: unit(_json_row(line, source.start), job), line)
+            yield job.builder.make(lambda line: self._unit(_json_row(line, source.start), job), line)
+
+    @staticmethod
+    def _unit(row: Row | Reason, job: Job) -> Unit:
+        known = known_columns(job.columns)
+        if not isinstance(row, Reason) and not known.issuperset(row):
+            job.unlisted.keys(row, _listed(row, job))
+        return unit(row, job)
 
 
 class Csv:
@@ -349,6 +371,7 @@ class Csv:
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         names, source = _csv_rows(stream, record_bytes(job.ingest), job.source.name)
         check_header(names, job, job.source.name)
+        job.unlisted.header(names, self.name, known=_listed(names, job))
         for row in source:
             yield row if isinstance(row, Reason) else job.builder.make(lambda row: unit(_csv_row(names, row), job), row)
 
@@ -367,5 +390,10 @@ class Parquet:
         check_columns(names, job, job.source.name)
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
-        for _, row in parquet.read(stream, job.source.name, 0, None, lambda names: check_repeats(names, job, job.source.name)):
+        for _, row in parquet.read(stream, job.source.name, 0, None, lambda names: self._begin(names, job)):
             yield job.builder.make(unit, row, job)
+
+    @staticmethod
+    def _begin(names: list[str], job: Job) -> None:
+        check_repeats(names, job, job.source.name)
+        job.unlisted.header(names, "rows", known=_listed(names, job))

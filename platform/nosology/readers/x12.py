@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from nosology.errors import Reason
 from nosology.readers.segments import LAST, Segment, repetition_mark, segments
 from nosology.readers.source import BOM, Builder, Job, Kept, Skipped, Unit, record_bytes
+from nosology.readers.unlisted import ANYTHING, Limits, Unlisted, meet_segment, segment_limits
 from nosology.readers.x12_claims import Claims
 from nosology.readers.x12_loops import Claim, Marks, Transaction, at
 from nosology.readers.x12_remittances import Remittances
@@ -64,13 +65,15 @@ class X12:
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         kept: list[bytes] | None = [] if job.ingest.keep_originals else None
-        yield from self._read(stream, record_bytes(job.ingest), kept, job.builder)
+        yield from self._read(stream, record_bytes(job.ingest), kept, job.builder, job.unlisted)
         if kept is not None:
             yield Kept(b"".join(kept))
             while rest := stream.read1(_PIECE_BYTES):  # behind damage that ends the reading
                 yield Kept(rest)
 
-    def _read(self, stream: io.BufferedReader, limit: int, kept: list[bytes] | None, builder: Builder) -> Iterator[Unit]:
+    def _read(
+        self, stream: io.BufferedReader, limit: int, kept: list[bytes] | None, builder: Builder, unlisted: Unlisted
+    ) -> Iterator[Unit]:
         marks, group, stray = Marks(), "", False
         inside = False  # an interchange
         skipping = False  # a transaction of another kind
@@ -79,6 +82,7 @@ class X12:
         turns: frozenset[str] = frozenset()
         append: Callable[[Segment], None] = list[Segment]().append
         pieces = _Pieces(kept)
+        number, (parts, qualified) = "", ANYTHING  # of the transaction that is open
         for segment in segments(stream, limit, kept):
             if isinstance(segment, Reason):
                 if kept is not None and segment in LAST:
@@ -93,6 +97,10 @@ class X12:
                     yield segment
                 continue
             kind = segment[0]
+            if parts.get(kind, 0) < len(segment) and (
+                kind not in qualified or qualified[kind].get(segment[len(segment) > 1], 0) < len(segment)
+            ):
+                meet_segment(segment, number, Limits(parts, qualified), unlisted)
             if kind in wanted:
                 append(segment)
                 continue
@@ -113,7 +121,7 @@ class X12:
                 yield from pieces.cut(current)
             if current is not None:
                 yield from current.end() if kind == "SE" else self._cut(current, NO_END)
-            current, wanted, turns = None, frozenset(), frozenset()
+            current, wanted, turns, (parts, qualified) = None, frozenset(), frozenset(), ANYTHING
             if kind == "ISA":
                 if inside:
                     yield NO_INTERCHANGE_END
@@ -126,6 +134,7 @@ class X12:
                 skipping = current is None
                 if current is not None:
                     wanted, turns, append = current.wanted, current.turns, current.append
+                    parts, qualified = segment_limits(number)
                 else:
                     yield Skipped(number if re.fullmatch(r"\d{3}", number, re.ASCII) else "unknown")
             elif kind == "SE":

@@ -96,8 +96,8 @@ def body_of(claim: Claim) -> Body:
                 line.drug = segment
         elif kind == "PWK":
             body.attachments.append((segment, line))
-        else:
-            body.information.append(segment)  # K3
+        elif kind == "K3":  # not the names and addresses of others (NM1, N3, N4, DMG), which loops 2310 to 2420 have
+            body.information.append(segment)
     if not body.lines or not all(line.service for line in body.lines):
         raise RecordError(NO_LINE.code, NO_LINE.field, NO_LINE.rule)
     return body

@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 KNOWN = ".known"  # folder of a run, until its end: encrypted values of its patients; no listing of the run shows it
 
 
+_KEY = frozenset({"source_digest", "source_row", "source_format", "_table"})  # which every row gets
+# of a user's rows, beside text and id: what `deid.stage.Deidentify` takes into the document, and gold
+_ROW_COLUMNS = _KEY | {"patient_id", "encounter_id", "claim_id", "sex", "age", "date_of_service", "spans"}
+
+
 def ingest(config: Config, inputs: Sequence[str], out: str) -> dict[str, Any]:
     """Archive files to the tables of `records.TABLES`. The report counts files by encoding, and files with the content of another; with
-    `ingest.allow_unreadable` it names the files, and members of archives, that were left out because nobody can read them."""
+    `ingest.allow_unreadable` it names the files, and members of archives, that were left out because nobody can read them.
+    `unknown_fields` are those that no list of `nosology.deid.fields` has, by format and name, with how often they came: they are dropped."""
     from nosology.distributed.stages import run_ingest
 
     with Run(out, "ingest", config, inputs=inputs) as run:
@@ -34,7 +40,8 @@ def ingest(config: Config, inputs: Sequence[str], out: str) -> dict[str, Any]:
         kinds = {"by_format": report.by_format, "by_encoding": report.by_encoding}
         copies = {"duplicates": {"files": report.duplicates, "files_left_out": report.left_out, "records": report.duplicate_records}}
         unreadable = {"unreadable": {"count": len(report.unreadable), "files": list(report.unreadable)}}
-        return finish(run, report, {**counts, "dead": report.dead, **kinds, **copies, **unreadable})
+        unknown = {"unknown_fields": report.unknown_fields}
+        return finish(run, report, {**counts, "dead": report.dead, **kinds, **copies, **unreadable, **unknown})
 
 
 def asked(
@@ -134,16 +141,21 @@ def _names(config: Config, source: str, files: Sequence[PlannedFile], folder: st
 
 
 def _spans(config: Config, out: str, report: StageReport, file: str | None) -> dict[str, Any]:
-    """Write the spans in the order of the input, one line each, dead letters with their reason; measure where a row has gold `spans`."""
+    """Write the spans in the order of the input, one line each, dead letters with their reason; measure where a row has gold `spans`.
+    `dropped_columns` are those of the rows that are neither text nor id nor known to the stage, with the number of rows that have them."""
     from nosology.deid.measure import checked
     from nosology.deid.stage import span_line
     from nosology.distributed.stages import answers
+    from nosology.readers.unlisted import Unlisted
 
     golds, founds, texts = [], [], []
+    dropped, taken = Unlisted(), _ROW_COLUMNS | {config.input.text_column, config.input.id_column}
     with storage.open_output(file) if file else contextlib.nullcontext() as lines:
         for answer in answers(out, "spans", report.inputs):
             by_key = {(row["source_digest"], row["source_row"]): row["spans"] for row in answer.output}
             for row in answer.rows:
+                if not taken.issuperset(row):
+                    dropped.keys((name for name in row if name not in _KEY), taken)
                 key, identity = (row["source_digest"], row["source_row"]), row.get(config.input.id_column)
                 spans = by_key.get(key)
                 if lines:
@@ -158,4 +170,4 @@ def _spans(config: Config, out: str, report: StageReport, file: str | None) -> d
                     golds.append(checked(row["spans"], text, f"record {key[1]} of file {key[0]}"))
                     founds.append(spans)
                     texts.append(text)
-    return proof.measured_rows(config, texts, golds, founds)
+    return {"dropped_columns": dict(dropped.counts.most_common()), **proof.measured_rows(config, texts, golds, founds)}

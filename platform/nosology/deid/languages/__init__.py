@@ -1,7 +1,7 @@
 """Languages of the notes, one folder each: recognizers, word lists, what a tagger may not take, and the tagger itself.
 
 A third language is one folder with the names that `Language` lists, one line in `LANGUAGES`, and its tables in
-`tests/deid/`. What is the same in every language (e-mail, numbers with a checksum …) lies in `nosology.deid.recognizers`.
+`tests/data/deid/tables/`. What is the same in every language (e-mail, numbers with a checksum …) lies in `nosology.deid.recognizers`.
 """
 
 from __future__ import annotations
@@ -35,26 +35,32 @@ class Language:
     Attributes:
         code: ISO 639-1.
         policy: the one of `nosology.deid.policies` that holds where the configuration names none.
+        policies: those that its recognizers can keep; any other is refused.
         recognizers: name -> "module:Class" of pass 1, beside `SHARED`.
         tagger: folder of the shipped tagger of pass 2.
         keeps: whether a span that a tagger marked holds nothing that the rule names (a bare year, an eponym, a clinical code).
         is_eponym: whether text[start:end] is the eponym of a disease, sign, device or score rather than a person.
         ordinary: words, in small letters, that are never taken for a part of a name found elsewhere.
+        label_words: words, in small letters, that a short title (document type, payer) may hold and that nobody is called.
         sure_eponyms: such words and phrases (blanks written `_`) that are hardly ever a patient's name.
         everyday: words, abbreviations and symbols that are names too at most, so that a name among them needs capitals and a name beside it.
         listed: class -> words, in small letters without accents, that are hardly anything else when they are capitalised; see `deid.lexicon`.
+        keeps_zip: whether its postal codes are ZIP codes of the United States, of which three digits may stay (`nosology.deid.zips`).
     """
 
     code: str
     policy: str
+    policies: tuple[str, ...]
     recognizers: Mapping[str, str]
     tagger: Path
     keeps: Callable[[str, Span], bool]
     is_eponym: Callable[[str, int, int], bool]
     ordinary: frozenset[str]
+    label_words: frozenset[str]
     sure_eponyms: frozenset[str]
     everyday: frozenset[str]
     listed: Mapping[str, frozenset[str]]
+    keeps_zip: bool
 
     def recognizer(self, name: str) -> Recognizer:
         """A new recognizer of that name."""

@@ -1,6 +1,6 @@
 """Numbers and codes that need no words around them: by checksum, or too long to be a measurement.
 
-45 CFR 164.514(b)(2)(i)(J), (L), (M), (R), in every language.
+45 CFR 164.514(b)(2)(i)(J), (L), (M), (Q), (R), in every language.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _card(match: re.Match[str]) -> bool:
 
 def _iban(match: re.Match[str]) -> bool:
     compact = match[0].replace(" ", "").upper()
-    return with_iban(compact) == compact
+    return compact.isascii() and with_iban(compact) == compact  # re.I takes the Turkish dotted I and the Kelvin sign too
 
 
 def _vin(match: re.Match[str]) -> bool:
@@ -45,7 +45,7 @@ def _no_trial(match: re.Match[str]) -> bool:
 
 
 class BareCodes(Patterns):
-    """Payment cards, IBAN, VIN, UDI, UUID, and bare codes too long to be a clinical value."""
+    """Payment cards, IBAN, VIN, UDI, UUID, names of picture files, and bare codes too long to be a clinical value."""
 
     name = "bare_codes"
     rules = (
@@ -53,6 +53,15 @@ class BareCodes(Patterns):
         rule("ACCOUNT", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", check=_iban, flags=re.I, score=1.0),
         rule("VEHICLE", r"\b[A-HJ-NPR-Z0-9]{17}\b", check=_vin, score=1.0),
         rule("DEVICE", r"\(01\)\d{14}(?:\(\d{2}\)[\w/-]{1,20})*", score=1.0),
+        # HIBCC's code (ANSI/HIBC 2.6, 2.1) and ICCBBA's (ISBT 128, data structure 034 and what is joined to it)
+        rule("DEVICE", r"(?<![\w+])\+[A-Z][A-Z0-9]{3}[A-Z0-9]{1,18}\d[A-Z0-9]?/[A-Z0-9$+%./-]{3,80}", score=1.0),
+        rule("DEVICE", r"=/[A-Z0-9]{16}(?:(?:=,|=>|=|&,1)[A-Z0-9]{6,20}){0,4}", score=1.0),
+        rule(
+            "PHOTO",
+            r"(?<![\w./-])[\w-]*\d[\w-]*\.(?:jpe?g|png|tiff?|heic|bmp|gif|dcm|mp4|mov|avi|webp)\b",
+            flags=re.I,
+            score=1.0,
+        ),
         rule("ID", r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", flags=re.I, score=1.0),
         rule("ID", r"(?<![\w.-])[A-Z]{1,5}-?\d{6,14}(?![\w.-]\w)(?!\w)", check=_no_trial, score=UNNAMED),
         rule(

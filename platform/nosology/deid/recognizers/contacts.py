@@ -12,7 +12,7 @@ CALL = (
     r"|pgr|contact|call(?:ed|ing)?|reach(?:ed|able)?|text(?:ed)?|ring|dial|number"
     r"|office|home|work|desk|voicemail|hotline|answering)(?:[\s_]*(?:number|no\.?|#))?"
 )
-FAX_BEFORE = re.compile(r"\bfax(?:[\s_]*(?:number|no\.?|#))?\W{0,6}$|facsimile\W{0,4}$", re.I)
+FAX_BEFORE = re.compile(r"(?:\bfax(?:e[ds]|ing)?|facsimile)(?:[\s_]*(?:number|no\.?|#))?(?:\s(?:us |it )?(?:to|at|is|on))?\W{0,6}$", re.I)
 FAX_AFTER = re.compile(r"\s{0,2}[-(]?\s?fax\b", re.I)
 TLD = r"(?:com|org|net|edu|gov|mil|info|biz|health|care|clinic|hospital|io|dev|app|co\.uk|nhs\.uk|test|example|invalid)"
 
@@ -51,6 +51,7 @@ class Contacts(Patterns):
     rules = (
         rule("EMAIL", r"(?<![\w.+%'-])[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+", score=1.0),
         rule("URL", r"\b(?:https?|ftp|sftp)://[^\s<>\"')\]};,]+[^\s<>\"')\]};,.:!?]", flags=re.I, score=1.0),
+        rule("URL", r"(?<![\w])(?:file|sftp|smb|s3|ftps)://[^\s<>\"')\]};,]+[^\s<>\"')\]};,.:!?]", flags=re.I, score=1.0),
         rule("URL", r"\bwww\.[\w-]+(?:\.[\w-]+)+(?:/[^\s<>\"')\];,]*[^\s<>\"')\];,.:!?])?", flags=re.I, score=1.0),
         rule(
             "URL",
@@ -82,7 +83,7 @@ class Contacts(Patterns):
         ),
         rule(
             "PHONE",
-            rf"{CALL}\s?(?:\w{{1,4}}\s)?[\s:#=\-–(]{{0,5}}(?P<v>\(?\+?\d[\d\s().-]{{5,18}}\d"
+            rf"{CALL}s?(?![A-Za-z])\s?(?:\w{{1,4}}\s)?[\s:#=\-–(]{{0,5}}(?P<v>\(?\+?\d[\d\s().-]{{5,18}}\d"
             r"(?:\s*(?:x|ext\.?)\s*\d{1,6})?)(?![\d/])",
             check=_digits,
             flags=re.I,

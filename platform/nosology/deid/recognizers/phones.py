@@ -9,33 +9,47 @@ from nosology.deid.recognizers.contacts import is_fax
 from nosology.records import Span
 
 # what libphonenumber may take for a number: seven digits or more with its separators between them
-_RUN = re.compile(r"[+(\[]{0,3}\d(?:[\s().\[\]/~\u2010-\u2015\u2212x-]{0,4}\d){6,30}")
-# forms that the patterns of contacts, dates and identifiers find for less: American numbers, ISO dates, social security numbers
-_FOUND = re.compile(r"(?:\+?1[-. ])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. ])\d{3}[-. ]\d{4}|(?:19|20)\d\d-\d\d-\d\d|\d{3}-\d\d-\d{4}")
+_RUN = re.compile(r"\d(?:[\s().\[\]/~\u2010-\u2015\u2212x-]{0,4}\d){6,30}")
+_LEAD = re.compile(r"[+(\[]{0,3}\Z")
+# what needs no second look: American numbers where the pattern of contacts takes them, and ISO dates and social security numbers, which have
+# too few digits for a number
+_FOUND = re.compile(
+    r"(?<![\w.+-])(?:\+?1[-. ])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. ])\d{3}[-. ]\d{4}(?![\w-])|(?:19|20)\d\d-\d\d-\d\d|\d{3}-\d\d-\d{4}"
+)
 MARGIN = 40  # characters around it: what a number must not touch, and an extension
+
+# libphonenumber's separators, up to four
+_GAP = r"[-x\u2010-\u2015\u2212\u30fc\uff0d-\uff0f \xa0\xad\u200b\u2060\u3000()\uff08\uff09\uff3b\uff3d.\[\]/~\u2053\u223c\uff5e]{0,4}"
+# Without one of these libphonenumber finds no number that is valid in the United States, in a hundred times the time: a country code,
+# digits that are not ASCII, 011 before a foreign number, or the whole number (ten digits, or 310 and four, which is Canada's)
+_MAY_BE = re.compile(
+    rf"[+\uff0b]|(?![0-9])\d|(?<!\d)(?:0{_GAP}1{_GAP}1|(?:1{_GAP}){{0,3}}(?:[2-9](?:{_GAP}\d){{9}}|3{_GAP}1{_GAP}0(?:{_GAP}\d){{4}})(?!\d))",
+    re.I,
+)
 
 
 class Phones:
-    """`phonenumbers` (Apache-2.0) at its leniency VALID.
-
-    Args:
-        region: ISO 3166 code of the country whose numbers need no international prefix.
-    """
+    """`phonenumbers` (Apache-2.0) at its leniency VALID, for texts of the United States: what has no country code is a number there."""
 
     name = "phones"
-    region = "US"
 
     def find(self, text: str) -> Iterator[Span]:
         """Valid numbers."""
         import phonenumbers
 
-        done = 0
+        done = last = 0
         for run in _RUN.finditer(text):
-            if _FOUND.fullmatch(run[0]):
+            lead = _LEAD.search(text, max(last, run.start() - 3), run.start())
+            begin = lead.start() if lead else run.start()
+            last = run.end()
+            found = _FOUND.match(text, begin)
+            if found and found.end() == run.end():
                 continue
-            first = max(done, run.start() - MARGIN)
+            first = max(done, begin - MARGIN)
             part = text[first : run.end() + MARGIN]
-            for match in phonenumbers.PhoneNumberMatcher(part, self.region, leniency=phonenumbers.Leniency.VALID):
+            if not _MAY_BE.search(part):
+                continue
+            for match in phonenumbers.PhoneNumberMatcher(part, "US", leniency=phonenumbers.Leniency.VALID):
                 start, end = first + match.start, first + match.end
                 # a row of single digits is a scale or a table
                 if start >= done and re.search(r"\d{3}", text[start:end]):

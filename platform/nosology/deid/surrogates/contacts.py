@@ -69,7 +69,7 @@ def email(value: str, stream: Stream, names: Names, known_names: frozenset[str])
 
     def other(match: re.Match[str]) -> str:
         run = fold(match[0])
-        name = next((n for n in sorted(known_names, key=len, reverse=True) if run.endswith(n) and len(run) - len(n) <= 2), None)
+        name = next((run[start:] for start in range(min(3, len(run))) if run[start:] in known_names), None)  # up to two initials before it
         if name and (new := names.word(name)):
             return "".join(map(names.initial, run[: len(run) - len(name)])).lower() + fold(new).replace(" ", "")
         return "".join(stream.one("abcdefghijklmnopqrstuvwxyz") for _ in match[0])

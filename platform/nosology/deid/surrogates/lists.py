@@ -44,13 +44,17 @@ def by_initial(culture: str, role: str, initial: str) -> tuple[str, ...]:
 
 
 @functools.cache
+def _alike(language: str) -> dict[str, tuple[str, ...]]:
+    """All countries by the folded name of each, and all states."""
+    lists = [
+        tuple(one.replace("_", " ") for one in sections("stems.txt").get((language, "place", kind), ())) for kind in ("states", "countries")
+    ]
+    return {fold(name): names for names in lists for name in names}
+
+
 def alike(language: str, name: str) -> tuple[str, ...]:
     """The countries or the states, where a folded name is one of them."""
-    for kind in ("countries", "states"):
-        names = tuple(one.replace("_", " ") for one in sections("stems.txt").get((language, "place", kind), ()))
-        if name in map(fold, names):
-            return names
-    return ()
+    return _alike(language).get(name, ())
 
 
 @functools.cache

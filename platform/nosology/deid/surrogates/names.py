@@ -75,7 +75,9 @@ class Names:
     """Invented names of one text."""
 
     draw: Draw
-    _made: dict[str, str] = field(default_factory=dict)  # by folded word
+    _made: dict[str, str | None] = field(default_factory=dict)  # by folded word; None: there is none to give
+    _taken: set[str] = field(default_factory=set)  # folded, of `_made`
+    _initials: dict[str, str] = field(default_factory=dict)
 
     def of(self, value: str) -> str | None:
         """The name in another name's words; None when there is none to give."""
@@ -120,22 +122,22 @@ class Names:
 
     def initial(self, letter: str) -> str:
         """The capital that stands for a letter of this patient; never the letter."""
-        choices = INITIALS.replace(fold(letter)[0].upper(), "")
-        return choices[self.draw.secret.number(f"surrogate initial {self.draw.patient}", fold(letter)[0], len(choices))]
+        plain = fold(letter)[0]
+        if plain not in self._initials:
+            choices = INITIALS.replace(plain.upper(), "")
+            self._initials[plain] = choices[self.draw.secret.number(f"surrogate initial {self.draw.patient}", plain, len(choices))]
+        return self._initials[plain]
 
     def _chosen(self, word: str) -> str | None:
         if word not in self._made:
-            taken = set(map(fold, self._made.values()))
-            new = next(
-                (one for one in self.draw.candidates("name", word, lambda stream: self._name(word, stream)) if fold(one) not in taken), None
-            )
-            if new is None:
-                return None
-            self._made[word] = new
+            culture, role, _ = known().get(word) or (_culture(word, self.draw.language), "family", "")
+            candidates = self.draw.candidates("name", word, lambda stream: self._name(word, culture, role, stream))
+            self._made[word] = new = next((one for one in candidates if fold(one) not in self._taken), None)
+            if new is not None:
+                self._taken.add(fold(new))
         return self._made[word]
 
-    def _name(self, word: str, stream: Stream) -> str:
-        culture, role, _ = known().get(word) or (_culture(word, self.draw.language), "family", "")
+    def _name(self, word: str, culture: str, role: str, stream: Stream) -> str:
         if culture in _BY_SYLLABLE and len(word) > 1 or role == "given":
             return _by_syllable(word, culture, stream)
         if (culture, role) not in sections("names.txt"):

@@ -27,6 +27,7 @@ class Scope:
         conditions: codes of the Conditions in the same Bundle, by id.
         binary: the Binary with an id, in the same Bundle or near in the same file; None when there is none.
         builder: makes the units of the file.
+        meet: sees each resource that is read.
         beside: content and SHA-256 of a file below the folder of the input file; raises RecordError for one that may not be read.
     """
 
@@ -34,6 +35,7 @@ class Scope:
     beside: Callable[[str, str], tuple[bytes, str]]
     conditions: Mapping[str, list[Coding]] = field(default_factory=dict)
     builder: Builder = field(default_factory=Builder)
+    meet: Callable[[Resource], None] = lambda _: None
 
 
 def wrong(name: str, rule: str) -> RecordError:

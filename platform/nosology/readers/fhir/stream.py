@@ -18,6 +18,7 @@ from nosology.readers.fhir.attachments import Folder
 from nosology.readers.fhir.elements import Resource, Scope, objects, status, string, target, wrong
 from nosology.readers.fhir.resources import RESOURCES
 from nosology.readers.source import BOM, DAMAGED, TOO_LONG, Draft, Job, Kept, Skipped, Unit, fault_of, invalid_bytes, record_bytes
+from nosology.readers.unlisted import Elements
 
 BAD_JSON = Reason("bad_json", None, "a JSON object (FHIR resource)")
 _LONE = re.compile(rb'\s*\{.*"resourceType"\s*:.*\}\s*$')
@@ -42,7 +43,12 @@ class Fhir:
 
     def read(self, stream: io.BufferedReader, job: Job) -> Iterator[Unit]:
         lines = _Lines(stream, record_bytes(job.ingest))
-        scope = Scope(lines.binary, Folder(job.source.uri, record_bytes(job.ingest), job.beside).read, builder=job.builder)
+        scope = Scope(
+            lines.binary,
+            Folder(job.source.uri, record_bytes(job.ingest), job.beside).read,
+            builder=job.builder,
+            meet=Elements(job.unlisted).meet,
+        )
         keep = job.ingest.keep_originals
         if lines.is_one_value() and (yield from _whole(lines, scope, keep)):
             return
@@ -116,6 +122,7 @@ def units(value: Any, scope: Scope, depth: int = 0) -> Iterator[Unit]:
         kind = value.get("resourceType")
         build = _BUILD.get(kind) if type(kind) is str else None
         if build is not None:
+            scope.meet(value)
             yield scope.builder.make(_built, build, value, scope)
             return
         kind = values.required(string(kind, "resourceType"), "resourceType")
@@ -150,7 +157,7 @@ def _members(members: list[Any], scope: Scope, depth: int) -> Iterator[Unit]:
     def binary(key: str) -> Resource | None:
         return binaries[key] if key in binaries else scope.binary(key)
 
-    inner = Scope(binary, scope.beside, {**scope.conditions, **clinical.codes_of_conditions(members)}, scope.builder)
+    inner = Scope(binary, scope.beside, {**scope.conditions, **clinical.codes_of_conditions(members)}, scope.builder, scope.meet)
     for one in members:
         yield from units(one, inner, depth + 1)
 

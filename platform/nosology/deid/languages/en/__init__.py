@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 LANGUAGE = Language(
     code="en",
     policy="safe_harbor",
+    policies=("safe_harbor",),
     recognizers={
         "dates": "nosology.deid.languages.en.dates:Dates",
         "ages": "nosology.deid.languages.en.ages:Ages",
@@ -27,7 +28,9 @@ LANGUAGE = Language(
     keeps=keeps,
     is_eponym=is_eponym,
     ordinary=STOP | COMMON,
+    label_words=STOP | COMMON,
     sure_eponyms=SURE_EPONYMS,
     everyday=EVERYDAY | words(HERE / "names_as_words.txt"),
     listed={"NAME": words(HERE / "given_names.txt"), "LOCATION": words(HERE / "cities.txt")},
+    keeps_zip=True,
 )

@@ -11,11 +11,9 @@ OLD = r"(?:9\d|1[01]\d|12[0-4])"
 MONTHS = (
     "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?"
 )
-OLD_WORDS = (
-    r"(?:ninety(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?|(?:one"
-    r"|a) hundred(?: and)?(?: (?:one|two|three|four|five|six|seven|eight|nine"
-    r"|ten))?)"
-)
+ONES = r"(?:one|two|three|four|five|six|seven|eight|nine)"
+OLD_WORDS = rf"(?:ninety(?:[- ]{ONES})?|(?:one|a) hundred(?: and)?(?: (?:{ONES}|ten))?)"
+KIN = r"(?:(?:[Gg]reat-?)?[Gg]rand(?:mother|father|ma|pa)|[Mm]other|[Ff]ather|[Mm]om|[Dd]ad|[Aa]unt|[Uu]ncle|[Ww]ife|[Hh]usband|[Ss]ister|[Bb]rother)"
 
 
 def _implies_old(match: re.Match[str]) -> bool:
@@ -43,7 +41,7 @@ class Ages(Patterns):
             r"|last\b)",
             flags=re.I,
         ),
-        rule("AGE", rf"\b(?:just\s+)?turned\s+(?P<v>{OLD})(?![\d.%/+])", flags=re.I),
+        rule("AGE", rf"\bturn(?:ed|s|ing)\s+(?P<v>{OLD})(?![\d.%/+])", flags=re.I),
         rule("AGE", rf"\b(?P<v>{OLD_WORDS})[\s-]*(?:year|yr)s?[\s-]*(?:old|of age)\b", flags=re.I, score=1.0),
         rule(
             "AGE",
@@ -59,6 +57,13 @@ class Ages(Patterns):
             r"(?=[),.;]|\s+(?:and|years|yrs)\b)",
             flags=re.I,
         ),
+        rule("AGE", rf"\b{KIN}[ ][A-Z][a-zà-ÿ'’-]+,?[ ](?P<v>{OLD})(?=[),.;])"),
+        rule(
+            "AGE",
+            rf"\b(?P<v>ninety[- ]{ONES})\b(?!\s?(?:%|percent|per cent|minutes|hours|days|weeks|months|degrees|mg|ml|mcg|pounds|times|of|beats|point|over)\b)",
+            flags=re.I,
+            score=0.6,
+        ),
         rule("AGE", rf"\b(?P<v>{OLD})\s+(?:last|this|next|in|on)\s+(?:{MONTHS})\b", flags=re.I),
         rule(
             "AGE",
@@ -73,6 +78,12 @@ class Ages(Patterns):
             check=_implies_old,
             flags=re.I,
         ),
-        rule("AGE", r"\b(?:nonagenarian|centenarian|supercentenarian)\b", flags=re.I),
+        rule("AGE", r"\b(?:nonagenarian|centenarian|supercentenarian)s?\b", flags=re.I),
+        rule(
+            "AGE",
+            rf"\b(?P<v>{OLD}(?:st|nd|rd|th)|ninet(?:ieth|y[- ](?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth))|(?:one )?hundredth)[ ]birthday\b",
+            flags=re.I,
+        ),
+        rule("AGE", r"\b(?:in|of|her|his|their|the)[ ](?P<v>(?:tenth|eleventh)[ ]decade)\b", flags=re.I),
         rule("AGE", r"\bborn\s+(?:in\s+)?(?P<v>(?:18|19)\d\d)\b", check=_implies_old, flags=re.I),
     )

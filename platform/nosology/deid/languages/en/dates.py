@@ -64,7 +64,7 @@ _SCORE_AFTER = re.compile(
 _RATIO_BEFORE = re.compile(
     r"\b(?:gcs|mmse|moca|phq-?\d*|gad-?\d*|apgars?|score[sd]?|scale|scored|vision|va|acuity|od|os|ou|pain|strength|motor|dtrs?|reflexes|pulses?|grade"
     r"|rated|murmur|bp|ratio|of|hba1c|vent|settings|ps|fio2|ldl|hdl|cup|c/d|nihss|ecog|aldrete|braden|kps|slums|epworth|apache|sofa|rpe|nodes)"
-    r"\W{0,3}(?:(?:is|was|of|at|score)\W{0,2})?(?:(?:\d{1,2}/\d{1,2}|[a-z]+)[\s,;]{1,2})?$",
+    r"[^\w\n]{0,3}(?:(?:is|was|of|at|score)\W{0,2})?(?:(?:\d{1,2}/\d{1,2}|[a-z]+)[\s,;]{1,2})?$",
     re.I,
 )
 
@@ -196,6 +196,8 @@ class Dates(Patterns):
         ),
         rule("DATE", rf"\b{SEASON}\s+(?:of\s+)?(?:{YEAR}|['’]\d\d)\b", flags=re.I),
         rule("DATE", rf"\b(?P<v>{SHORT_MONTH}\.?\s+{YEAR})\b", flags=re.I),
+        # with a dash a range is likelier, unless the second part begins with 0
+        rule("DATE", r"(?<![\w./:-])(?:0?[1-9]|1[0-2])-0[1-9](?![\w/%-])(?!\.\d)"),
         # day, month and short year with dots; day and month in Roman numerals
         rule("DATE", r"(?<![\d.,/-])(?:0?[1-9]|[12]\d|3[01])\.(?:0?[1-9]|1[0-2])\.(?:\d\d)(?![\d.]\d|\d|%)", check=_no_version),
         rule("DATE", r"(?<![\w./-])(?:0?[1-9]|[12]\d|3[01])[-/](?:XI{0,2}|IX|IV|V?I{1,3}|V)(?:[-/](?:19|20)\d\d)?(?![\w/])", flags=re.I),

@@ -10,8 +10,9 @@ import re
 from nosology.deid.patterns import Patterns, rule
 
 # a code after its label: at least one digit, no unit behind it
-VALUE = r"(?P<v>(?:[A-Za-z][A-Za-z_./-]{0,15})?\d(?:[\w/.-]{0,38}\w)?(?: \d{3,6}){0,4})(?!\w)(?!\s?(?:mg|mcg|ml|kg|lbs?|cm|mm|%)\b)"
-LINK = r"(?:[\s_]{0,4}(?:numbers?|num|no\b\.?|nbr|id\b|ids\b|identifiers?|code|#)){0,4}[\s_]{0,8}(?:is|was)?\s{0,8}[:=#-]{0,2}\s{0,8}"
+# (?<![A-Za-z]): a label that goes on in letters is another word (HARS2, death)
+VALUE = r"(?P<v>(?:(?<![A-Za-z])[A-Za-z][A-Za-z_./-]{0,15})?\d(?:[\w/.-]{0,38}\w)?(?: \d{3,6}){0,4})(?!\w)(?!\s?(?:mg|mcg|ml|kg|lbs?|cm|mm|%)\b)"
+LINK = r"(?:[\s_]{0,4}(?:numbers?|num|no(?![A-Za-z0-9])\.?|nbr|ids?(?![A-Za-z0-9])|identifiers?|code|#)){0,4}[\s_]{0,8}(?:is|was)?\s{0,8}[:=#-]{0,2}\s{0,8}"
 START = r"(?<![A-Za-z0-9[])"  # not the tag that an earlier pass put there
 
 
@@ -64,9 +65,10 @@ LABELLED = (
         r"vin(?=[\s_]*(?:no|num|#|:|=|\s\w{17}))|vehicle(?=[\s_]*(?:id|no|num|#|:"
         r"|=))|(?:licen[sc]e[\s_])?plates?(?=[\s_]*(?:no|num|#|:|=|\s[A-Z0-9]))|registration[\s_]plate",
     ),
+    labelled("DEVICE", r"udi|imei", 1.0),  # a check digit of theirs is that of a payment card too
     labelled(
         "DEVICE",
-        r"serial|s/n|sn(?=[\s_]*[:#=])|device(?=[\s_]*(?:id|no\.|num|#))|udi|imei"
+        r"serial|s/n|sn(?=[\s_]*[:#=])|device(?=[\s_]*(?:id|no\.|num|#))"
         r"|lot(?=[\s_]*(?:no\.|num|#|:))|implant(?=[\s_]*(?:id|no\.|num|#))|pacemaker"
         r"(?=[\s_]*(?:id|no\.|num|#))|model(?=[\s_]*(?:no\.|num|#))|mac[\s_]address",
     ),
@@ -104,7 +106,9 @@ class Identifiers(Patterns):
             r"|num|#|code|:|=)))\s*(?:is\s*)?[:=]\s*(?P<v>[^\s,;]{3,40})",
             flags=re.I,
         ),
+        rule("ID", r"\b(?:login|user[\s_]?name|handle)\s(?:is\s)?(?P<v>@?(?=[\w-]{0,30}[\d_.@]\w)[\w.@-]{2,39}\w)", flags=re.I),
         rule("SSN", r"(?<![\w-])(?!000|666|9\d\d)\d{3}([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\w-])", score=1.0),
+        rule("SSN", r"(?<![\w-])[xX*#•]{3}[- ]?[xX*#•]{2}[- ]?(?P<v>\d{4})(?![\w-])"),  # all but the last four digits are masked
         rule(
             "SSN",
             r"\b(?:last (?:four|4)(?: digits)?(?: of)?(?: (?:the|his|her|their))? (?:ssn"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from nosology.deid.languages.en.dates import HOLIDAY, is_ratio
+from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH, is_ratio
 from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
 from nosology.deid.patterns import words
 from nosology.records import Span
@@ -26,12 +26,13 @@ DATE_WORD = re.compile(
     rf"|new year|(?:memorial|labor|independence|veterans|valentine)|{HOLIDAY}|spring|summer|winter|autumn",
     re.I,
 )
+NAMED_DAY = re.compile(rf"\b(?:{MONTH}|{ANY_WEEKDAY}|{HOLIDAY})(?!\w)", re.I)
 DAY_AND_MONTH = re.compile(r"(\d{1,2})[/.-](\d{1,2})\.?")
 DURATION = re.compile(
     r"(?:\w+[ -])?\d+(?:\s?(?:-|to)\s?\d+)?[ -]?(?:years?|yrs?|months?|mos?|weeks?"
     r"|wks?|days?|hours?|hrs?|minutes?|mins?|seconds?|y/?o|am|pm|mg|mcg|ml|kg"
-    r"|lbs?|cm|mm|%)\b.*"
-    r"|(?:pod|hd|dol)\s?#?\d+|\d{1,2}|\d{1,2}/\d{1,2}|\d+(?:\.\d+)?%?",
+    r"|lbs?|cm|mm|%)(?!\w)(?:[ -](?-i:[a-z]+)\.?){0,4}"
+    r"|(?:pod|hd|dol)\s?#?\d+|\d{1,2}/\d{1,2}|\d{1,4}(?:\.\d+)?%?",
     re.I,
 )
 HANDLE = re.compile(r"[\d@]")
@@ -39,10 +40,33 @@ ROMAN = re.compile(r"[ivx]{1,4}[ab]?")
 ZIP3 = re.compile(r"(?:zip(?: code)?\W{0,3})?\d{3}", re.I)  # what an earlier pass left of a ZIP code
 YOUNG = re.compile(r"\D*([0-8]?\d)\b\D*")
 CLINICAL_CODE = re.compile(
-    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{5}|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
+    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
     r"|\d+\s?[a-zµ%]+|[CTLS]\d{1,2}(?:[-/][CTLS]?\d{1,2})?",
     re.A,
 )
+# a number of five digits is a code only behind the name of a code system, or in a list behind one; else it may be a ZIP code or a chart's
+FIVE_DIGITS = re.compile(r"\d{5}(?:-\d\d)?")
+CODED = re.compile(
+    r"\b(?:cpt|hcpcs|drg|ms-drg|icd(?:-?\w{1,3})?|codes?|coded|modifier|hcc)\W{0,3}(?:(?:is|as|for|and|or|code|codes)\W{1,2})?(?:[A-Z]?\d{4,5}[A-Z]?(?:-\d\d)?\W{1,3}(?:and |or )?){0,5}$",
+    re.I,
+)
+
+
+NAMED_CODE = re.compile(
+    r"(?:cpt|hcpcs|drg|ms-drg|icd(?:-?\w{1,3})?|snomed(?: ct)?|loinc|rxnorm)\W{1,3}(?:codes?\W{1,2})?[A-Z]?\d[\w.-]*", re.I
+)
+
+
+def _public_code(text: str, span: Span, value: str) -> bool:
+    """A code of diseases, procedures or drugs."""
+    if FIVE_DIGITS.fullmatch(value):
+        return bool(CODED.search(text, max(0, span.start - 60), span.start))
+    return bool(CLINICAL_CODE.fullmatch(value) or NAMED_CODE.fullmatch(value))
+
+
+def _duration(value: str) -> bool:
+    """A length of time, a count or a measure, without the name of a month or a day in it."""
+    return bool(DURATION.fullmatch(value)) and not NAMED_DAY.search(value)
 
 
 def _plain(text: str, span: Span, value: str) -> bool:
@@ -71,7 +95,7 @@ def keeps(text: str, span: Span) -> bool:
             # a range of 12 to 31 is rarer than a day, and nothing but dates is written with a zero before it
             told = large > 5 if "/" in value else span.score >= 0.5 and (large > 12 or any(part[0] == "0" for part in written.groups()))
             return not (0 < small <= 12 and large <= 31 and told) or is_ratio(text, span.start, span.end)
-        if BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value):
+        if BARE_YEAR.fullmatch(value) or _duration(value):
             return True
     if span.label == "AGE":
         return bool(YOUNG.fullmatch(value))
@@ -91,5 +115,5 @@ def keeps(text: str, span: Span) -> bool:
     if span.label == "DATE":
         return not DATE_WORD.search(value)
     if span.label in ("ID", "PHONE"):
-        return not HANDLE.search(value) or bool(CLINICAL_CODE.fullmatch(value) or BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value))
+        return not HANDLE.search(value) or bool(BARE_YEAR.fullmatch(value)) or _public_code(text, span, value) or _duration(value)
     return False

@@ -10,7 +10,7 @@ from nosology.deid.patterns import Patterns, rule, words
 HERE = Path(__file__).parent
 
 CAP = r"[A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĖĘĚĞĢĪĮİĶĹĻĽŁŃŅŇŌŐŒŔŘŚŞŠŢŤŪŮŰŲŹŻŽȘȚ]"
-WORD = rf"{CAP}[\w'’-]*"
+WORD = rf"{CAP}[\w'’-]{{0,40}}"  # longer is no word, and a row of hyphens would be walked through from each of them
 PARTICLE = r"(?:de|la|las|los|del|della|di|da|dos|van|der|den|von|zu|bin|ibn|al|el|ter|ten|y|e)"
 NAME = rf"{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}{WORD}\.?){{0,3}}"
 FULL_NAME = rf"{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}{WORD}\.?){{1,3}}"
@@ -85,7 +85,7 @@ class Names(Patterns):
         rule(
             "NAME",
             rf"\b{TITLE}(?:\.[ \t]*|[ \t]+)(?P<v>(?:{PARTICLE}[ \t]+){{0,2}}{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}"
-            rf"(?!(?:{'|'.join(sorted(w.capitalize() for w in STOP if w.isalpha()))})\b){WORD})*)",
+            rf"(?:{CAP}\.(?=[ \t]+{CAP}[a-zà-ÿ])|(?!(?:{'|'.join(sorted(w.capitalize() for w in STOP if w.isalpha()))})\b){WORD}))*)",
             check=_person,
             score=1.0,
         ),

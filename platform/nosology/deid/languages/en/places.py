@@ -25,13 +25,13 @@ STATE_NAMES = (
     "|South Carolina|South Dakota|Tennessee|Texas|Utah|Vermont|Virginia"
     "|Washington|West Virginia|Wisconsin|Wyoming"
 )
-WORD = r"(?:St\.[ \t]+|Mt\.[ \t]+|Ft\.[ \t]+)?[A-ZÀ-ÖØ-Þ][\w'’-]*"
+WORD = r"(?:St\.[ \t]+|Mt\.[ \t]+|Ft\.[ \t]+)?[A-ZÀ-ÖØ-Þ][\w'’-]{0,40}"
 STREET = (
     r"(?:Street|St|Avenue|Ave|Av|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court"
     r"|Ct|Circle|Cir|Place|Pl|Square|Sq|Terrace|Ter|Trail|Trl|Way|Parkway|Pkwy"
     r"|Highway|Hwy|Turnpike|Tpke|Pike|Alley|Plaza|Loop|Row|Crescent|Close|Mews|Expressway|Route|Rte)"
 )
-UNIT = r"(?:\s*,?\s*(?:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Floor|Fl|Bldg|Building|#)\b\.?\s*#?\s?\w{1,6}|\s*,?\s*#\s?\w{1,5})"
+UNIT = r"(?:\s{0,8},?\s{0,8}(?:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Floor|Fl|Bldg|Building|#)\b\.?\s{0,8}#?\s?\w{1,6}|\s{0,8},?\s{0,8}#\s?\w{1,5})"
 FACILITY = (
     r"(?:Hospitals?|Medical Cent(?:er|re)|Health Cent(?:er|re)|Clinics?|Nursing Home"
     r"|Health System|Healthcare|Health Care|Hospice|Rehabilitation Cent(?:er"
@@ -55,9 +55,9 @@ class Places(Patterns):
     rules = (
         rule(
             "LOCATION",
-            r"(?<![\w.])\d{1,6}[A-Za-z]?(?:\s+(?:[NSEW]|NE|NW|SE|SW)\b\.?)?(?:[ \t]+"
-            rf"(?:{WORD}|\d{{1,3}}(?:st|nd|rd|th)|of|de|la|del)){{1,4}}?[ \t]+{STREET}\b\.?"
-            rf"(?!\s*[A-Z]?[a-z]+\s+(?:Score|Scale))(?:\s+(?:[NSEW]|NE|NW|SE|SW)\b\.?)?{UNIT}?",
+            r"(?<![\w.])\d{1,6}[A-Za-z]?(?:\s{1,8}(?:[NSEW]|NE|NW|SE|SW)\b\.?)?(?:[ \t]{1,8}"
+            rf"(?:{WORD}|\d{{1,3}}(?:st|nd|rd|th)|of|de|la|del)){{1,4}}?[ \t]{{1,8}}{STREET}\b\.?"
+            rf"(?!\s{{0,8}}[A-Z]?[a-z]+\s{{1,8}}(?:Score|Scale))(?:\s{{1,8}}(?:[NSEW]|NE|NW|SE|SW)\b\.?)?{UNIT}?",
         ),
         rule("LOCATION", r"\b(?:P\.?\s?O\.?\s?Box|Post Office Box|POB)\s*#?\s?\d{1,6}\b", flags=re.I, score=1.0),
         rule(
@@ -78,11 +78,13 @@ class Places(Patterns):
             rf"\b(?:the )?(?:corner|intersection) of (?:[\w.'’-]+[ \t]+){{1,6}}?"
             rf"and (?:\d{{1,5}} )?(?:{WORD}|\w+)(?:[ \t]+(?:{WORD}|\d{{1,5}}\b\.?))*",
         ),
+        rule("LOCATION", rf"\b(?P<v>(?P<n>{WORD}(?:[ \t]+{WORD}){{0,2}})[ \t]+(?:County|Township|Borough|Parish))\b", check=_named),
+        rule("LOCATION", r"\b(?:[Pp]recinct|[Cc]ensus [Tt]ract|[Cc]ongressional [Dd]istrict)[ \t]+(?:[Nn]o\.?[ \t]*)?#?\d[\d.]{0,7}\b"),
         rule("ZIP", rf"\b(?:{STATES})\.?,?\s+(?P<v>\d{{5}}(?:-\d{{4}})?)\b(?![-/])"),
         rule("ZIP", rf"\b(?:{STATE_NAMES}),?\s+(?P<v>\d{{5}}(?:-\d{{4}})?)\b(?![-/])"),
         rule(
             "ZIP",
-            r"\b(?:zip|postal|post)[\s_]*(?:code)?\b\s*(?:is|was)?\s*[:=#]?\s*(?P<v>"
+            r"\b(?:zip|postal|post)[\s_]{0,8}(?:code)?\b\s{0,8}(?:is|was)?\s{0,8}[:=#]?\s{0,8}(?P<v>"
             r"(?=[A-Z]{0,2}\d)[A-Z0-9]{2,8}(?:[ -][A-Z0-9]{2,4})?)\b",
             flags=re.I,
         ),

@@ -76,7 +76,7 @@ def _rule(recognizer: Any, pattern: Any, label: str, validated: bool) -> Rule:
     # with look-behinds of several lengths, which `re` refuses
     # what is too weak without a context word needs one of their first words in the text
     first = sorted({min(name) for name in names}) if score < THRESHOLD and not validated else []
-    cue = re.compile(r"\b(?:" + "|".join(map(re.escape, first)) + r")\b", re.I) if first else None
+    cue = re.compile(r"(?<![^\W_])(?:" + "|".join(map(re.escape, first)) + r")(?![^\W_])", re.I) if first else None
     return Rule(label, regex.compile(pattern.regex, regex.S | regex.M | regex.I), check, max(score, THRESHOLD), cue=cue)
 
 

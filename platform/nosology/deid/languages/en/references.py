@@ -12,18 +12,20 @@ from nosology.deid.patterns import Patterns, rule
 
 START = r"(?<![A-Za-z0-9[])"  # not the tag that an earlier pass put there
 LINK = (
-    r"\W{0,3}(?:(?:numbers?|no|nr|num|id|ids|ref|refs|code|is|was|file|files|card|on file|enrollment|ending|for the stay|#)\b\W{0,3}){0,3}"
+    r"\W{0,3}(?i:(?:numbers?|no|nr|num|id|ids|ref|refs|code|is|was|file|files|card|on file|enrollment|ending|for the stay|#)\b\W{0,3}){0,3}"
+)
+UNIT = (
+    r"\s?(?:%|mg|mcg|µg|ug|g|kg|lbs?|ml|l|dl|cc|cm|mm|m|iu|units?|meq|mmol|bpm|mmhg|hrs?|h|days?|d|weeks?|wks?|months?|mos?|years?|yrs?|y"
+    r"|y/?o|am|pm|min|minutes|fr|gauge|tabs?|pills?|doses?|puffs?|x)\b"
 )
 GROUP = r"(?:[A-Za-z]+(?:[./_-][A-Za-z]+)*[./_-]?)?\d[A-Za-z0-9]*(?:[./_-][A-Za-z0-9]+)*"  # a digit in it
 # a code; behind capitals or before more digits it may hold blanks
-CODE = rf"(?P<v>(?:[A-Z]{{1,4}}[ ./-]){{0,2}}{GROUP}(?: \d[\dA-Z-]{{0,9}}\b){{0,3}}(?: [A-Z]{{1,3}}\b(?=\W|$)(?! [a-z]))?)(?![\w/-])"
+CODE = (
+    rf"(?P<v>(?:[A-Z]{{1,4}}[ ./-]){{0,2}}{GROUP}(?: \d[\dA-Z-]{{0,9}}\b(?!{UNIT})){{0,3}}(?: [A-Z]{{1,3}}\b(?=\W|$)(?! [a-z]))?)(?![\w/-])"
+)
 
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_UNIT = re.compile(
-    r"\s?(?:%|mg|mcg|µg|ug|g|kg|lbs?|ml|l|dl|cc|cm|mm|m|iu|units?|meq|mmol|bpm|mmhg|hrs?|h|days?|d|weeks?|wks?|months?|mos?|years?|yrs?|y"
-    r"|y/?o|am|pm|min|minutes|fr|gauge|tabs?|pills?|doses?|puffs?|x)\b",
-    re.I,
-)
+_UNIT = re.compile(UNIT, re.I)
 _COUNTED = re.compile(r"\s?(?:of|to|and|or|with|out|per)\b", re.I)  # what follows a small number in a sentence
 _CLINICAL = re.compile(
     r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|[A-Z]\d{4}|\d{4,5}[A-Z]?(?:-\d\d)?|[CTLSD]\d{1,2}(?:[-/][CTLSD]?\d{1,2})+|[A-Z]{1,4}-?\d{1,3}[a-z]?"
@@ -70,7 +72,7 @@ def _built(match: re.Match[str]) -> bool:
 
 
 def _referred(label: str, names: str) -> tuple[str, str]:
-    return label, rf"{START}(?i:(?:{names})(?:'s)?){LINK}{CODE}"
+    return label, rf"{START}(?i:(?:{names})(?:'s)?)(?![A-Za-z]){LINK}{CODE}"
 
 
 REFERRED = (
@@ -91,14 +93,14 @@ REFERRED = (
         r"(?:licen[sc]e )?plates?|tags?(?= [A-Z0-9]{2,4}[ -]?[A-Z0-9]{2,5}\b)|hull number|hull|tail(?: number)?|my car|vehicle|helicopter|aircraft|by air",
     ),
     _referred(
-        "DEVICE",
-        r"lot|serial|s/n|sn|ref(?= [A-Z0-9-]{6,})|device(?: log)?|implant|generator|lead|pump|valve|stent|graft lot|screws lot|plate lot|pacer|icd(?= [A-Z]{2,4}\d{4,})|cgm|probe|model",
-    ),
-    _referred(
         "BIOMETRIC",
         r"biometric|finger ?prints?|thumb ?prints?|prints|foot ?prints?(?: taken)?|palm ?(?:vein|print)(?: failed)?|iris|retina(?:l scan)?|voice ?(?:print|sample)|hand geometry|face ?id|gait",
     ),
     _referred("PHOTO", r"photos?|photographs?|pictures?|images?(?: stored as)?|camera|snapshot|facial image|video|film|selfie|headshot"),
+    _referred(
+        "DEVICE",
+        r"lot|serial|s/n|sn|ref(?= [A-Z0-9-]{6,})|device(?: log)?|implant|generator|lead|pump|valve|stent|graft lot|screws lot|plate lot|pacer|icd(?= [A-Z]{2,4}\d{4,})|cgm|probe|model",
+    ),
     _referred(
         "ID",
         r"badge|study|subject|participant|donor|recipient|unos|optn|specimen|block|slide|band|umbilical band|wristband|report|ticket|token|case file"
@@ -121,12 +123,10 @@ class References(Patterns):
         rule("ID", r"(?<![\w./-])(?P<v>\d{2,9}-[A-Z]{1,5}-?\d{2,9}(?:-[A-Z0-9]{1,6})*)(?![\w/-])", check=_built, score=0.4),
         rule("ID", r"(?<![\w./-])(?P<v>[A-Z]{2}\d{2}[A-Z0-9]{0,3}\d{4,12})(?![\w/-])", check=_built, score=0.4),
         rule(
-            "PHOTO",
-            r"(?<![\w./-])[\w-]*\d[\w-]*\.(?:jpe?g|png|tiff?|heic|bmp|gif|dcm|mp4|mov|avi|webp)\b",
-            flags=re.I,
-            score=1.0,
+            "VEHICLE",
+            rf"{START}(?i:plates?|tags?|registration){LINK}(?P<v>[A-Z]{{1,3}}[ -]\d{{2,4}}[ -][A-Z]{{2,3}}|\d{{1,4}}[ -][A-Z]{{2,3}}[ -]\d{{1,4}})(?!\w)",
+            score=0.8,
         ),
-        rule("URL", r"(?<![\w])(?:file|sftp|smb|s3|ftps)://[^\s<>\"')\]};,]+[^\s<>\"')\]};,.:!?]", flags=re.I, score=1.0),
         rule("VEHICLE", r"(?<![\w-])N[1-9]\d{1,3}[A-HJ-NP-Z]{2}(?![\w-])", score=0.6),
         rule("ID", r"(?<![\w@./])@[A-Za-z]\w*\d\w*\b", score=0.6),
         rule(

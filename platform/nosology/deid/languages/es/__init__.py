@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nosology.deid.languages import Language
-from nosology.deid.languages.es.keep import keeps
-from nosology.deid.languages.es.names import EPONYMS, ORDINARY, is_eponym
+from nosology.deid.languages.es.keep import COMMON, keeps
+from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym
 from nosology.deid.patterns import words
 
 HERE = Path(__file__).parent
@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 LANGUAGE = Language(
     code="es",
     policy="meddocan",
+    policies=("meddocan", "safe_harbor"),
     recognizers={
         "dates": "nosology.deid.languages.es.dates:Dates",
         "identifiers": "nosology.deid.languages.es.identifiers:Identifiers",
@@ -26,7 +27,9 @@ LANGUAGE = Language(
     keeps=keeps,
     is_eponym=is_eponym,
     ordinary=ORDINARY,
+    label_words=ORDINARY | (COMMON - GIVEN - FAMILY),
     sure_eponyms=EPONYMS,
     everyday=words(HERE / "names_as_words.txt") | words(HERE / "common_words.txt"),
     listed={},
+    keeps_zip=False,
 )

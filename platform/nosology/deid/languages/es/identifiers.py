@@ -64,6 +64,8 @@ def _value(match: re.Match[str]) -> bool:
 LINK = r"(?:[ \t]{0,3}(?:n[úu]mero|n[úu]m|n[ºo°]|n\.\s?[ºo°]|nro|no\.|#))?\.?[ \t]{0,3}(?:es|:|=|#|-|\()?[ \t]{0,3}"
 VALUE = r"(?P<v>(?=[\w./-]{0,12}\d|(?-i:[A-Z]{1,8}) \d)(?:(?-i:[A-Z]{1,8})[ ](?=\d))?[A-Za-z0-9][\w./+-]*(?:[ -]\d[\w./-]*){0,4}(?:(?<=\w)[ ](?-i:[A-Z]{2})\b(?![ ]?[a-z:\d]))?(?<=\w))(?!\w)(?!\s?(?:mg|mcg|ml|kg|cm|mm|%|años|meses|d[ií]as)\b)"
 START = r"(?<![A-Za-z0-9áéíóúñ])"
+# behind words that are ordinary too: what follows looks like a code
+CODED = r"(?=\s{0,3}(?:n[º°o]\.?\s|n[úu]m|:\s{0,3}[A-Z\d]{2,}[-\d]|#|ref|[A-Z]{1,4}-?[A-Z]{0,3}\d{2,}|[A-Z]{2,5}-\d|\d{2,}-))"
 LABELLED = (
     (
         "MRN",
@@ -72,13 +74,22 @@ LABELLED = (
     ),
     (
         "BENEFICIARY",
-        r"nass|n[º°o]?\.?\s*(?:de\s+)?(?:la\s+)?(?:seguridad social|s\.?s\.?)|(?:n[úu]mero|n[º°.]+)\s+(?:de\s+)?(?:la\s+)?seguridad\s+social|seguridad social|nss|naf|n[º°o]?\.?\s*afiliaci[óo]n|afiliaci[óo]n|afiliad[oa]"
-        r"|p[óo]liza|tarjeta\s+(?:sanitaria|individual)(?:\s+individual)?|tsi|tis|cipa?|cip[- ]?sns|sip|nuhsa|nusa|nuss|asegurado|carn[ée]|beneficiario(?=\s*(?:n|:|#))|isapre|seguro(?=\s*(?:n|:|#|[A-Z]{2,}-?\s?\d))|sis(?=\s*\d)|eps(?=\s*\d)",
+        r"nass|n[º°o]?\.?\s*(?:de\s+)?(?:la\s+)?(?:seguridad social|s\.?s\.?)|(?:n[úu]mero|n[º°.]+)\s+(?:de\s+)?(?:la\s+)?seguridad\s+social|seguridad social|(?:n[úu]mero|n[úu]m\.?|n[º°o]\.?)\s+(?:de\s+)?seguro\s+social|seg(?:uridad|\.)?\s*soc(?:ial|\.)|n\.?u\.?s\.?s|nss|n\.?a\.?f(?=\W)|n[º°o]?\.?\s*afiliaci[óo]n|afiliaci[óo]n|afiliad[oa]"
+        r"|p[óo]liza|tarjeta\s+(?:sanitaria|individual)(?:\s+individual)?|tsi|tis|cipa?|cip[- ]?sns|sip|nuhsa|nusa|asegurado|carn[ée]|beneficiario(?=\s*(?:n|:|#))|isapre|seguro(?=\s*(?:n|:|#|[A-Z]{2,}-?\s?\d))|sis(?=\s*\d)|eps(?=\s*\d)",
+    ),
+    (
+        "BIOMETRIC",
+        rf"huellas?(?:\s+(?:dactilar(?:es)?|digital(?:es)?|plantar(?:es)?|palmar(?:es)?|de\s+voz|vocal(?:es)?))?{CODED}|(?:esc[áa]ner\s+(?:de\s+)?|patr[óo]n\s+(?:de\s+)?)?(?:iris|retina){CODED}|registro\s+de\s+voz|(?:muestra\s+de\s+)?voz{CODED}"
+        rf"|(?:plantilla|dato|identificador|registro)s?\s+biom[ée]tric[oa]s?|biometr[ií]a{CODED}|reconocimiento\s+facial|palmas?{CODED}|geometr[ií]a\s+de\s+la\s+mano",
+    ),
+    (
+        "PHOTO",
+        rf"foto(?:s|graf[ií]as?)?(?:\s+(?:facial(?:es)?|cl[ií]nicas?|del?\s+rostro)){{0,2}}{CODED}|retratos?{CODED}|im[áa]gen(?:es)?(?:\s+facial(?:es)?)?{CODED}|v[ií]deos?{CODED}",
     ),
     (
         "ID",
         r"d\.?n\.?i|nif|n\.?i\.?e|c[ée]dula(?:\s+de\s+(?:ciudadan[ií]a|identidad|extranjer[ií]a))?|c\.?c|c\.?i(?=\.?\s*[:\d])|rut|run|cui[lt]|curp|rfc|clave\s+[úu]nica|pasaporte|identificaci[óo]n|documento(?:\s+(?:de\s+identidad|nacional\s+de\s+identidad))?(?=\s*(?:n|:|#|\d))"
-        r"|dui|dpi|identidad(?=\s*[:n])|n[º°]\s*identificaci[óo]n|radicado|gu[ií]a(?=\s*(?:n[º°]|:|\d{3}))|brazalete|pulsera(?=\s*(?:n|:|#|\d|[A-Z]))|huella|permiso(?=,?\s*n)|id(?:\s+(?:paciente|pac))?(?=\s*[:#])|c[óo]digo\s+(?:de\s+)?(?:paciente|identificaci[óo]n)|usuario(?=\s*[:#])|ref(?:erencia)?\.?(?=\s*[:#n])",
+        r"|dui|dpi|cui(?=\s*:?\s*\d)|identidad(?=\s*[:n])|n[º°]\s*identificaci[óo]n|radicado|gu[ií]a(?=\s*(?:n[º°]|:|\d{3}))|brazalete|pulsera(?=\s*(?:n|:|#|\d|[A-Z]))|permiso(?=,?\s*n)|id(?:\s+(?:paciente|pac))?(?=\s*[:#])|c[óo]digo\s+(?:de\s+)?(?:paciente|identificaci[óo]n)|usuario(?=\s*[:#])|ref(?:erencia)?\.?(?=\s*[:#n])",
     ),
     (
         "LICENSE",
@@ -86,10 +97,10 @@ LABELLED = (
     ),
     (
         "ACCOUNT",
-        r"episodio(?:\s+(?:asistencial|del\s+paciente))?|n[º°]?\.?\s*(?:de\s+)?(?:episodio|proceso|solicitud|petici[óo]n|muestra|biopsia|pedido|factura|orden)|proceso(?=\s*(?:n[º°]|:\s*\d))|solicitud(?=\s*(?:n[º°]|:\s*\w?\d))|petici[óo]n(?=\s*(?:n[º°]|:\s*\w?\d))|muestra(?=\s*(?:n[º°]|:\s*\w*\d))|biopsia(?=\s*n[º°])|icu|parte(?=\s*n[º°])|cuenta(?=\s*(?:n|:|#))|folio",
+        r"episodio(?:\s+(?:asistencial|del\s+paciente))?|n[º°]?\.?\s*(?:de\s+)?(?:episodio|proceso|solicitud|petici[óo]n|muestra|biopsia|pedido|factura|orden)|proceso(?=\s*(?:n[º°]|:\s*\d))|solicitud(?=\s*(?:n[º°]|:\s*\w?\d))|petici[óo]n(?=\s*(?:n[º°]|:\s*\w?\d))|muestra(?=\s*(?:n[º°]|:\s*\w*\d))|biopsia(?=\s*n[º°])|icu|parte(?=\s*n[º°])|cuenta(?=\s*(?:n|:|#))|(?:factura|recibo|pedido|orden)(?=\s*n[º°])|folio",
     ),
-    ("VEHICLE", r"matr[ií]cula(?:\s+del\s+(?:veh[ií]culo|coche))?|placas?(?=\s*(?:n|:|#|[A-Z]{3}))|patente(?=\s*(?:n|:|#|[A-Z]{2})|\s+del)|bastidor"),
-    ("DEVICE", r"n[º°]?\.?\s*(?:de\s+)?serie|n[úu]mero\s+de\s+serie|s/n(?=\s*:)|lote(?:\s+de\s+(?:la\s+|el\s+)?\w+(?:\s\w{4,})?)?(?=\s*(?:n|:|#|[A-Z]+[- ]?[A-Z]?\d|\d))|serie(?=\s*(?:n[º°]|:|[A-Z]+[- ]?\d|\d{4}))|imei|referencia(?=\s*(?:n|:|#))"),
+    ("VEHICLE", r"matr[ií]cula(?:\s+del\s+(?:veh[ií]culo|coche))?|placas?(?=\s*(?:n[º°o]|:|#|(?-i:[A-Z]{1,3})[- ]?\d|(?-i:[A-Z]{3})))|patente(?=\s*(?:n|:|#|[A-Z]{2})|\s+del)|bastidor"),
+    ("DEVICE", r"n[º°]?\.?\s*(?:de\s+)?serie|n[úu]mero\s+de\s+serie|s/n(?=\s*:)|lote(?:\s+de\s+(?:la\s+|el\s+)?\w+(?:\s\w{4,})?)?(?=\s*(?:n|:|#|[A-Z]+[- ]?[A-Z]?\d|\d))|serie(?=\s*(?:n[º°]|:|[A-Z]+[- ]?\d|\d{4}))|referencia(?=\s*(?:n|:|#))"),
 )  # fmt: skip
 
 
@@ -99,6 +110,12 @@ class Identifiers(Patterns):
     name = "identifiers_es"
     rules = (
         *(rule(label, rf"{START}(?:{names}){LINK}{VALUE}", check=_value, flags=re.I) for label, names in LABELLED),
+        # colleges and registers of Latin America by their letters; the reference of a print behind more words
+        rule("LICENSE", rf"{START}(?:JVPM|RCM|MPPS|COV|CMP|RNE|MSDS|COP)[ .:]{{1,3}}(?P<v>\d{{1,3}}(?:\.\d{{3}})+(?:-\d)?|\d{{3,7}})(?![\w%]|[.,]\d)", score=0.9),
+        rule("BIOMETRIC", rf"{START}(?i:huellas?|iris|voz|palmas?)[ ][^.\n\d]{{0,30}}?[,(:]?[ ]?(?P<v>[A-Z]{{2,12}}(?:-[A-Z]{{1,4}})?[ -]\d{{3,}}(?:-[A-Z\d]{{1,6}}){{0,3}})(?![\w-])", score=0.9),
+        rule("VEHICLE", r"(?i:helic[óo]ptero|avi[óo]n|avioneta|aeronave)[ ](?P<v>[A-Z]{1,2}-[A-Z0-9]{3,5})(?![\w-])", score=0.9),
+        # a check digit of theirs is that of a payment card too
+        rule("DEVICE", rf"{START}(?:imei|udi){LINK}{VALUE}", check=_value, flags=re.I, score=1.0),
         rule("ID", r"(?<![\w.,/-])(?:\d{8}|\d{2}\.\d{3}\.\d{3})[ -]?[A-HJ-NP-TV-Z](?![\w-])", check=_dni, flags=re.I, score=1.0),
         rule("ID", r"(?<![\w.-])[XYZ][ -]?\d{7}[ -]?[A-HJ-NP-TV-Z](?![\w-])", check=_dni, flags=re.I, score=1.0),
         rule("BENEFICIARY", r"(?<![\w.,/-])\d{2}([ /-]?)\d{8}\1\d{2}(?![\w/-])", check=_nass, score=1.0),

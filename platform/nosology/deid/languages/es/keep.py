@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from nosology.deid.languages.es.dates import HOLIDAY, WEEKDAY
 from nosology.deid.languages.es.lists import MONTH, words
 from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym
 from nosology.records import Span
@@ -19,9 +20,10 @@ DATE_WORD = re.compile(
     re.I,
 )
 DURATION = re.compile(
-    r"(?:\w+[ -])?\d+(?:[,.]\d+)?(?:\s?(?:-|a|y|o)\s?\d+)?[ -]?(?:segundos?|minutos?|min|horas?|h|d[ií]as?|semanas?|meses|mes|años?|mg|mcg|µg|g|ml|cc|kg|cm|mm|ui|lpm|rpm|%)\b.*",
+    r"(?:\w+[ -])?\d+(?:[,.]\d+)?(?:\s?(?:-|a|y|o)\s?\d+)?[ -]?(?:segundos?|minutos?|min|horas?|h|d[ií]as?|semanas?|meses|mes|años?|mg|mcg|µg|g|ml|cc|kg|cm|mm|ui|lpm|rpm|%)(?!\w)(?:[ -](?-i:[a-záéíóúñü]+)\.?){0,5}",
     re.I,
 )
+NAMED_DAY = re.compile(rf"\b(?:{MONTH}|{WEEKDAY}|{HOLIDAY})(?!\w)", re.I)
 NO_DATE = re.compile(
     r"/?\d{1,3}/?|\d{1,2}:\d\d|(?:ciclo|semana|fase|grado|dosis|nivel)s?\s\d+|\d{1,3}(?:[.,]\d{1,3}){0,2}%?|(?:3[2-9]|[4-9]\d|\d{3})/\d+|\d+/(?:3[2-9]|[4-9]\d|\d{3})",
     re.I,
@@ -37,6 +39,11 @@ KIN = re.compile(
     r"(?i)madre|padre|mam[áa]|pap[áa]|progenitor|hij[oa]|herman|espos|marido|mujer|c[óo]nyuge|abuel|t[íi][oa]s?\b|prim[oa]s?\b|sobrin|niet|cu[ñn]ad|suegr|nuera|yerno|pareja"
     r"|novi[oa]|familia|matern|patern|viud|gemel|mell|tutor|cuidador|casad|solter|padrastro|madrastra"
 )
+
+
+def _duration(value: str) -> bool:
+    """A length of time or a measure, without the name of a month or a day in it."""
+    return bool(DURATION.fullmatch(value)) and not NAMED_DAY.search(value)
 
 
 def _plain(value: str) -> bool:
@@ -57,13 +64,19 @@ def _small(text: str, span: Span) -> bool:
     )
 
 
+def _borne(value: str) -> bool:
+    """A given name of the list in it, or two family names, that notes do not write small as words: a name that lost its capitals."""
+    found = [w for w in re.findall(r"[^\W\d_]+", value.lower()) if w not in COMMON and w not in ORDINARY]
+    return any(w in GIVEN for w in found) or sum(w in FAMILY for w in found) > 1
+
+
 def keeps(text: str, span: Span) -> bool:
     """True for a span of a tagger that holds nothing to remove."""
     value = text[span.start : span.end].strip(" .,;:()[]=\"'¿?¡!")
     if not any(c.isalnum() for c in value):
         return True
     if span.label == "DATE":
-        return bool(DURATION.fullmatch(value) or NO_DATE.fullmatch(value)) or not DATE_WORD.search(value)
+        return _duration(value) or bool(NO_DATE.fullmatch(value)) or not DATE_WORD.search(value)
     if span.label == "AGE":
         if (
             re.search(r"(?i)gestaci[óo]n|embarazo|amenorrea|prematuro|edad gestacional", text[max(0, span.start - 25) : span.end + 20])
@@ -77,11 +90,9 @@ def keeps(text: str, span: Span) -> bool:
     if span.label == "RELATIVE":
         return not KIN.search(value) and (_plain(value) or _small(text, span))
     if span.label == "NAME":
-        return is_eponym(text, span.start, span.end) or _plain(value) or _small(text, span)
+        return is_eponym(text, span.start, span.end) or _plain(value) or (_small(text, span) and not _borne(value))
     if span.label in ("LOCATION", "ORGANIZATION"):
         return _plain(value) or _small(text, span) and not re.search(r"\d", value)
     if span.label in ("ID", "PHONE"):
-        return not any(c.isdigit() for c in value) or bool(
-            BARE_YEAR.fullmatch(value) or DURATION.fullmatch(value) or CLINICAL_CODE.fullmatch(value)
-        )
+        return not any(c.isdigit() for c in value) or bool(BARE_YEAR.fullmatch(value) or _duration(value) or CLINICAL_CODE.fullmatch(value))
     return False

@@ -34,7 +34,7 @@ ORDINARY_CARE = re.compile(
 PLACES = "|".join(re.escape(place) for place in listed("places.txt"))
 COUNTRIES = "|".join(re.escape(country) for country in listed("countries.txt"))
 EDGE = r"(?![\w-])"
-STOP_FIELD = r"(?=\s*(?:[\n;|]|$|\.\s*(?:\n|$)|[.,]?\s*\b(?:C\.?\s?P\b|C\.P|Localidad|LOCALIDAD|Poblaci|POBLACI|Tel|TEL|Tfno|Tlf|M[óo]vil|Ciudad|Municipio|Provincia|PROVINCIA|Pa[ií]s|Email|E-mail|Correo|Fecha|Edad|Sexo|NHC|DNI|NASS|Nacionalidad|Comuna|Colonia|Estado\b|C[óo]digo)))"
+STOP_FIELD = r"(?=\s{0,8}(?:[\n;|]|$|\.\s{0,8}(?:\n|$)|[.,]?\s{0,8}\b(?:C\.?\s?P\b|C\.P|Localidad|LOCALIDAD|Poblaci|POBLACI|Tel|TEL|Tfno|Tlf|M[óo]vil|Ciudad|Municipio|Provincia|PROVINCIA|Pa[ií]s|Email|E-mail|Correo|Fecha|Edad|Sexo|NHC|DNI|NASS|Nacionalidad|Comuna|Colonia|Estado\b|C[óo]digo)))"
 FIELD = r"[^\n;|]{2,90}?"
 
 
@@ -77,10 +77,10 @@ class Places(Patterns):
         ),
         rule("LOCATION", rf"(?<![\w/.-])(?:[Cc]alle|[Cc]/|Avda\.?|Avenida|Paseo de|Plaza de|Ctra\. de)\s*(?:{PARTICLE}\s+){{0,2}}{WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}}"),
         rule("LOCATION", r"(?<![\w/.-])(?:Carrera|Calle|Cl\.?|Cra\.?|Cr\.|Kr\.?|Diagonal|Dg\.?|Transversal|Tv\.?|Avenida|Av\.?)\s*\d{1,3}\s?[A-Z]?(?:\s?[Bb]is)?\s?(?:#|[Nn][º°o]\.?)\s?\d{1,3}\s?[A-Z]?\s?-\s?\d{1,3}(?:\s(?:Sur|Norte|Este|Oeste))?", score=1.0),
-        rule("LOCATION", rf"\b(?:Domicilio(?:\s+(?:habitual|actual))?|DOMICILIO|Direcci[óo]n(?:\s+postal)?|DIRECCI[ÓO]N|Dir\.|Lugar de residencia|Residencia(?=:))\s*:\s*(?P<v>{FIELD}){STOP_FIELD}", check=_address, score=1.0),
+        rule("LOCATION", rf"\b(?:Domicilio(?:\s{{1,8}}(?:habitual|actual))?|DOMICILIO|Direcci[óo]n(?:\s{{1,8}}postal)?|DIRECCI[ÓO]N|Dir\.|Lugar de residencia|Residencia(?=:))\s{{0,8}}:\s{{0,8}}(?P<v>{FIELD}){STOP_FIELD}", check=_address, score=1.0),
         rule(
             "LOCATION",
-            rf"\b(?i:localidad(?:\s*/\s*provincia|\s+y\s+provincia)?|poblaci[óo]n|ciudad|municipio|provincia|comuna|colonia|barrio|distrito|departamento|estado(?=\s*:\s*[A-ZÁ])|regi[óo]n|natural de|lugar de nacimiento|pa[ií]s(?:\s+de\s+(?:nacimiento|origen|residencia))?|nacionalidad|procedencia|origen)\s*:\s*(?P<v>{FIELD}){STOP_FIELD}",
+            rf"\b(?i:localidad(?:\s{{0,8}}/\s{{0,8}}provincia|\s{{1,8}}y\s{{1,8}}provincia)?|poblaci[óo]n|ciudad|municipio|provincia|comuna|colonia|barrio|distrito|departamento|estado(?=\s{{0,8}}:\s{{0,8}}[A-ZÁ])|regi[óo]n|natural de|lugar de nacimiento|pa[ií]s(?:\s{{1,8}}de\s{{1,8}}(?:nacimiento|origen|residencia))?|nacionalidad|procedencia|origen)\s{{0,8}}:\s{{0,8}}(?P<v>{FIELD}){STOP_FIELD}",
             check=lambda m: any(c.isalpha() for c in m["v"]) and len(m["v"]) < 50 and not re.search(r"(?i)civil|general|grave|estable|\d{{3}}|casad|solter", m["v"]),
             score=0.9,
         ),

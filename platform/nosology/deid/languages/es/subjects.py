@@ -8,7 +8,7 @@ from nosology.deid.languages.es.lists import listed
 from nosology.deid.patterns import Patterns, rule
 
 ONES = r"(?:un|uno|una|dos|tres|cuatro|cinco|seis|siete|ocho|nueve)"
-NUMBER_WORD = rf"(?:diez|once|doce|trece|catorce|quince|diecis[ée]is|diecisiete|dieciocho|diecinueve|veinte|veinti\w{{2,8}}|(?:treinta|cuarenta|cincuenta|sesenta|setenta|ochenta|noventa)(?:[ ]y[ ]{ONES})?|{ONES})"
+NUMBER_WORD = rf"(?:cien(?:to(?:[ ](?:{ONES}|diez|once|doce))?)?|diez|once|doce|trece|catorce|quince|diecis[ée]is|diecisiete|dieciocho|diecinueve|veinte|veinti\w{{2,8}}|(?:treinta|cuarenta|cincuenta|sesenta|setenta|ochenta|noventa)(?:[ ]y[ ]{ONES})?|{ONES})"
 UNIT = r"(?:años|año|a[ñn]itos|anos|meses|mes|semanas|d[ií]as|horas)"
 AMOUNT = rf"(?:\d{{1,3}}(?:[,.]\d)?|{NUMBER_WORD})"
 AGE = rf"{AMOUNT}[ ]*(?:{UNIT})(?:[ ]y[ ](?:medio|media|{AMOUNT}[ ](?:meses|d[ií]as|mes)))?(?![\w])"
@@ -39,6 +39,17 @@ def _no_stem(match: re.Match[str]) -> bool:
     )
 
 
+_THING = re.compile(
+    r"(?:edificio|hospital|[áa]rbol|olivo|casa|casona|iglesia|escuela|fundaci[óo]n|empresa|tradici[óo]n|instituci[óo]n|puente|club|el|primer|segundo|tercer)\s+$",
+    re.I,
+)
+
+
+def _no_thing(match: re.Match[str]) -> bool:
+    """A person of a hundred years, not a building or the year of a feast."""
+    return not _THING.search(match.string, max(0, match.start() - 16), match.start()) or match[0][:4].lower() == "nona"
+
+
 class Subjects(Patterns):
     """Ages that are no lengths of time, words for the patient's sex, relatives, professions behind their field."""
 
@@ -53,7 +64,10 @@ class Subjects(Patterns):
         rule("AGE", rf"\b(?P<w>\w+),?\s+de\s+(?:\d{{1,2}}\s+y\s+)?(?P<v>(?:[1-9]\d|10\d)\s+años)\b{LASTING}", check=_no_period, score=0.8),
         rule("AGE", r"\bde\s+(?P<v>\d{1,2}(?:,\s\d{1,2})?)\s+y\s+\d{1,2}\s+años\b", score=0.8),
         rule("AGE", r"(?:[,.;:(–—|·-]\s*|^)(?P<v>(?:[1-9]\d|10\d)\s+años)(?=\s*[,.;)–—|·-])", flags=re.M, score=0.7),
-        rule("AGE", rf"\b(?:ten[ií]a|con|cumpli[óo]|tiene|de)\s+(?P<v>\d{{1,2}}\s+años)(?=\s*(?:[,.]|\s(?:y|cuando|al|en)\b))(?<!hace ){LASTING}", check=lambda m: m[0][:2] != "de", score=0.7),
+        rule("AGE", rf"\b(?:ten[ií]a|con|[Cc]umpli[óo]|tiene|de)\s+(?P<v>\d{{1,2}}\s+años)(?=\s*(?:[,.]|\s(?:y|cuando|al|en)\b))(?<!hace ){LASTING}", check=lambda m: m[0][:2] != "de", score=0.7),
+        # what tells of an age over 89 without its number
+        rule("AGE", r"\bnonagenari[oa]s?\b|\b(?:super)?centenari[oa]s?\b(?!\s+de(?:l)?\b)", check=_no_thing, flags=re.I, score=0.9),
+        rule("AGE", r"\b(?:d[ée]cima|und[ée]cima)\s+d[ée]cada\s+de\s+(?:la|su)\s+vida\b", flags=re.I, score=0.9),
         rule("SEX", r"(?<=[,–—|·/-])\s*(?P<v>masculin[oa]|femenin[oa]|hembra)(?=\s*[,.;–—|·/-])", flags=re.I, score=0.9),
         rule("SEX", r"\b(?:sexo|g[ée]nero)\s*(?:[:.=-]\s*){0,2}(?P<v>[HMFV]\b|var[óo]n|mujer|hombre|masculin[oa]|femenin[oa]|niñ[oa]|indeterminado)", flags=re.I, score=1.0),
         rule("SEX", r"(?<![\w-])(?:var[óo]n|mujer|hombre|niñ[oa]|ancian[oa]|VARON|NIÑ[OA])(?![\w-])", flags=re.I, score=0.8),
