@@ -106,6 +106,10 @@ class DeidConfig(Section):
     thresholds: dict[Category, Share] = Field({}, description="the same for single classes, for instance {NAME: 0.1}; over `threshold`")
     leave_out: tuple[Category, ...] = Field((), description="classes that stay in the text; refused without accept_residual")
     accept_residual: bool = Field(False, description="whoever sets this takes the risk of what leave_out keeps (also --accept-residual)")
+    consistency: Literal["document", "patient"] = Field(
+        "document", description="where a name that was found is removed too: in the rest of its note, or in all notes of its patient, which "
+        "takes a pass over all notes before the one that cleans them",
+    )  # fmt: skip
     rewrite: Literal["tags", "mask", "surrogates"] = Field("tags", description="what stands in the place of an identifier")
     dates: Literal["year", "shift"] = Field(
         "year", description="cut dates to the year, or shift them by a secret number of days per patient"

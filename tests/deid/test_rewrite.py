@@ -100,6 +100,23 @@ def test_a_year_alone_stays_on_its_side_of_a_day():
         assert before <= year <= after
 
 
+@given(st.lists(st.tuples(st.sampled_from(["in 2018", "by 1999", "Ann", " "]), st.booleans()), max_size=12))
+def test_marked_years_are_those_outside_of_spans(pieces):
+    """Each is moved once, whatever stands around it; one in a span goes with it."""
+    text, spans = "", []
+    for value, marked in pieces:
+        if marked and value.strip():
+            spans.append(Span(start=len(text), end=len(text) + len(value), label="NAME"))
+        text += value + ", "
+    new = rewrite(text, spans, DeidConfig(dates="shift"), SECRET, patient="p", reference=datetime.date(2020, 1, 1))
+    years = {year: shifted(year, DAYS, language="en", near=2020, latest=2020) for year in ("2018", "1999")}
+    expected = "".join(
+        ("[NAME]" if marked and value.strip() else value.replace("2018", years["2018"]).replace("1999", years["1999"])) + ", "
+        for value, marked in pieces
+    )
+    assert new.text == expected
+
+
 def test_the_shift_is_never_a_whole_week():
     shifts = {SECRET.shift_days(str(n)) for n in range(4000)}
     assert all(days % 7 for days in shifts) and min(shifts) == -363 and max(shifts) == 363 and len(shifts) > 600

@@ -145,6 +145,11 @@ def test_users_rows_get_one_row_of_spans_each_without_their_ids(stage):
     pa.Table.from_pylist(out["documents"], schema=stage.schemas()["documents"])
 
 
+def test_rows_without_an_id_are_told_apart(stage):
+    rows = [{**KEY, "source_row": n, "_table": "rows", "id": i, "text": "fine"} for n, i in enumerate([None, None, "None"])]
+    assert len({row["document_id"] for row in stage.process(rows)["documents"]}) == 3
+
+
 def test_columns_by_configuration(tmp_path):
     columns = Config.model_validate({"input": {"text_column": "body", "id_column": "key"}}).input
     made = Deidentify(DeidConfig(key_file=str(tmp_path / "k")), columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,14 @@ from nosology.deid.lexicon import listed
 from nosology.deid.patterns import Scan
 from nosology.deid.policies import policy_of
 from nosology.deid.readings import Composed, ruled
-from nosology.deid.resolve import known, rank, repeated, resolve
+from nosology.deid.resolve import rank, repeated, resolve
 from nosology.deid.rewrite import TAG
+from nosology.deid.spelling import Folded
 from nosology.records import Span
 
 if TYPE_CHECKING:
     from nosology.config import DeidConfig
+    from nosology.deid.known import Known
     from nosology.deid.ner import Tagging, Tokens
 
 
@@ -42,8 +44,8 @@ class Detector:
             self.tagging = load_tagging(tagger_folder(config), config.threshold, dict(config.thresholds.items()))
         self._scan = _rules(config.language)  # last: it takes seconds where it is the first, and a model can be wrong
 
-    def find(self, texts: Sequence[str], known_names: Sequence[Iterable[str]] | None = None) -> list[list[Span]]:
-        """Disjoint spans of each text, in order of their start. `known_names`: names that the record's own fields hold."""
+    def find(self, texts: Sequence[str], known: Sequence[Sequence[Known]] | None = None) -> list[list[Span]]:
+        """Disjoint spans of each text, in order of their start. `known`: of each text, what records say of its patient and itself."""
         read = [Composed(text) for text in texts]
         scored = self.tagging.score([one.text for one in read]) if self.tagging else None
         return [
@@ -52,7 +54,7 @@ class Detector:
                     one.text,
                     ruled(self._scan, one.text),
                     self._tagged(one.text, scored[number]) if scored else [],
-                    known_names[number] if known_names else (),
+                    known[number] if known else (),
                 )
             )
             for number, one in enumerate(read)
@@ -72,11 +74,13 @@ class Detector:
         assert self.tagging is not None
         return [*self.tagging.spans(text, tokens, threshold), *listed(text, tokens, self._language, self.tagging.least(threshold))]
 
-    def _resolved(self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], names: Iterable[str]) -> list[Span]:
+    def _resolved(self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], known: Sequence[Known]) -> list[Span]:
         found = [*ruled, *(span for span in tagged if not self._language.keeps(text, span))]
-        spans = [*(span for span in found if self._policy.takes(text, span)), *known(text, names, self._language)]
+        folded = Folded(text)
+        placed = [span for one in known for span in one.find(folded)]
+        spans = [*(span for span in found if self._policy.takes(text, span)), *placed]
         spans = resolve(text, self._wanted(spans) if self._left_out else spans)
-        again = [] if "NAME" in self._left_out else repeated(text, spans, self._language)
+        again = [] if "NAME" in self._left_out else repeated(folded, spans, self._language)
         return _outside_tags(text, resolve(text, spans + again) if again else spans)
 
     def _wanted(self, spans: Sequence[Span]) -> list[Span]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from collections.abc import Iterable
 
 from nosology.deid.languages import Language
+from nosology.deid.persons import Names
+from nosology.deid.spelling import Folded
 from nosology.records import Span
 
 # spans of these classes that touch, or that only blanks part, are one identifier
 JOINED = frozenset({"NAME", "LOCATION", "ORGANIZATION", "DATE"})
 
-_WORD = re.compile(r"(?<![\w-])[^\W\d_][\w’'-]{2,}")  # what may be a word of a name
+SURE = 0.5  # least score of a name whose words are looked for elsewhere
 
 
 def trimmed(text: str, span: Span) -> Span | None:
@@ -71,32 +73,8 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
     return [part for span in joined if (part := trimmed(text, span))]
 
 
-def repeated(text: str, spans: list[Span], language: Language) -> list[Span]:
-    """Other places of the text where a word of a name that was found stands, in the same case."""
-    words = set()
-    for span in spans:
-        if span.label == "NAME" and span.score >= 0.5:
-            words |= {
-                w
-                for w in _WORD.findall(text[span.start : span.end])
-                if w[0].isupper() and w.lower() not in language.ordinary and w.lower() not in language.sure_eponyms
-            }
-    return [
-        Span(start=m.start(), end=m.end(), label="NAME", score=0.5, source="repeated")
-        for m in _WORD.finditer(text if words else "")
-        if m[0].removesuffix("'s").removesuffix("’s") in words and not language.is_eponym(text, m.start(), m.end())
-    ]
-
-
-def known(text: str, values: Iterable[str], language: Language) -> list[Span]:
-    """Places of the text where a name from the record's own fields stands, whole or one of its longer words."""
-    words = {
-        w
-        for value in values
-        for w in [value.strip(), *value.split()]
-        if len(w.strip(".,")) >= 4 and w.lower().strip(".,") not in language.ordinary
-    }
-    if not words:
-        return []
-    pattern = re.compile(r"(?<!\w)(?:" + "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True)) + r")(?!\w)", re.I)
-    return [Span(start=m.start(), end=m.end(), label="NAME", score=1.0, source="known") for m in pattern.finditer(text)]
+def repeated(folded: Folded, spans: Iterable[Span], language: Language) -> list[Span]:
+    """Other places of the text where a word of a name that was found stands."""
+    values = dict.fromkeys(folded.text[span.start : span.end] for span in spans if span.label == "NAME" and span.score >= SURE)
+    names = Names(values, language, found=True)
+    return [dataclasses.replace(span, score=SURE, source="repeated") for span in names.find(folded)] if names else []

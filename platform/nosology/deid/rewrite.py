@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -88,9 +89,15 @@ def _until(reference: datetime.date | None) -> int:
 
 
 def _marked_years(text: str, spans: Sequence[Span]) -> list[Span]:
-    """Years alone that a word marks as such, outside of the spans."""
-    found = [Span(start=m.start("y"), end=m.end("y"), label="DATE", source="year") for m in _MARKED_YEAR.finditer(text)]
-    return [one for one in found if not any(span.start < one.end and one.start < span.end for span in spans)]
+    """Years alone that a word marks as such, outside of the disjoint, ordered spans."""
+    starts = [span.start for span in spans]
+    found = []
+    for match in _MARKED_YEAR.finditer(text):
+        start, end = match.span("y")
+        before = bisect_left(starts, end)  # so many spans begin before the year's end; the last of them reaches farthest
+        if not before or spans[before - 1].end <= start:
+            found.append(Span(start=start, end=end, label="DATE", source="year"))
+    return found
 
 
 class _Work:

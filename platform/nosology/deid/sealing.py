@@ -17,6 +17,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nosology.deid.policies import policy_of
 from nosology.errors import InputError
 from nosology.records import TABLES
 
@@ -37,6 +38,7 @@ _NO_POLICY = frozenset(("key_file", "reversible"))  # where the key lies and wha
 def policy_digest(config: DeidConfig, secret: Secret) -> str:
     """SHA-256 of what decides how a record is cleaned: every setting of the policy, and which key."""
     settings = {name: value for name, value in config.model_dump(mode="json").items() if name not in _NO_POLICY}
+    settings["policy"] = policy_of(config).name  # None and the name of the language's own are one policy
     return hashlib.sha256(json.dumps([settings, secret.fingerprint], sort_keys=True).encode()).hexdigest()
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology.config import Config, DeidConfig, InputConfig
 from nosology.deid.calendar_words import calendar
+from nosology.deid.dossier import Dossier
+from nosology.deid.known import Known, Value
+from nosology.deid.languages import language
 from nosology.deid.marks import marked, recognised
 from nosology.deid.policies import policy_of
 from nosology.deid.rewrite import rewrite
 from nosology.deid.sealing import KEY, policy_digest, seal
 from nosology.deid.secret import Secret, load_secret
+from nosology.deid.spelling import Folded
 from nosology.deid.structured import clean, own_names, patient_of, relabelled, to_search
 from nosology.errors import RecordError
 from nosology.records import CLEAN_TABLES, DeidAudit, Sealed, Span, arrow_schema, to_dict
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
 
     from nosology.deid.detect import Detector
 
+NOTES = frozenset({"documents", "rows"})  # tables whose rows hold a text
+_KEPT_PATIENTS = 64  # notes of one patient often come together
 _KEPT_LABELS = 10_000  # document types and payers repeat; a worker searches each once
 
 
@@ -33,11 +41,18 @@ class Deidentify:
         config: `deid` section.
         columns: `input` section: where a user's rows hold text and id.
         max_document_bytes: a longer note (UTF-8) is dead-lettered; None is the default of `ingest`.
+        dossier: folder of what the records of the run say of its patients (`deid.dossier`); None: a row knows its own names alone.
     """
 
     verb = "deidentify"
 
-    def __init__(self, config: DeidConfig, columns: InputConfig | None = None, max_document_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        config: DeidConfig,
+        columns: InputConfig | None = None,
+        max_document_bytes: int | None = None,
+        dossier: str | None = None,
+    ) -> None:
         self._config = config
         self._columns = columns or Config().input
         self._max_document_bytes = max_document_bytes or Config().ingest.max_document_bytes
@@ -46,18 +61,17 @@ class Deidentify:
         policy_of(config)
         from nosology.deid.proof import digest_of
 
+        self._fingerprint = _fingerprint(config, self._secret)
         # a record that other rules or another tagger cleaned is no work of this stage
-        self._policy = digest_of([policy_digest(config, self._secret), self.fingerprint()])
+        self._policy = digest_of([policy_digest(config, self._secret), self._fingerprint])
+        self._dossier = Dossier(dossier, self._secret) if dossier else None
         self._detector: Detector | None = None
         self._found: dict[str, list[Span]] = {}  # what the detector found in a label
+        self._known: OrderedDict[tuple[Any, ...], Known] = OrderedDict()  # of the patients and authors of the newest notes
 
     def fingerprint(self) -> dict[str, str]:
         """What decides the output beside the configuration: which key (not the key itself), which tagger and which rules."""
-        from nosology.deid.classifier import digest
-        from nosology.deid.detect import tagger_folder
-        from nosology.deid.proof import rules_digest
-
-        return {"deid_key": self._secret.fingerprint, "deid_tagger": digest(tagger_folder(self._config)), "deid_rules": rules_digest()}
+        return self._fingerprint
 
     def schemas(self) -> dict[str, pa.Schema]:
         """The Clean tables, `audit`, `spans` (for users' rows: spans into the input text, by key; the ids stay in the input), and `sealed` where
@@ -77,7 +91,7 @@ class Deidentify:
         self._detector = Detector(self._config)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_detector": None, "_found": {}}
+        return {**self.__dict__, "_detector": None, "_found": {}, "_known": OrderedDict()}
 
     def process(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         """Rows of one input table, cleaned; those that this policy and key have cleaned already stay as they are.
@@ -90,14 +104,12 @@ class Deidentify:
         records: list[tuple[str, Mapping[str, Any]]] = []
         for row in rows:
             table = row["_table"]
-            if (known := recognised(table, row, self._policy, self._secret)) is not None:
-                out.setdefault(table, []).append(known)
+            if (done := self.done(row)) is not None:
+                out.setdefault(table, []).append(done)
                 if table == "documents":
-                    out.setdefault("audit", []).append(self._audit(known, known, []))
-            elif table == "documents":
-                notes.append((self._checked(row, "text"), row))
-            elif table == "rows":
-                notes.append((self._as_document(row), row))
+                    out.setdefault("audit", []).append(self._audit(done, done, []))
+            elif table in NOTES:
+                notes.append((self.document_of(row), row))
             else:
                 records.append((table, row))
         for (table, row), labels in zip(records, self._labels(records), strict=True):
@@ -118,10 +130,38 @@ class Deidentify:
         new = sorted(values - self._found.keys())
         if new:
             self._found |= zip(new, self._ready().find(new), strict=True)
+        known = [self._known_of(table, row) if fields else [] for (table, row), fields in zip(records, wanted, strict=True)]
         return [
-            {name: relabelled(value, self._found[value], table, row, self._config, self._secret) for name, value in fields.items()}
-            for (table, row), fields in zip(records, wanted, strict=True)
+            {
+                name: relabelled(
+                    value,
+                    [*(span for one in own for span in one.find(Folded(value))), *self._found[value]],
+                    table,
+                    row,
+                    self._config,
+                    self._secret,
+                )
+                for name, value in fields.items()
+            }
+            for (table, row), fields, own in zip(records, wanted, known, strict=True)
         ]
+
+    def _known_of(self, table: str, row: Mapping[str, Any]) -> list[Known]:
+        """What is looked for in a row by its value: names in its own fields, and what the records of the run say of its patient."""
+        names = tuple(Value("name", name) for name in own_names(table, row))
+        found = [self._kept(names, lambda: names)] if names else []
+        if self._dossier and (owners := self._dossier.owners(row)):
+            found.append(self._kept(owners, functools.partial(self._dossier.of, owners)))
+        return found
+
+    def _kept(self, key: tuple[Any, ...], values: Callable[[], Iterable[Value]]) -> Known:
+        if key in self._known:
+            self._known.move_to_end(key)
+        else:
+            self._known[key] = Known(values(), language(self._config.language))
+            while len(self._known) > _KEPT_PATIENTS:
+                self._known.popitem(last=False)
+        return self._known[key]
 
     def _ready(self) -> Detector:
         if self._detector is None:
@@ -145,7 +185,8 @@ class Deidentify:
         if self._columns.id_column not in row:
             raise RecordError("missing_field", self._columns.id_column, "an id")
         document: dict[str, Any] = {name: row[name] for name in ("source_digest", "source_row", "source_format")}
-        document |= {"document_id": str(row[self._columns.id_column]), "text": text}
+        identity = row[self._columns.id_column]
+        document |= {"document_id": f"{row['source_digest']}/{row['source_row']}" if identity is None else str(identity), "text": text}
         document |= {name: str(row[name]) for name in ("patient_id", "encounter_id", "claim_id") if row.get(name) is not None}
         sex = str(row.get("sex") or "").lower()
         document["sex"] = {"f": "female", "m": "male"}.get(sex, sex if sex in ("female", "male", "other", "unknown") else None)
@@ -153,8 +194,24 @@ class Deidentify:
         document["date"] = _day(row.get("date_of_service"))
         return document
 
+    def spans_of(self, notes: Sequence[Mapping[str, Any]]) -> list[list[Span]]:
+        """What is to be removed from rows of `documents`."""
+        return self._ready().find([note["text"] for note in notes], [self._known_of("documents", note) for note in notes])
+
+    def done(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The Clean row, where a row is one that this policy and key made already."""
+        return recognised(row["_table"], row, self._policy, self._secret)
+
+    def document_of(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The row of `documents` that a note of the input is.
+
+        Raises:
+            RecordError: `missing_field`, `wrong_type`, `too_long`.
+        """
+        return self._checked(row, "text") if row["_table"] == "documents" else self._as_document(row)
+
     def _clean_notes(self, notes: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], out: dict[str, list[dict[str, Any]]]) -> None:
-        found = self._ready().find([note["text"] for note, _ in notes], [own_names("documents", note) for note, _ in notes])
+        found = self.spans_of([note for note, _ in notes])
         labelled = self._labels([("documents", note) for note, _ in notes])
         for (note, row), spans, labels in zip(notes, found, labelled, strict=True):
             done = rewrite(
@@ -181,6 +238,14 @@ class Deidentify:
         key = {name: note[name] for name in KEY}
         size = len(note["text"])
         return {**key, "document_id": cleaned["document_id"], "num_characters": size, "spans": spans, "policy": policy_name(self._config)}
+
+
+def _fingerprint(config: DeidConfig, secret: Secret) -> dict[str, str]:
+    from nosology.deid.classifier import digest
+    from nosology.deid.detect import tagger_folder
+    from nosology.deid.proof import rules_digest
+
+    return {"deid_key": secret.fingerprint, "deid_tagger": digest(tagger_folder(config)), "deid_rules": rules_digest()}
 
 
 def policy_name(config: DeidConfig) -> str:

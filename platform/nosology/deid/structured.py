@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 from nosology.deid import codes
 from nosology.deid.languages import language
 from nosology.deid.policies import OLDEST, policy_of
-from nosology.deid.resolve import known
 from nosology.deid.rewrite import TAG, rewrite
 from nosology.deid.zips import postal_code
 from nosology.errors import RecordError
@@ -187,10 +186,10 @@ def relabelled(value: str, spans: Sequence[Span], table: str, row: Mapping[str, 
     ordinary one counts as a name, found or not.
 
     Args:
-        spans: what the detector found in it.
+        spans: what the detector found in it, and what records say of its patient and itself.
     """
     spoken = language(config.language)
-    whole = next((s.label for s in [*known(value, own_names(table, row), spoken), *spans] if s.label not in _IN_PLACE), None)
+    whole = next((s.label for s in spans if s.label not in _IN_PLACE), None)
     if whole is None and not _ordinary(value, spans, spoken.label_words):
         whole = "NAME"
     if whole:

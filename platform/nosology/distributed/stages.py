@@ -92,6 +92,7 @@ def run_stage(
     tables: Sequence[str] | None = None,
     workers: int | None = None,
     planned: Sequence[PlannedFile] | None = None,
+    before: Callable[[], None] | None = None,
 ) -> StageReport:
     """Runs a stage over files, folders or folders of earlier runs; resumes what `out` holds.
 
@@ -106,6 +107,7 @@ def run_stage(
         tables: tables of an earlier run that the stage reads; None is all.
         workers: processes; None is as many as the free cores allow.
         planned: what `source.plan` made of these inputs, where the caller has it already.
+        before: called once the folder is known to be this job's, before the first worker starts; not where nothing is left to do.
 
     Raises:
         FingerprintError: `out` belongs to another job.
@@ -121,6 +123,8 @@ def run_stage(
     ledger = sink.open_ledger(out, stage.verb, fingerprint, files, rows, schemas)
     stage_work = StageWork(stage, {**schemas, sink.DEAD: arrow_schema(DeadLetter)}, ledger.job.files)
     started = time.monotonic()
+    if before is not None and next(ledger.pending(), None) is not None:
+        before()
     _do(ledger, stage_work, ledger.writer(schemas), cluster, on_progress, workers, float(getattr(stage, "num_cpus", 1)))
     ledger.finish()
     return _report(ledger, started)

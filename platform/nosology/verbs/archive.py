@@ -16,7 +16,10 @@ from nosology.verbs import proof
 from nosology.verbs.lineage import Repeats, finish, input_columns
 
 if TYPE_CHECKING:
+    from nosology.distributed.coverage import PlannedFile
     from nosology.distributed.stages import StageReport
+
+KNOWN = ".known"  # folder of a run, until its end: encrypted values of its patients; no listing of the run shows it
 
 
 _KEY = frozenset({"source_digest", "source_row", "source_format", "_table"})  # which every row gets
@@ -75,7 +78,11 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
     """
     import pyarrow.compute as pc
 
+    from nosology.deid.dossier import remove
+    from nosology.deid.policies import policy_of
+    from nosology.deid.secret import load_secret
     from nosology.deid.stage import Deidentify, policy_name
+    from nosology.distributed import dossiers
     from nosology.distributed.source import check_apart, plan
     from nosology.distributed.stages import output_parts, run_stage
 
@@ -86,10 +93,19 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
         files = plan([source], input_columns(config.input), list(TABLES))  # never the originals
         if spans and not any(file.table == "rows" for file in files):
             raise InputError("--spans is for a table with a text column; this input has tables of records", file=source)
-        stage = Deidentify(config.deid, config.input, config.ingest.max_document_bytes)
+        folder = storage.join(storage.absolute(out), KNOWN)
+        everywhere = config.deid.consistency == "patient"
+        told = dossiers.tells(files) or everywhere
+        stage = Deidentify(config.deid, config.input, config.ingest.max_document_bytes, storage.join(folder, "values") if told else None)
         marks = stage.fingerprint()
-        fields = fingerprint("deidentify", config.deid, config.input, **marks)
-        report = run_stage(stage, [source], out, config.cluster, fields, planned=files)
+        fields = fingerprint("deidentify", config.deid, config.input, **marks) | {"deid.policy": json.dumps(policy_of(config.deid).name)}
+
+        def before() -> None:
+            names = _names(config, source, files, folder, fields) if everywhere else None
+            dossiers.gather(files, storage.join(folder, "values"), load_secret(config.deid), names)
+
+        report = run_stage(stage, [source], out, config.cluster, fields, planned=files, before=before if told else None)
+        remove(folder)
         extra: dict[str, Any] = {"notes_deidentified": report.rows["audit"], "phi_spans": 0}
         ids = Repeats()  # of pseudonyms, which are the same where the ids were
         for audit in output_parts(out, "audit", ["document_id", "spans"])[1]:
@@ -107,6 +123,21 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
         }
         extra |= proof.gather(config, out, wanted)
         return finish(run, report, extra)
+
+
+def _names(config: Config, source: str, files: Sequence[PlannedFile], folder: str, fields: Mapping[str, str]) -> str | None:
+    """Finds the names in the notes, a job of its own; its folder, or None where there are no notes."""
+    from nosology.deid.consistency import FindNames
+    from nosology.deid.stage import NOTES, Deidentify
+    from nosology.distributed.stages import run_stage
+
+    notes = [file for file in files if file.table in NOTES]
+    if not notes:
+        return None
+    stage = FindNames(Deidentify(config.deid, config.input, config.ingest.max_document_bytes), config.deid)
+    names = storage.join(folder, "names")
+    run_stage(stage, [source], names, config.cluster, fields, planned=notes)
+    return names
 
 
 def _spans(config: Config, out: str, report: StageReport, file: str | None) -> dict[str, Any]:

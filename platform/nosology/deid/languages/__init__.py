@@ -43,6 +43,7 @@ class Language:
         ordinary: words, in small letters, that are never taken for a part of a name found elsewhere.
         label_words: words, in small letters, that a short title (document type, payer) may hold and that nobody is called.
         sure_eponyms: such words and phrases (blanks written `_`) that are hardly ever a patient's name.
+        everyday: words, abbreviations and symbols that are names too at most, so that a name among them needs capitals and a name beside it.
         listed: class -> words, in small letters without accents, that are hardly anything else when they are capitalised; see `deid.lexicon`.
         keeps_zip: whether its postal codes are ZIP codes of the United States, of which three digits may stay (`nosology.deid.zips`).
     """
@@ -57,6 +58,7 @@ class Language:
     ordinary: frozenset[str]
     label_words: frozenset[str]
     sure_eponyms: frozenset[str]
+    everyday: frozenset[str]
     listed: Mapping[str, frozenset[str]]
     keeps_zip: bool
 

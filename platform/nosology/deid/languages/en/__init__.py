@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nosology.deid.languages import Language
-from nosology.deid.languages.en.keep import COMMON, keeps
+from nosology.deid.languages.en.keep import COMMON, EVERYDAY, keeps
 from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
 from nosology.deid.patterns import words
 
@@ -30,6 +30,7 @@ LANGUAGE = Language(
     ordinary=STOP | COMMON,
     label_words=STOP | COMMON,
     sure_eponyms=SURE_EPONYMS,
+    everyday=EVERYDAY | words(HERE / "names_as_words.txt"),
     listed={"NAME": words(HERE / "given_names.txt"), "LOCATION": words(HERE / "cities.txt")},
     keeps_zip=True,
 )

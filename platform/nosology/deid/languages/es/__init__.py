@@ -7,6 +7,9 @@ from pathlib import Path
 from nosology.deid.languages import Language
 from nosology.deid.languages.es.keep import COMMON, keeps
 from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym
+from nosology.deid.patterns import words
+
+HERE = Path(__file__).parent
 
 LANGUAGE = Language(
     code="es",
@@ -20,12 +23,13 @@ LANGUAGE = Language(
         "places": "nosology.deid.languages.es.places:Places",
         "subjects": "nosology.deid.languages.es.subjects:Subjects",
     },
-    tagger=Path(__file__).parent / "tagger",
+    tagger=HERE / "tagger",
     keeps=keeps,
     is_eponym=is_eponym,
     ordinary=ORDINARY,
     label_words=ORDINARY | (COMMON - GIVEN - FAMILY),
     sure_eponyms=EPONYMS,
+    everyday=words(HERE / "names_as_words.txt") | words(HERE / "common_words.txt"),
     listed={},
     keeps_zip=False,
 )

@@ -1,0 +1,234 @@
+"""Names of persons that are known, looked for in a text word by word: in any case, with or without accents, whatever stands around.
+
+A word that is an ordinary one too (Grant, May, Rose), or has three letters or fewer, counts only in the case of a name; the ordinary one
+beside another word of the name or a title besides.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from nosology.deid.languages import Language, language
+from nosology.deid.spelling import Folded, fold
+from nosology.records import Span
+
+_SPACES = re.compile(r"[\s,;/^_|-]+")
+_OF_TITLES = """mr mrs ms miss mx dr drs prof professor doctor sr sra srta dra don doña rev reverend fr sir dame lady lord capt col lt sgt
+    maj hon"""
+_TITLES = frozenset(_OF_TITLES.split())
+_OF_SUFFIXES = """jr sr ii iii iv md do rn np pa phd dds dmd dpm dpt esq facs facc lpn lcsw aprn fnp od mba mph bsn msn dnp"""
+_SUFFIXES = frozenset(_OF_SUFFIXES.split())
+_OF_PARTICLES = """de la las los del della di da dos das du van der den von zu zur bin bint ibn al el ter ten y e af av le lo st"""
+_PARTICLES = frozenset(_OF_PARTICLES.split())
+_TITLE = re.compile(
+    r"(?<!\w)(?:mr|mrs|ms|miss|mx|drs?|prof(?:essor)?|doctor|nurse|sra?|srta|dra|don|dona|rev|sgt|capt|col|lt|sister|señora?)\.?\s{1,2}\Z",
+    re.I,
+)
+_INITIAL_BEHIND, _INITIAL_BEFORE = re.compile(r",? ([A-Z])\b\.?"), re.compile(r"(?<!\w)([A-Z])\.? ?\Z")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_BETWEEN = re.compile(r"[ ,.'-](?:[^\W\d_]|[ .'-])*")  # initials and particles between two words
+_MOST_BETWEEN = 24
+_GAP = re.compile(r"[ \t\n]?[,'/^_|-]?[ \t\n]{0,2}|\.")  # between two words of one name
+
+
+@dataclass(slots=True)
+class _Word:
+    """A word of a name.
+
+    Attributes:
+        sure: enough by itself in any case of letters.
+        short: three letters or fewer: enough as a name is written (Ng, not NG).
+        ordinary: an ordinary word too: never enough.
+        accented: only where the text has a letter beyond ASCII (Mueller stands as Müller).
+        exact: enough in this form, whatever the rest says: a note has it so.
+        of: names that have it.
+    """
+
+    sure: bool = False
+    short: bool = False
+    ordinary: bool = False
+    accented: bool = False
+    exact: set[str] = field(default_factory=set)
+    of: set[int] = field(default_factory=set)
+
+
+# How much a word says of itself that it is the name: an ordinary word in small letters, one with a capital, a short word, one that is enough.
+_SMALL, _ORDINARY, _SHORT, _SURE = range(4)
+
+
+class _Hit(NamedTuple):
+    start: int
+    end: int
+    key: str
+    strength: int
+
+
+class Names:
+    """Words of names, to be searched for.
+
+    Args:
+        values: names.
+        language: whose ordinary words count as such.
+        found: they were found in a note, and not said by a record: words that the language calls ordinary are left out, the others that
+            are ordinary too count in the form in which they were found.
+    """
+
+    def __init__(self, values: Iterable[str], language: Language, *, found: bool = False) -> None:
+        self._language, self._found = language, found
+        self._words: dict[str, _Word] = {}
+        self._between: set[str] = set()  # particles and initials
+        for number, value in enumerate(values):
+            self._take(value, number)
+
+    def __bool__(self) -> bool:
+        return bool(self._words)
+
+    def _take(self, value: str, number: int) -> None:
+        pieces = [piece.strip('."“”()[]*') for piece in _SPACES.split(value)]
+        pieces = [piece for piece in pieces if any(c.isalpha() for c in piece)]
+        plain = [fold(piece) for piece in pieces]
+        while len(pieces) > 1 and plain[0].strip(".") in _TITLES:
+            del pieces[0], plain[0]
+        while len(pieces) > 1 and plain[-1].replace(".", "") in _SUFFIXES and (len(pieces) > 2 or not pieces[-1].istitle()):
+            del pieces[-1], plain[-1]
+        for piece, key in zip(pieces, plain, strict=True):
+            bare = key.replace("'", "").replace(".", "")
+            if len(bare) > 1 and bare not in _PARTICLES:
+                for one, written in self._forms(key, piece):
+                    self._add(one, written, number, several=len(pieces) > 1)
+                for one in _respelled(piece, key):
+                    if one not in self._words and not is_ordinary(one, self._language):
+                        self._words[one] = _Word(sure=True, accented=one in _shrunk(key), of={number})
+            if bare:
+                self._between.add(bare if bare in _PARTICLES else bare[0])
+
+    def _forms(self, key: str, piece: str) -> Iterator[tuple[str, str]]:
+        """A word, without its apostrophe, and what stands behind that."""
+        yield key, piece
+        if "'" in key:
+            yield key.replace("'", ""), re.sub(r"['’]", "", piece)
+            last = key.rpartition("'")[2]
+            if len(last) >= 4:
+                yield last, piece[-len(last) :]
+
+    def _add(self, key: str, piece: str, number: int, several: bool) -> None:
+        ordinary, short = is_ordinary(key, self._language), len(key) <= 3 and key != key.upper()
+        if self._found and not self._again(key, piece, several):
+            return
+        word = self._words.setdefault(key, _Word(sure=not ordinary and not short, short=short, ordinary=ordinary))
+        word.of.add(number)
+        if self._found and (ordinary or short):
+            word.exact |= {piece}
+
+    def _again(self, key: str, piece: str, several: bool) -> bool:
+        """Whether a word of a name that was found in a note is looked for elsewhere."""
+        spoken = self._language
+        return piece[:1].isupper() and key not in spoken.ordinary and key not in spoken.sure_eponyms and (len(key) > 2 or several)
+
+    def find(self, folded: Folded) -> list[Span]:
+        """Where the names stand; a possessive 's is left."""
+        hits = sorted(self._hits(folded), key=lambda hit: (hit.start, -hit.end))
+        spans: list[Span] = []
+        run: list[_Hit] = []
+        for hit in hits:
+            if run and hit.end <= run[-1].end:
+                run[-1] = run[-1]._replace(strength=max(hit.strength, run[-1].strength))
+                continue
+            if run and (any(hit.key == one.key for one in run) or not self._joins(folded, run[-1], hit)):
+                spans += self._span(folded, run)
+                run = []
+            run.append(hit)
+        return [*spans, *self._span(folded, run)] if run else spans
+
+    def _hits(self, folded: Folded) -> Iterator[_Hit]:
+        plain = folded.plain
+        for key, word in self._words.items():
+            at = plain.find(key)
+            while at >= 0:
+                end = at + len(key)
+                if folded.whole(at, end):
+                    start, stop = folded.span(at, end)
+                    if (strength := self._strength(folded.text[start:stop], word, folded, at, end)) is not None:
+                        yield _Hit(at, end, key, strength)
+                at = plain.find(key, end)
+
+    def _strength(self, written: str, word: _Word, folded: Folded, at: int, end: int) -> int | None:
+        """How much a word that stands there says; None: nothing."""
+        if word.accented and written.isascii():
+            return None
+        weak = _SHORT if not word.ordinary else _ORDINARY if written[:1].isupper() else _SMALL
+        sure = word.sure or written in word.exact or weak == _SHORT and written[:1].isupper() and written[1:].islower()
+        if self._found:  # of a word that a record says only the eponyms of the list are doubted: `is_ordinary` has them
+            sure = sure and not self._language.is_eponym(folded.text, *folded.span(at, end))
+        return _SURE if sure else weak
+
+    def _written(self, folded: Folded, hit: _Hit) -> str:
+        return folded.text[slice(*folded.span(hit.start, hit.end))]
+
+    def _joins(self, folded: Folded, one: _Hit, other: _Hit) -> bool:
+        """Whether two words, with what stands between them, can be of one name."""
+        if _SMALL in (one.strength, other.strength) and any(self._written(folded, hit)[:1].isupper() for hit in (one, other)):
+            return False  # `Doe will come` of a Will Doe
+        gap = folded.plain[one.end : other.start]
+        if _GAP.fullmatch(gap):
+            return "," not in gap and "\n" not in gap or "," in gap and not self._words[one.key].of.isdisjoint(self._words[other.key].of)
+        words = _LETTERS.findall(gap)
+        return (
+            len(gap) <= _MOST_BETWEEN
+            and 0 < len(words) <= 3
+            and _BETWEEN.fullmatch(gap) is not None
+            and all(word in self._between or len(word) == 1 for word in words)
+        )
+
+    def _span(self, folded: Folded, run: list[_Hit]) -> list[Span]:
+        """The span of words that stand together, with an initial on either side; none where they are not enough."""
+        start, end = run[0].start, run[-1].end
+        first, last = folded.span(start, end)
+        titled = folded.text[first].isupper() and _TITLE.search(folded.text[max(0, first - 12) : first])
+        strongest = max(hit.strength for hit in run)
+        others = {hit.key for hit in run if strongest == _SHORT or hit.strength >= _ORDINARY}
+        if strongest != _SURE and not titled and len(others) < 2:
+            return []
+        behind = _INITIAL_BEHIND.match(folded.text, last)
+        if behind and fold(behind[1]) in self._between:
+            last = behind.end()
+        before = _INITIAL_BEFORE.search(folded.text[max(0, first - 4) : first])
+        if before and fold(before[1]) in self._between:
+            first -= len(before[0])
+        return [Span(start=first, end=last, label="NAME", score=1.0, source="known")]
+
+
+@functools.cache
+def _ordinary_of(code: str) -> frozenset[str]:
+    """Words of a language, folded, that small letters do not tell from a name."""
+    spoken = language(code)
+    return frozenset(map(fold, spoken.ordinary | spoken.everyday | spoken.sure_eponyms))
+
+
+def is_ordinary(word: str, spoken: Language) -> bool:
+    """Whether a folded word is an ordinary one of the language."""
+    return word in _ordinary_of(spoken.code)
+
+
+_WIDE = {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"}
+_NARROW = (("ae", "a"), ("oe", "o"), ("ue", "u"), ("aa", "a"))
+
+
+def _respelled(piece: str, key: str) -> set[str]:
+    """Other spellings of a word: letters that take a diacritic or an e behind them (Müller, Mueller, Muller)."""
+    if len(key) < 5:
+        return set()
+    wide = "".join(_WIDE.get(c, c) for c in unicodedata.normalize("NFC", piece.lower()))
+    return ({fold(wide)} | _shrunk(key)) - {key}
+
+
+def _shrunk(key: str) -> set[str]:
+    found = key
+    for wide, narrow in _NARROW:
+        found = found.replace(wide, narrow)
+    return {found} - {key}

@@ -1,0 +1,87 @@
+"""A text as it is compared: small letters, no diacritics, no characters that only shape it. Offsets lead back to the text as it is."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from array import array
+from collections.abc import Sequence
+
+_LETTERS = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "ŧ": "t", "ŋ": "n"}
+_MARKS = {"’": "'", "‘": "'", "ʼ": "'", "´": "'", "‐": "-", "‑": "-", "–": "-", "—": "-", "\u00a0": " "}  # noqa: RUF001
+_APART = {code: None for code in range(128) if not chr(code).isalnum()}
+START = 5
+_MOST_STARTS = 1 << 17
+
+
+@functools.cache
+def _folded(character: str) -> str:
+    if character in _MARKS:
+        return _MARKS[character]
+    kind = unicodedata.category(character)
+    if kind in ("Mn", "Cf"):  # an accent of its own, a soft hyphen, a joiner
+        return ""
+    if kind[0] == "L":
+        plain = "".join(_LETTERS.get(c, c) for c in unicodedata.normalize("NFKD", character.casefold()))
+        kept = "".join(c for c in plain if not unicodedata.combining(c))
+        return unicodedata.normalize("NFC", kept) or character  # Hangul, which NFKD takes apart
+    if kind == "Nd":
+        return str(unicodedata.digit(character))
+    return character
+
+
+def fold(value: str) -> str:
+    """The folded form of a value."""
+    return value.lower() if value.isascii() else "".join(map(_folded, value))
+
+
+class Folded:
+    """A text, folded.
+
+    Args:
+        text: the text.
+
+    Attributes:
+        text: as it came. plain: folded. condensed: the letters and digits of `plain` alone.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._places: array[int] | None = None  # in the text, of the characters of `plain` and of its end
+        self._kept: array[int] | None = None  # in `plain`, of the characters of `condensed`
+        self._starts: set[str] | None = None
+        if text.isascii():
+            self.plain = text.lower()
+            self.condensed = self.plain.translate(_APART)
+            return
+        pieces = [_folded(c) for c in text]
+        self.plain = "".join(pieces)
+        self.condensed = "".join(c for c in self.plain if c.isalnum())
+        if len(self.plain) != len(text) or any(len(piece) != 1 for piece in pieces):
+            self._places = array("I", (at for at, piece in enumerate(pieces) for _ in piece))
+            self._places.append(len(text))
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Where `plain[start:end]` stands in the text, with the accents behind it."""
+        if self._places is None:
+            return start, end
+        first = self._places[start]
+        last = self._places[end - 1]
+        return first, next((place for place in self._places[end : end + 1] if place > last), last + 1)
+
+    @property
+    def starts(self) -> set[str] | None:
+        """Every `START` characters that follow one another in `condensed`; None of a text for which these would be too many to hold."""
+        if self._starts is None and len(self.condensed) <= _MOST_STARTS:
+            self._starts = {self.condensed[at : at + START] for at in range(len(self.condensed))}
+        return self._starts
+
+    def within(self, start: int, end: int) -> Sequence[int]:
+        """Places in `plain` of the characters of `condensed[start:end]`."""
+        if self._kept is None:
+            self._kept = array("I", (at for at, c in enumerate(self.plain) if c.isalnum()))
+        return self._kept[start:end]
+
+    def whole(self, start: int, end: int) -> bool:
+        """Whether no letter or digit touches `plain[start:end]` on either side."""
+        return not (start and self.plain[start - 1].isalnum()) and not (end < len(self.plain) and self.plain[end].isalnum())

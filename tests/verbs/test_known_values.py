@@ -1,0 +1,221 @@
+"""What records say of a patient is gone from the notes, through the command; what was gathered for it leaves nothing behind."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nosology import storage, verbs
+from nosology.config import Config
+from nosology.deid.dossier import COMPLETE
+from nosology.deid.stage import Deidentify
+from nosology.distributed import dossiers
+from nosology.distributed.stages import read_output
+from nosology.errors import FingerprintError, InputError
+from nosology.records import RawPatient
+
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [path for path in map(str, (TESTS / "faults", TESTS / "faults" / "inject", TESTS / "readers")) if path not in sys.path]
+
+import reader_samples as samples  # noqa: E402
+from drivers import without_ray  # noqa: E402
+
+PATIENT = {
+    "resourceType": "Patient", "id": "pat-77001", "name": [{"given": ["Marnie", "Q"], "family": "Coker-Larkspire"}],
+    "telecom": [{"system": "phone", "value": "(415) 555-0134"}], "identifier": [{"value": "88-417"}],
+    "address": [{"line": ["12 Larkmeadow Ln"], "city": "Mirefield", "state": "WI", "postalCode": "53140"}],
+}  # fmt: skip
+# in small letters and in sentences in which no rule and no tagger takes them for names; a number with no word before it
+TEXTS = {
+    "d1": "cough gone. coker ok",
+    "d2": "rash gone, larkspire cream tid",
+    "d3": "fever since mirefield trip",
+    "d4": "tray 88417 sent",
+}
+TOLD = ("coker", "larkspire", "mirefield", "88417")
+
+
+def fhir(folder: Path) -> None:
+    """Patient and notes in files of their own; the notes in base64, as FHIR has them."""
+    folder.mkdir()
+    notes = [
+        {
+            "resourceType": "DocumentReference", "id": name, "status": "current", "subject": {"reference": "Patient/pat-77001"},
+            "content": [{"attachment": {"contentType": "text/plain", "data": base64.b64encode(text.encode()).decode()}}],
+        }
+        for name, text in TEXTS.items()
+    ]  # fmt: skip
+    (folder / "a_notes.ndjson").write_text("".join(json.dumps(note) + "\n" for note in notes))
+    (folder / "z_patients.ndjson").write_text(json.dumps(PATIENT) + "\n")
+
+
+def texts(run: Path) -> list[str]:
+    return [row["text"] for row in read_output(str(run), "documents").to_pylist()]
+
+
+def configured(folder: Path, **deid: Any) -> Config:
+    return Config.model_validate({"deid": {"key_file": str(folder / "key"), **deid}, "cluster": {"num_cpus": 1}})
+
+
+def deidentified(folder: Path, source: Path, out: str = "clean", **deid: Any) -> dict[str, Any]:
+    with without_ray():
+        return verbs.deidentify(configured(folder, **deid), str(source), str(folder / out), None)
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    fhir(tmp_path / "in")
+    with without_ray():
+        verbs.ingest(configured(tmp_path), [str(tmp_path / "in")], str(tmp_path / "raw"))
+    return tmp_path / "raw"
+
+
+def test_values_of_the_patient_are_gone_through_the_command(tmp_path: Path) -> None:
+    fhir(tmp_path / "in")
+    for arguments in (["ingest", "--in", "in", "--out", "raw"], ["deidentify", "--in", "raw", "--out", "clean", "deid.key_file=key"]):
+        command = [sys.executable, "-m", "nosology.cli", *arguments, "cluster.num_cpus=1", "--json"]
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr[-2000:]
+    clean = " ".join(texts(tmp_path / "clean"))
+    assert not [value for value in TOLD if value in clean.lower()], clean
+    assert clean == "cough gone. [NAME] ok rash gone, [NAME] cream tid fever since [LOCATION] trip tray [ID] sent"
+    assert not (tmp_path / "clean" / ".known").exists()
+    # the same notes without the records: nothing else finds these
+    alone = Deidentify(configured(tmp_path).deid)
+    rows = [{**row, "_table": "documents"} for row in read_output(str(tmp_path / "raw"), "documents").to_pylist()]
+    assert sorted(row["text"] for row in alone.process(rows)["documents"]) == sorted(TEXTS.values())
+
+
+def test_claims_and_remittances_tell_of_the_notes_that_name_them(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "claim.837").write_bytes(samples.x12(samples.HEAD + samples.CLAIM.replace("QUIMBY", "COKER")))
+    (folder / "answer.835").write_bytes(samples.x12(samples.REMITTANCE.replace("QUIMBY", "LARKSPIRE"), "005010X221A1", "835"))
+    notes = [
+        {"id": 1, "text": "cough gone. coker ok. W0001 seen", "claim_id": "C-1"},  # no patient: the claim's, W0001
+        {"id": 2, "text": "cough gone. coker ok", "patient_id": "W0001"},
+        {"id": 3, "text": "rash gone, larkspire cream tid", "claim_id": "C-1", "patient_id": "W0001"},
+        {"id": 4, "text": "cough gone. coker ok", "patient_id": "W0002"},  # another patient, of whom nothing is known
+        {"id": 5, "text": "cough gone", "patient_id": "W0001", "kind": "note coker"},
+    ]
+    (folder / "notes.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes))
+    with without_ray():
+        verbs.ingest(configured(tmp_path), [str(folder)], str(tmp_path / "raw"))
+    deidentified(tmp_path, tmp_path / "raw")
+    rows = read_output(str(tmp_path / "clean"), "documents").to_pylist()
+    first, second, third, fourth, fifth = sorted(
+        (row for row in rows if row["source_format"] == "jsonl"), key=lambda row: row["source_row"]
+    )
+    assert "coker" not in first["text"] + second["text"] and "W0001" not in first["text"] and "larkspire" not in third["text"]
+    assert all("[NAME]" in row["text"] for row in (first, second, third)) and "[BENEFICIARY]" in first["text"]
+    assert fourth["text"] == "cough gone. coker ok"  # nothing but the records finds it
+    assert fifth["kind"] == "[NAME]"
+
+
+def test_tables_of_a_user_tell_too(tmp_path: Path) -> None:
+    """A table of patients in our schema beside notes; a row that cannot be read is passed over here, and a dead letter of the run."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    key = {"source_digest": "d" * 64, "source_row": 0, "source_format": "jsonl"}
+    names = dict.fromkeys(item.name for item in dataclasses.fields(RawPatient))
+    patients = [{**names, **key, "patient_id": 7, "names": ["Marnie Coker"]}, {**names, **key, "patient_id": "\ud800", "names": [5, None]}]
+    (folder / "patients.jsonl").write_text("".join(json.dumps(row) + "\n" for row in patients) + "{broken\n")
+    (folder / "notes.jsonl").write_text(json.dumps({"id": 1, "patient_id": "7", "text": "cough gone. coker ok"}) + "\n")
+    report = deidentified(tmp_path, folder)
+    assert (report["records_in"], report["records_dead"]) == (4, 2) and "coker" not in texts(tmp_path / "clean")[0]
+
+
+def notes_of_two(folder: Path) -> Path:
+    """A name that the first note's context shows, and that stands without any in the second; another patient's note."""
+    notes = [
+        {"id": 1, "patient_id": "p1", "text": "Patient: Marnie Coker\nDr. Tindlemoor saw her for cough."},
+        {"id": 2, "patient_id": "p1", "text": "cough gone. coker ok. tindlemoor cream tid"},
+        {"id": 3, "patient_id": "p2", "text": "cough gone. coker ok. tindlemoor cream tid"},
+        {"id": 4, "text": "cough gone. coker ok"},
+    ]
+    (folder / "notes.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes))
+    return folder / "notes.jsonl"
+
+
+def test_a_name_of_one_note_is_gone_from_the_others_of_the_patient(tmp_path: Path) -> None:
+    notes = notes_of_two(tmp_path)
+    deidentified(tmp_path, notes, "alone")
+    assert texts(tmp_path / "alone")[1] == "cough gone. coker ok. tindlemoor cream tid"
+    report = deidentified(tmp_path, notes, "together", consistency="patient")
+    assert texts(tmp_path / "together")[1:] == [
+        "cough gone. [NAME] ok. [NAME] cream tid",
+        "cough gone. coker ok. tindlemoor cream tid",
+        "cough gone. coker ok",
+    ]
+    assert report["records_ok"] == 4 and not (tmp_path / "together" / ".known").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = [{tests!r} + "/verbs"]
+import test_known_values as these
+from nosology import storage
+from nosology.deid import dossier
+from nosology.distributed import stages
+if {moment!r} == "building":
+    dossier._file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+else:
+    do = stages._do
+    stages._do = lambda ledger, *rest: os.kill(os.getpid(), signal.SIGKILL) if ledger.out.endswith("killed") else do(ledger, *rest)
+these.deidentified(Path({folder!r}), Path({source!r}), "killed", consistency="patient")
+"""
+
+
+@pytest.mark.parametrize("moment", ["building", "run"])
+def test_a_run_that_is_killed_meanwhile_resumes_and_shows_nothing(raw: Path, moment: str) -> None:
+    folder = raw.parent
+    deidentified(folder, raw, "whole", consistency="patient")
+    code = KILLED.format(tests=str(TESTS), moment=moment, folder=str(folder), source=str(raw))
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert ran.returncode == -signal.SIGKILL, ran.stderr[-2000:]
+    known = folder / "killed" / ".known"
+    assert (known / "names" / "job.json").exists() and (known / "values" / COMPLETE).exists() == (moment == "run")
+    held = {file: file.read_bytes() for file in (folder / "killed").rglob("*") if file.is_file()}
+    assert any(file.name.startswith("patients-") for file in held) == (moment == "run")
+    values = [*TOLD, "pat-77001", "Marnie", "Coker", "Larkspire", "Mirefield", "Larkmeadow", "555-0134", "88-417"]
+    assert not [(file, value) for file, data in held.items() for value in values if value.encode() in data]
+    deidentified(folder, raw, "killed", consistency="patient")
+    assert texts(folder / "killed") == texts(folder / "whole") and not known.exists()
+    deidentified(folder, raw, "killed", consistency="patient")  # a finished run gathers nothing
+    assert not known.exists()
+
+
+def test_a_run_that_is_refused_gathers_nothing(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deidentified(raw.parent, raw)
+    monkeypatch.setattr(dossiers, "gather", lambda *_: pytest.fail("gathered"))
+    with pytest.raises(FingerprintError, match=r"deid\.dates"):
+        deidentified(raw.parent, raw, dates="shift")
+    deidentified(raw.parent, raw, policy="safe_harbor")  # which None means: the same job, finished
+
+
+def test_values_that_vanish_stop_the_run_and_lose_no_row(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that cannot read what is known must not clean without it."""
+    gather = dossiers.gather
+
+    def gone(files: Any, folder: str, *rest: Any) -> None:
+        gather(files, folder, *rest)
+        for uri in storage.list_files(folder):
+            if "/patients-" in uri:
+                storage.remove(uri)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dossiers, "gather", gone)
+        with pytest.raises(InputError):
+            deidentified(raw.parent, raw)
+    storage.remove(str(raw.parent / "clean" / ".known" / "values" / COMPLETE))
+    assert deidentified(raw.parent, raw)["records_ok"] == 5
+    assert not any(value in " ".join(texts(raw.parent / "clean")) for value in TOLD)
