@@ -35,6 +35,9 @@ DURATION = re.compile(
     r"|(?:pod|hd|dol)\s?#?\d+|\d{1,2}/\d{1,2}|\d{1,4}(?:\.\d+)?%?",
     re.I,
 )
+VARIANT = re.compile(
+    r"(?:[A-Z][A-Z0-9-]{1,9}[ :])?[cgmnrp]\.\(?[*\w>+=?-]+\)?|\d+(?:_\d+)?(?:del|dup|ins|fs)\w*", re.A
+)  # of a gene, in the nomenclature of HGVS
 HANDLE = re.compile(r"[\d@]")
 ROMAN = re.compile(r"[ivx]{1,4}[ab]?")
 ZIP3 = re.compile(r"(?:zip(?: code)?\W{0,3})?\d{3}", re.I)  # what an earlier pass left of a ZIP code
@@ -100,7 +103,10 @@ def keeps(text: str, span: Span) -> bool:
     if span.label == "AGE":
         return bool(YOUNG.fullmatch(value))
     numbered = {"DATE": DATE_WORD, "ID": HANDLE, "PHONE": HANDLE}.get(span.label)
-    if span.label == "NAME" or numbered and value[0].isupper() and not numbered.search(value):  # a name of the wrong class
+    misnamed = (
+        numbered is not None and value[0].isupper() and not value.isupper() and not numbered.search(value)
+    )  # a name of the wrong class
+    if span.label == "NAME" or misnamed:
         parts = value.lower().split()
         return (
             is_eponym(text, at, at + len(value))
@@ -115,5 +121,10 @@ def keeps(text: str, span: Span) -> bool:
     if span.label == "DATE":
         return not DATE_WORD.search(value)
     if span.label in ("ID", "PHONE"):
-        return not HANDLE.search(value) or bool(BARE_YEAR.fullmatch(value)) or _public_code(text, span, value) or _duration(value)
+        return (
+            not HANDLE.search(value)
+            or bool(VARIANT.fullmatch(value) or BARE_YEAR.fullmatch(value))
+            or _public_code(text, span, value)
+            or _duration(value)
+        )
     return False
