@@ -17,7 +17,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nosology.deid.calendar_words import CALENDARS, Calendar, Order, calendar
+from nosology.deid.calendar_words import Calendar, Order
+from nosology.deid.languages import LANGUAGES
+from nosology.deid.languages import language as spoken_language
 
 _CLOCK = (
     r"[T@]?\s?\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?:\s?[ap]\.?\s?m\b\.?|\s?h(?:rs?|oras)?\b\.?)?"
@@ -45,7 +47,7 @@ class _Part:
 
 @functools.cache
 def _patterns(language: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
-    words = calendar(language)
+    words = spoken_language(language).calendar
     month = rf"(?P<m>{words.month_pattern()})(?!\w)(?P<dot>\.?)"
     link = r"(?:of|de|del)"
     day = rf"(?P<d>\d{{1,2}})(?P<o>{words.ordinal})?"
@@ -94,7 +96,7 @@ def _parts(value: str, language: str) -> list[_Part] | None:
 
 def _read(value: str, language: str) -> tuple[list[_Part], str] | None:
     """The parts, in the given language or, where its words do not do, in another."""
-    for one in (language, *(other for other in CALENDARS if other != language)):
+    for one in (language, *(other for other in LANGUAGES if other != language)):
         parts = _parts(value, one)
         if parts:
             return parts, one
@@ -335,7 +337,7 @@ def shifted(
     """The written date `days` later in the same form; None for what is no date, no possible day, or names none.
 
     Args:
-        language: key of `CALENDARS`: whose names of months and days are read first.
+        language: whose names of months and days are read first.
         order: of a date in numbers that can be read both ways; None is the language's.
         near: year of a day that is written without one; None is any common year.
         latest: year that one of two digits is not after; None is this year.
@@ -345,7 +347,7 @@ def shifted(
         return None
     parts, spoken = read
     until = datetime.date.today().year if latest is None else latest
-    move = _Shift(datetime.timedelta(days=days), CALENDARS[spoken], order or calendar(language).order, until)
+    move = _Shift(datetime.timedelta(days=days), spoken_language(spoken).calendar, order or spoken_language(language).calendar.order, until)
     near = _COMMON_YEAR if near is None else near
     dated = [(number, _whole_year(year, until)) for number, part in enumerate(parts) if (year := part.get("y"))]
     try:

@@ -1,7 +1,4 @@
-"""What a language writes in dates: months, days of the week, holidays, the order of numbers. The one place that knows it.
-
-A further language is one more entry of `CALENDARS`.
-"""
+"""What a language writes in dates and ages: months, days of the week, holidays, the order of numbers. Each has it in its folder (`days`)."""
 
 from __future__ import annotations
 
@@ -10,8 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-
-from nosology.errors import ConfigError
 
 Order = Literal["mdy", "dmy"]
 OfYear = Callable[[int], datetime.date]
@@ -30,6 +25,8 @@ class Calendar:
         joints: words that stand between the parts of a date or between two dates.
         holidays: pattern of a name (small letters) and its day in a year.
         ordinal: what follows the number of a day: its pattern, and its form for a number.
+        before_year: words that say of the number behind them that it is a year.
+        years: pattern of the word for years of age. young: patterns of what tells an age below one, or of a child.
     """
 
     months: tuple[str, ...]
@@ -41,6 +38,9 @@ class Calendar:
     holidays: tuple[tuple[str, OfYear], ...]
     ordinal: str
     ordinal_of: Callable[[int, str], str]
+    before_year: tuple[str, ...]
+    years: str
+    young: tuple[str, ...]
     month_of: dict[str, int] = field(init=False, default_factory=dict)
     weekday_of: dict[str, int] = field(init=False, default_factory=dict)
 
@@ -63,11 +63,12 @@ def _any(names: Mapping[str, int]) -> str:
     return "(?:" + "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) + ")"
 
 
-def _fixed(month: int, day: int) -> OfYear:
+def fixed(month: int, day: int) -> OfYear:
+    """The same day in every year."""
     return lambda year: datetime.date(year, month, day)
 
 
-def _nth(month: int, weekday: int, number: int) -> OfYear:
+def nth(month: int, weekday: int, number: int) -> OfYear:
     """The n-th such weekday of a month; the last one for -1."""
 
     def day(year: int) -> datetime.date:
@@ -91,99 +92,3 @@ def easter(year: int) -> datetime.date:
     n = (a + 11 * h + 22 * m) // 451
     month, day = divmod(h + m - 7 * n + 114, 31)
     return datetime.date(year, month, day + 1)
-
-
-def _english_ordinal(day: int, like: str) -> str:
-    ending = "th" if 11 <= day % 100 <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
-    return ending.upper() if like.isupper() else ending
-
-
-_JOINTS_EN = """the of on and or to through thru until till from between at day by since in year early late mid middle beginning end last this
-    next past night morning afternoon evening"""
-_JOINTS_ES = """el los de del y e o a al hasta desde entre en día dia las la año principios mediados finales inicios pasado próximo este noche
-    mañana tarde"""
-
-CALENDARS: dict[str, Calendar] = {
-    "en": Calendar(
-        months=("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"),
-        short_months={
-            1: ("jan",), 2: ("feb", "febr"), 3: ("mar",), 4: ("apr",), 6: ("jun",), 7: ("jul",), 8: ("aug",), 9: ("sep", "sept"),
-            10: ("oct",), 11: ("nov",), 12: ("dec",),
-        },
-        weekdays=("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
-        short_weekdays={
-            0: ("mon",), 1: ("tue", "tues"), 2: ("wed",), 3: ("thu", "thur", "thurs"), 4: ("fri",), 5: ("sat",), 6: ("sun",),
-        },
-        order="mdy",
-        joints=frozenset(_JOINTS_EN.split()),
-        holidays=(
-            (r"christmas eve", _fixed(12, 24)),
-            (r"christmas(?: day)?", _fixed(12, 25)),
-            (r"new year['’]?s eve", _fixed(12, 31)),
-            (r"new year['’]?s(?: day)?", _fixed(1, 1)),
-            (r"halloween", _fixed(10, 31)),
-            (r"independence day|(?:the )?(?:4th|fourth) of july", _fixed(7, 4)),
-            (r"veterans['’]? day", _fixed(11, 11)),
-            (r"valentine['’]?s(?: day)?", _fixed(2, 14)),
-            (r"cinco de mayo", _fixed(5, 5)),
-            (r"st\.? patrick['’]?s day", _fixed(3, 17)),
-            (r"juneteenth", _fixed(6, 19)),
-            (r"thanksgiving(?: day)?", _nth(11, 3, 4)),
-            (r"labor day", _nth(9, 0, 1)),
-            (r"memorial day", _nth(5, 0, -1)),
-            (r"(?:mlk|martin luther king(?: jr\.?)?) day", _nth(1, 0, 3)),
-            (r"presidents['’]? day", _nth(2, 0, 3)),
-            (r"columbus day", _nth(10, 0, 2)),
-            (r"mother['’]?s day", _nth(5, 6, 2)),
-            (r"father['’]?s day", _nth(6, 6, 3)),
-            (r"good friday", lambda year: easter(year) - datetime.timedelta(days=2)),
-            (r"easter monday", lambda year: easter(year) + datetime.timedelta(days=1)),
-            (r"easter(?: sunday)?", easter),
-        ),
-        ordinal=r"(?:st|nd|rd|th)",
-        ordinal_of=_english_ordinal,
-    ),
-    "es": Calendar(
-        months=(
-            "enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre",
-        ),
-        short_months={
-            1: ("ene",), 2: ("feb",), 3: ("mar",), 4: ("abr",), 5: ("may",), 6: ("jun",), 7: ("jul",), 8: ("ago",),
-            9: ("sep", "sept", "set", "setiembre"), 10: ("oct",), 11: ("nov",), 12: ("dic",),
-        },
-        weekdays=("lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"),
-        short_weekdays={
-            0: ("lun",), 1: ("mart",), 2: ("mié", "mie", "miercoles"), 3: ("jue",), 4: ("vie",), 5: ("sáb", "sab", "sabado"), 6: ("dom",),
-        },
-        order="dmy",
-        joints=frozenset(_JOINTS_ES.split()),
-        holidays=(
-            (r"nochebuena", _fixed(12, 24)),
-            (r"(?:el )?(?:día de )?navidad", _fixed(12, 25)),
-            (r"nochevieja|fin de año", _fixed(12, 31)),
-            (r"año nuevo", _fixed(1, 1)),
-            (r"(?:día de )?(?:los )?reyes(?: magos)?|epifanía", _fixed(1, 6)),
-            (r"(?:noche de )?san juan", _fixed(6, 24)),
-            (r"(?:día de )?todos los santos", _fixed(11, 1)),
-            (r"día de (?:la hispanidad|el pilar)|día del pilar|la hispanidad", _fixed(10, 12)),
-            (r"día de la constitución", _fixed(12, 6)),
-            (r"(?:la )?inmaculada", _fixed(12, 8)),
-            (r"jueves santo", lambda year: easter(year) - datetime.timedelta(days=3)),
-            (r"viernes santo", lambda year: easter(year) - datetime.timedelta(days=2)),
-            (r"domingo de (?:resurrección|pascua)", easter),
-        ),
-        ordinal=r"(?:\.?º|\.?ª|\.?°|ro|er)",
-        ordinal_of=lambda day, like: like,
-    ),
-}  # fmt: skip
-
-
-def calendar(language: str) -> Calendar:
-    """The words of a language.
-
-    Raises:
-        ConfigError: nobody has written them down yet.
-    """
-    if language not in CALENDARS:
-        raise ConfigError(f"deid.language: no words of dates for {language[:8]!r} in calendar_words; there are {', '.join(CALENDARS)}")
-    return CALENDARS[language]

@@ -6,12 +6,12 @@ that tells what they are. So a list multiplies the odds that the tagger gives a 
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nosology.deid.spelling import fold
 from nosology.records import Span
 
 if TYPE_CHECKING:
@@ -51,5 +51,5 @@ def listed(text: str, tokens: Tokens, language: Language, thresholds: Mapping[st
 
 
 def _label(word: str, language: Language) -> str | None:
-    plain = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c)).lower()
+    plain = fold(word)
     return next((label for label, words in language.listed.items() if plain in words), None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nosology.deid import LABELS
-from nosology.deid.languages import LANGUAGES, language
+from nosology.deid.languages import LANGUAGES, language, languages
 from nosology.errors import ConfigError
 from nosology.records import Span
 
@@ -17,23 +18,36 @@ if TYPE_CHECKING:
 OLDEST = 89  # years of age that may stay (45 CFR 164.514(b)(2)(i)(C))
 # of MEDDOCAN's guideline, beside the Safe Harbor classes
 WIDER = frozenset({"SEX", "RELATIVE", "PROFESSION"})
-YEAR = re.compile(
-    r"\W*(?:(?:in|of|since|the|year|en|de|del|desde|hasta|el|año)\s+)*(?:1[89]|20)\d\d"
-    r"(?:\s?(?:-|–|to|a|y|and|/)\s?(?:(?:1[89]|20)\d\d|(?!0\d|1[0-2])\d\d))?\W*",
-    re.I,
-)
 
 
-_YOUNG = re.compile(
-    r"mes(?:es)?\b|d[ií]as?\b|semanas?\b|horas?\b|months?\b|weeks?\b|days?\b|hours?\b|lactante|neonato|nacid|adolescente|infant|newborn",
-    re.I,
-)
+class _Written(NamedTuple):
+    """How the languages that there are write a year alone, and ages."""
+
+    year: re.Pattern[str]
+    young: re.Pattern[str]
+    years: re.Pattern[str]
+
+
+@functools.cache
+def _written() -> _Written:
+    calendars = [spoken.calendar for spoken in languages()]
+    before = "|".join(sorted((word for one in calendars for word in one.before_year), key=len, reverse=True))
+    joints = "|".join(sorted({re.escape(word) for one in calendars for word in one.joints if len(word) < 4}))
+    return _Written(
+        re.compile(
+            rf"\W*(?:(?:{before})\s+)*(?:1[89]|20)\d\d(?:\s?(?:[-–/]|{joints})\s?(?:(?:1[89]|20)\d\d|(?!0\d|1[0-2])\d\d))?\W*",  # noqa: RUF001
+            re.I,
+        ),
+        re.compile(r"\b(?:" + "|".join(word for one in calendars for word in one.young) + r")\b", re.I),
+        re.compile(r"\b(?:" + "|".join(one.years for one in calendars) + r")\b", re.I),
+    )
 
 
 def told_age(value: str) -> str | None:
     """What a written age says: "old" (over 89 years), "young", or None where words alone tell it."""
     number = re.search(r"\d+", value)
-    if _YOUNG.search(value) and not (number and int(number[0]) > OLDEST and re.search(r"\ba[ñn]os?\b|\byears?\b", value, re.I)):
+    written = _written()
+    if written.young.search(value) and not (number and int(number[0]) > OLDEST and written.years.search(value)):
         return "young"
     return None if number is None else "old" if int(number[0]) > OLDEST else "young"
 
@@ -63,7 +77,7 @@ class Policy:
         if span.label == "AGE" and not self.every_age:
             return told_age(value) != "young"
         if span.label == "DATE" and not self.every_year:
-            return not YEAR.fullmatch(value)
+            return not _written().year.fullmatch(value)
         return span.label in self.labels
 
 

@@ -14,6 +14,7 @@ replaced once more: by their mark the stage knows records that it has cleaned (s
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from nosology.deid import LABELS
 from nosology.deid.calendar_dates import shifted, years_of
+from nosology.deid.languages import languages
 from nosology.deid.offsets import Edit, Rewritten
 from nosology.deid.policies import OLDEST, WIDER, policy_of, told_age
 from nosology.deid.surrogates import Surrogates
@@ -33,11 +35,6 @@ if TYPE_CHECKING:
     from nosology.deid.secret import Secret
 
 TAG = re.compile(r"\[(?:" + "|".join((*LABELS, *sorted(WIDER))) + r")\]|\b90\+")
-_MARKED_YEAR = re.compile(
-    r"\b(?:in|since|of|from|until|till|by|before|after|year|during|circa|early|late|mid|en|desde|hasta|año|antes de|después de|de)"
-    r"[\s-]+(?P<y>(?:1[89]|20)\d\d)(?![\w/%-]|[.,:]\d|\s?(?:mg|ml|mcg|g|kg|units?|iu|cells|kcal)\b)",
-    re.I,
-)
 
 
 def rewrite(
@@ -88,11 +85,19 @@ def _until(reference: datetime.date | None) -> int:
     return reference.year if reference else datetime.date.today().year
 
 
+@functools.cache
+def _marked() -> re.Pattern[str]:
+    """A year behind a word of any language that says that it is one."""
+    before = "|".join(word for spoken in languages() for word in spoken.calendar.before_year if word not in ("the", "el"))
+    units = r"(?:mg|ml|mcg|g|kg|units?|iu|cells|kcal)"
+    return re.compile(rf"\b(?:{before})[\s-]+(?P<y>(?:1[89]|20)\d\d)(?![\w/%-]|[.,:]\d|\s?{units}\b)", re.I)
+
+
 def _marked_years(text: str, spans: Sequence[Span]) -> list[Span]:
     """Years alone that a word marks as such, outside of the disjoint, ordered spans."""
     starts = [span.start for span in spans]
     found = []
-    for match in _MARKED_YEAR.finditer(text):
+    for match in _marked().finditer(text):
         start, end = match.span("y")
         before = bisect_left(starts, end)  # so many spans begin before the year's end; the last of them reaches farthest
         if not before or spans[before - 1].end <= start:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology.config import Config, DeidConfig, InputConfig
-from nosology.deid.calendar_words import calendar
 from nosology.deid.dossier import Dossier
 from nosology.deid.known import Known, Value
 from nosology.deid.languages import language
@@ -57,8 +56,7 @@ class Deidentify:
         self._columns = columns or Config().input
         self._max_document_bytes = max_document_bytes or Config().ingest.max_document_bytes
         self._secret: Secret = load_secret(config)
-        calendar(config.language)  # refused here, not at the first date
-        policy_of(config)
+        policy_of(config)  # refused here, not at the first note
         from nosology.deid.proof import digest_of
 
         self._fingerprint = _fingerprint(config, self._secret)

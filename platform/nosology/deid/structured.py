@@ -21,13 +21,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import re
 import typing
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology.deid import codes
-from nosology.deid.languages import language
+from nosology.deid.languages import language, languages
 from nosology.deid.policies import OLDEST, policy_of
 from nosology.deid.rewrite import TAG, rewrite
 from nosology.deid.zips import postal_code
@@ -85,16 +86,8 @@ _PAYER_WORDS = """of the and a b c d health healthcare plan plans insurance comp
     eligible cal options choice community united alabama alaska arizona arkansas california colorado connecticut delaware florida hawaii
     idaho illinois iowa kansas kentucky louisiana maryland massachusetts michigan minnesota mississippi missouri nebraska nevada ohio
     oklahoma oregon pennsylvania tennessee texas utah vermont wisconsin wyoming"""
-_KINDS = """note notes report summary letter form record plan discharge admission progress consult consultation history and physical of
-    operative procedure radiology pathology laboratory imaging nursing emergency department office visit encounter transfer referral
-    triage discharge telephone telehealth evaluation assessment follow up followup surgical anesthesia clinical care medical inpatient
-    outpatient ambulatory hospital document documentation text nte adt mdm oru dft ccd cda ecg ekg mri ct xray ultrasound
-    claim attachment echocardiogram dental psychiatry psychology social work therapy therapist physician nurse
-    informe nota alta ingreso evolución consulta urgencias epicrisis historia clínica hoja resumen interconsulta enfermería radiología
-    laboratorio anatomía patológica quirúrgico quirúrgica derivación de del y"""
 _INSURERS = frozenset(_PAYERS.split())
 _PAYER_VOCABULARY = _INSURERS | frozenset(_PAYER_WORDS.split())
-_KIND_VOCABULARY = frozenset(_KINDS.split())
 _IN_PLACE = frozenset({"DATE", "AGE", "ZIP"})
 
 
@@ -139,7 +132,13 @@ def listed(field: str, value: str) -> bool:
         named = not _INSURERS.isdisjoint(words) or any(blue.issubset(words) for blue in _BLUES)
         return " ".join(words) in NO_PAYER or (named and _PAYER_VOCABULARY.issuperset(words))
     found = LOINC.fullmatch(value)
-    return _checks(found[1], found[2]) if found else bool(words) and _KIND_VOCABULARY.issuperset(words)
+    return _checks(found[1], found[2]) if found else bool(words) and _kinds().issuperset(words)
+
+
+@functools.cache
+def _kinds() -> frozenset[str]:
+    """Words of which the names of kinds of documents are made, in every language."""
+    return frozenset(word for spoken in languages() for word in spoken.kinds)
 
 
 def _checks(number: str, digit: str) -> bool:
@@ -178,7 +177,7 @@ def _ordinary(value: str, spans: Sequence[Span], words: frozenset[str]) -> bool:
     for start, end in [*((s.start, s.end) for s in spans), *(m.span() for m in TAG.finditer(value))]:
         rest[start:end] = " " * (end - start)
     found = WORDS.findall("".join(rest).lower())
-    return all(word.isdigit() or word in words or word in _KIND_VOCABULARY or word in _PAYER_VOCABULARY for word in found)
+    return all(word.isdigit() or word in words or word in _kinds() or word in _PAYER_VOCABULARY for word in found)
 
 
 def relabelled(value: str, spans: Sequence[Span], table: str, row: Mapping[str, Any], config: DeidConfig, secret: Secret) -> str:

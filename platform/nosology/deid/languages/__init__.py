@@ -1,25 +1,26 @@
 """Languages of the notes, one folder each: recognizers, word lists, what a tagger may not take, and the tagger itself.
 
-A third language is one folder with the names that `Language` lists, one line in `LANGUAGES`, and its tables in
-`tests/data/deid/tables/`. What is the same in every language (e-mail, numbers with a checksum …) lies in `nosology.deid.recognizers`.
+A third language is one folder with what `Language` lists, and its tables in `tests/data/deid/tables/`. Without names and stems of its own in
+`nosology.deid.surrogates` its invented names and places are English ones. What is the same in every language (e-mail, numbers with a checksum …) lies in `nosology.deid.recognizers`.
 """
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from nosology.deid import Recognizer
 from nosology.errors import ConfigError
 from nosology.records import Span
 
-LANGUAGES: dict[str, str] = {
-    "en": "nosology.deid.languages.en",
-    "es": "nosology.deid.languages.es",
-}
+if TYPE_CHECKING:
+    from nosology.deid.calendar_words import Calendar
+
+LANGUAGES = tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if found.ispkg))
 # of every language; last, because of findings that are as sure the first gives the class
 SHARED: dict[str, str] = {
     "contacts": "nosology.deid.recognizers.contacts:Contacts",
@@ -36,11 +37,13 @@ class Language:
         code: ISO 639-1.
         policy: the one of `nosology.deid.policies` that holds where the configuration names none.
         policies: those that its recognizers can keep; any other is refused.
+        calendar: how dates and ages are written.
         recognizers: name -> "module:Class" of pass 1, beside `SHARED`.
         tagger: folder of the shipped tagger of pass 2.
         keeps: whether a span that a tagger marked holds nothing that the rule names (a bare year, an eponym, a clinical code).
         is_eponym: whether text[start:end] is the eponym of a disease, sign, device or score rather than a person.
         ordinary: words, in small letters, that are never taken for a part of a name found elsewhere.
+        kinds: words, in small letters, of which the names of kinds of documents are made.
         label_words: words, in small letters, that a short title (document type, payer) may hold and that nobody is called.
         sure_eponyms: such words and phrases (blanks written `_`) that are hardly ever a patient's name.
         everyday: words, abbreviations and symbols that are names too at most, so that a name among them needs capitals and a name beside it.
@@ -51,11 +54,13 @@ class Language:
     code: str
     policy: str
     policies: tuple[str, ...]
+    calendar: Calendar
     recognizers: Mapping[str, str]
     tagger: Path
     keeps: Callable[[str, Span], bool]
     is_eponym: Callable[[str, int, int], bool]
     ordinary: frozenset[str]
+    kinds: frozenset[str]
     label_words: frozenset[str]
     sure_eponyms: frozenset[str]
     everyday: frozenset[str]
@@ -81,4 +86,9 @@ def language(code: str) -> Language:
     """
     if code not in LANGUAGES:
         raise ConfigError(f"deid.language: no recognizers for {code[:8]!r}; there are {', '.join(LANGUAGES)}")
-    return cast("Language", importlib.import_module(LANGUAGES[code]).LANGUAGE)
+    return cast("Language", importlib.import_module(f"{__name__}.{code}").LANGUAGE)
+
+
+def languages() -> tuple[Language, ...]:
+    """All there are."""
+    return tuple(map(language, LANGUAGES))

@@ -5,16 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from nosology.deid.languages import Language
+from nosology.deid.languages.en.days import CALENDAR
 from nosology.deid.languages.en.keep import COMMON, EVERYDAY, keeps
 from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
 from nosology.deid.patterns import words
 
 HERE = Path(__file__).parent
 
+KINDS = """note notes report summary letter form record plan discharge admission progress consult consultation history and physical of
+    operative procedure radiology pathology laboratory imaging nursing emergency department office visit encounter transfer referral
+    triage discharge telephone telehealth evaluation assessment follow up followup surgical anesthesia clinical care medical inpatient
+    outpatient ambulatory hospital document documentation text nte adt mdm oru dft ccd cda ecg ekg mri ct xray ultrasound
+    claim attachment echocardiogram dental psychiatry psychology social work therapy therapist physician nurse"""
+
 LANGUAGE = Language(
     code="en",
     policy="safe_harbor",
     policies=("safe_harbor",),
+    calendar=CALENDAR,
     recognizers={
         "dates": "nosology.deid.languages.en.dates:Dates",
         "ages": "nosology.deid.languages.en.ages:Ages",
@@ -28,6 +36,7 @@ LANGUAGE = Language(
     keeps=keeps,
     is_eponym=is_eponym,
     ordinary=STOP | COMMON,
+    kinds=frozenset(KINDS.split()),
     label_words=STOP | COMMON,
     sure_eponyms=SURE_EPONYMS,
     everyday=EVERYDAY | words(HERE / "names_as_words.txt"),

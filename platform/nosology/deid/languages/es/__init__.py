@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from nosology.deid.languages import Language
+from nosology.deid.languages.es.days import CALENDAR
 from nosology.deid.languages.es.keep import COMMON, keeps
 from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym
 from nosology.deid.patterns import words
 
 HERE = Path(__file__).parent
 
+KINDS = """informe nota alta ingreso evolución consulta urgencias epicrisis historia clínica hoja resumen interconsulta enfermería radiología
+    laboratorio anatomía patológica quirúrgico quirúrgica derivación de del y"""
+
 LANGUAGE = Language(
     code="es",
     policy="meddocan",
     policies=("meddocan", "safe_harbor"),
+    calendar=CALENDAR,
     recognizers={
         "dates": "nosology.deid.languages.es.dates:Dates",
         "identifiers": "nosology.deid.languages.es.identifiers:Identifiers",
@@ -27,6 +32,7 @@ LANGUAGE = Language(
     keeps=keeps,
     is_eponym=is_eponym,
     ordinary=ORDINARY,
+    kinds=frozenset(KINDS.split()),
     label_words=ORDINARY | (COMMON - GIVEN - FAMILY),
     sure_eponyms=EPONYMS,
     everyday=words(HERE / "names_as_words.txt") | words(HERE / "common_words.txt"),
