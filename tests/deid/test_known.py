@@ -63,7 +63,7 @@ def found(text, known=KNOWN):
         ("A12345 a-12345 XA12345", ["A12345", "a-12345"]),
         ("123 45 6789 and 123456789", ["123 45 6789", "123456789"]),
         ("8F2B77AA01", ["8F2B77AA01"]),
-        ("77123 but not 7 7 1 2 3", ["77123"]),
+        ("acct 77123 but not acct 7 7 1 2 3, nor heparin 77123 units", ["77123"]),
         ("bill of ACME health partners, ZYQO too", ["ACME health partners", "ZYQO"]),
     ],
 )
@@ -159,3 +159,15 @@ def test_many_values_find_what_few_do(text):
 
 def test_names_know_when_they_are_empty():
     assert not Names(["", "-", "Q"], ENGLISH) and Names(["Okonkwo"], ENGLISH)
+
+
+def test_a_value_written_without_accents_is_not_lost_beside_one_that_may_be_respelled():
+    for names in (["Mueller", "Muller"], ["Muller", "Mueller"]):
+        known = Known([Value("name", name) for name in names], language("en"))
+        assert len(known.find(Folded("Muller, MULLER and Mueller"))) == 3, names
+
+
+@pytest.mark.parametrize("text", ["(415) 555-0134 x22", "415-555-0134 ext. 22", "4155550134 #22", "415.555.0134 extension 9"])
+def test_an_extension_is_no_part_of_a_telephone_number(text):
+    known = Known([Value("phone", text)], language("en"))
+    assert len(known.find(Folded("4155550134, 555-0134 and 415.555.0134 x22"))) == 3

@@ -27,14 +27,19 @@ PERSON = {"sex": "female", "state": "MA", "postal_code": "28013", "birth_date": 
     ("value", "told"),
     [
         ("92", "old"), ("97 años", "old"), ("97 meses", "young"), ("110 días de vida", "young"), ("54 años", "young"), ("lactante", "young"),
-        ("nonagenarian", None), ("ninety-two", None), ("92 years and 3 months", "old"),
+        ("nonagenarian", "old"), ("ninety-two", "old"), ("92 years and 3 months", "old"), ("in her nineties", "old"), ("fifty-two", "young"),
+        ("sixty to seventy", "young"), ("one hundred and two", "old"), ("95months", "young"), ("cincuenta y dos años", "young"),
+        ("noventa y dos años", "old"), ("ciento tres años", "old"), ("veinte", "young"), ("of middle age", None), ("ninth decade", None),
     ],
 )  # fmt: skip
 def test_what_an_age_says(value, told):
     assert told_age(value) == told
 
 
-@pytest.mark.parametrize(("value", "new"), [("97 meses", "[AGE]"), ("54 años", "[AGE]"), ("97 años", "90+")])
+@pytest.mark.parametrize(
+    ("value", "new"),
+    [("97 meses", "[AGE]"), ("54 años", "[AGE]"), ("97 años", "90+"), ("cincuenta y dos años", "[AGE]")],
+)
 def test_spanish_ages(value, new):
     span = Span(start=0, end=len(value), label="AGE")
     assert rewrite(value, [span], DeidConfig(language="es"), Secret(b"k" * 32), patient="p").text == new
@@ -121,3 +126,31 @@ def test_the_bundle_says_what_becomes_of_a_postal_code():
         return next(one["treatment"] for one in told if one["class"] == "ZIP")
 
     assert said().startswith("first three digits") and said(language="es") == "[ZIP]"
+
+
+@pytest.mark.parametrize("value", ["cincuenta y dos años", "tres años", "veinte años", "de 54 años"])
+def test_safe_harbor_keeps_spanish_ages_to_89(value):
+    assert not POLICIES["safe_harbor"].takes(value, Span(start=0, end=len(value), label="AGE"))
+    assert POLICIES["meddocan"].takes(value, Span(start=0, end=len(value), label="AGE"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BNP of 2012 pg/mL",
+        "WBC of 2000",
+        "a calcium score of 1999",
+        "intake in 24 h, of 2000 cc",
+        "diet of 1800 calories",
+        "up from 1900",
+        "dosis de 2000 UI",
+    ],
+)
+def test_a_shift_moves_no_quantity(text):
+    done = [rewrite(text, [], DeidConfig(dates="shift"), Secret(bytes([n]) * 32), patient="p").text for n in range(20)]
+    assert set(done) == {text}
+
+
+def test_a_shift_moves_a_year_that_a_word_marks():
+    done = {rewrite("MI in 2012", [], DeidConfig(dates="shift"), Secret(bytes([n]) * 32), patient="p").text for n in range(40)}
+    assert len(done) > 1

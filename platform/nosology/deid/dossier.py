@@ -12,7 +12,6 @@ the secret of de-identification; nothing lies on disk in clear, also not what wa
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import struct
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from nosology.deid.secret import Secret
 
 NAME_BYTES, NONCE_BYTES = 16, 12
+_PURPOSE = "nosology known values"
 COMPLETE = "complete.json"
 PATIENTS, EVENTS = "patients", "events"
 MOST_PARTS, PATIENTS_OF_PART = 4096, 500
@@ -41,19 +41,10 @@ _LENGTH = struct.Struct("<I")
 Owner = tuple[str, bytes]  # part's kind, name
 
 
-@functools.lru_cache(maxsize=4)
-def _cipher(secret: Secret) -> Any:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-    return AESGCM(HKDF(algorithm=SHA256(), length=32, salt=None, info=b"nosology known values").derive(secret.key))
-
-
 def closed(secret: Secret, name: bytes, value: Any) -> bytes:
     """A JSON value, encrypted: nonce and ciphertext. `name` is what it can be opened with alone."""
     nonce = os.urandom(NONCE_BYTES)
-    return nonce + bytes(_cipher(secret).encrypt(nonce, json.dumps(value).encode(), name))
+    return nonce + bytes(secret.cipher(_PURPOSE).encrypt(nonce, json.dumps(value).encode(), name))
 
 
 def opened(secret: Secret, name: bytes, data: bytes, uri: str) -> Any:
@@ -65,7 +56,7 @@ def opened(secret: Secret, name: bytes, data: bytes, uri: str) -> Any:
     from cryptography.exceptions import InvalidTag
 
     try:
-        return json.loads(_cipher(secret).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], name))
+        return json.loads(secret.cipher(_PURPOSE).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], name))
     except (InvalidTag, ValueError):
         raise InputError("known values of patients that another key sealed, or that were changed", file=uri,
                          remedy="Remove that folder, then run again; it is made anew") from None  # fmt: skip

@@ -32,7 +32,10 @@ _SCORES = {"ID": 0.8, "MRN": 0.9, "BENEFICIARY": 0.9}
 _WORDS = re.compile(r"[^\W_]+")
 _DIGIT = re.compile(r"\d")
 _SSN = re.compile(r"\d{3}-\d\d-\d{4}", re.A)
-_EXTENSION = re.compile(r"\s*(?:x|ext|#|extension)\b", re.I)
+_EXTENSION = re.compile(r"\s*(?:x|ext(?:ension)?\.?|#)\s*\d{1,6}\s*$", re.I)
+_CUED = re.compile(
+    r"(?:\b(?:mrn|id|no|nr|num|number|acct|account|record|chart|member|patient|policy|claim|case|encounter|visit|n[ºo°])|#)\W{0,4}\Z", re.I
+)
 _PREFIX = re.compile(r"(?<![\d.])(?:\+?1[ .-]{0,2})?\(?\Z")  # of a telephone number
 _PLACED = re.compile(r"(?<!\w)(?:in|from|of|near|to|at|de|en)\s\Z", re.I)  # before a town
 _STATE = re.compile(r",\s{0,2}(?:[A-Z]{2}\b|[A-Z][a-z]{3,})|\s(?:[A-Z]{2}\s)?\d{5}\b")  # behind it
@@ -175,6 +178,9 @@ class Known:
             if number not in string.ends and (string.phrase or string.gap is None) or not allowed.fullmatch(folded.plain[one + 1 : other]):
                 return None
         start, stop = folded.span(places[0], places[-1] + 1)
+        few = string.kind in _NUMBERED and end - at < _LEAST_PHONE and folded.condensed[at:end].isdigit()
+        if few and not _CUED.search(folded.text[max(0, start - 16) : start]):
+            return None  # `25000 units` is nobody's number
         if string.capital and not all(word[0].isupper() for word in re.findall(r"[^\W\d_]+", folded.text[start:stop])):
             return None
         if string.kind == "phone" and (before := _PREFIX.search(folded.text[max(0, start - 6) : start])):

@@ -121,6 +121,7 @@ class Names:
         if self._found and not self._again(key, piece, several):
             return
         word = self._words.setdefault(key, _Word(sure=not ordinary and not short, short=short, ordinary=ordinary))
+        word.accented = False  # another value's accents, which are not asked for where one is written so itself
         word.of.add(number)
         if self._found and (ordinary or short):
             word.exact |= {piece}
@@ -128,7 +129,9 @@ class Names:
     def _again(self, key: str, piece: str, several: bool) -> bool:
         """Whether a word of a name that was found in a note is looked for elsewhere."""
         spoken = self._language
-        return piece[:1].isupper() and key not in spoken.ordinary and key not in spoken.sure_eponyms and (len(key) > 2 or several)
+        small = piece.lower()
+        common = any(word in words for word in (key, small) for words in (spoken.ordinary, spoken.sure_eponyms))
+        return piece[:1].isupper() and not common and (len(key) > 2 or several)
 
     def find(self, folded: Folded) -> list[Span]:
         """Where the names stand; a possessive 's is left."""

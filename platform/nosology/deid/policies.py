@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,30 +27,52 @@ class _Written(NamedTuple):
     year: re.Pattern[str]
     young: re.Pattern[str]
     years: re.Pattern[str]
+    old: re.Pattern[str]
+    numbers: dict[str, int]
+
+
+def _any(words: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(r"(?<![^\W\d])(?:" + "|".join(words) + r")\b", re.I)  # in `95months` too
 
 
 @functools.cache
 def _written() -> _Written:
     calendars = [spoken.calendar for spoken in languages()]
     before = "|".join(sorted((word for one in calendars for word in one.before_year), key=len, reverse=True))
-    joints = "|".join(sorted({re.escape(word) for one in calendars for word in one.joints if len(word) < 4}))
+    joints = "|".join(word for one in calendars for word in one.between_years)
     return _Written(
         re.compile(
             rf"\W*(?:(?:{before})\s+)*(?:1[89]|20)\d\d(?:\s?(?:[-–/]|{joints})\s?(?:(?:1[89]|20)\d\d|(?!0\d|1[0-2])\d\d))?\W*",  # noqa: RUF001
             re.I,
         ),
-        re.compile(r"\b(?:" + "|".join(word for one in calendars for word in one.young) + r")\b", re.I),
-        re.compile(r"\b(?:" + "|".join(one.years for one in calendars) + r")\b", re.I),
+        _any(word for one in calendars for word in one.young),
+        _any(one.years for one in calendars),
+        _any(word for one in calendars for word in one.old),
+        {word: number for one in calendars for word, number in one.numbers.items()},
     )
 
 
+def _in_words(value: str, numbers: Mapping[str, int]) -> int | None:
+    """The largest number that a text writes in words: in each, every word counts less than the one before."""
+    largest, current, last = None, 0, 0
+    for word in re.findall(r"[^\W\d_]+", value.lower()):
+        if word in numbers:
+            current = current + numbers[word] if numbers[word] < last else numbers[word]
+            last = numbers[word]
+            largest = max(current, largest or 0)
+    return largest
+
+
 def told_age(value: str) -> str | None:
-    """What a written age says: "old" (over 89 years), "young", or None where words alone tell it."""
-    number = re.search(r"\d+", value)
+    """What a written age says: "old" (over 89 years), "young", or None where it does not tell."""
     written = _written()
-    if written.young.search(value) and not (number and int(number[0]) > OLDEST and written.years.search(value)):
+    found = re.search(r"\d+", value)
+    number = int(found[0]) if found else _in_words(value, written.numbers)
+    if written.young.search(value) and not (number is not None and number > OLDEST and written.years.search(value)):
         return "young"
-    return None if number is None else "old" if int(number[0]) > OLDEST else "young"
+    if number is not None:
+        return "old" if number > OLDEST else "young"
+    return "old" if written.old.search(value) else None
 
 
 @dataclass(frozen=True, slots=True)

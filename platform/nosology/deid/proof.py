@@ -40,7 +40,7 @@ _OURS = re.compile(r"proof-[0-9a-f]{16}\.(json|html)")
 # settings of `deid` that say nothing of what is removed: the key, the place of the model (its digest counts), the consent
 _APART = frozenset({"key_file", "ner", "accept_residual"})
 _THRESHOLDS = frozenset({"threshold", "thresholds"})
-_REWRITING = frozenset({"policy", "rewrite", "dates", "zip_list", "reversible", "consistency"})  # a measurement takes each note by itself
+_REWRITING = frozenset({"rewrite", "dates", "zip_list", "reversible", "consistency"})  # a measurement takes each note by itself
 _LIBRARIES = ("hyperscan", "onnxruntime", "phonenumbers", "presidio-analyzer", "tokenizers", "transformers", "torch")
 _NO_RULES = frozenset({"disclosures.py", "measure.py", "proof.py", "residual.py", "uniqueness.py", "page.py", "page.html"})
 
@@ -140,6 +140,7 @@ def detection(settings: Settings, tagger: str, rules: str) -> dict[str, Any]:
         rules, tagger, settings, digest.
     """
     counted = {name: value for name, value in settings.items() if name not in _APART | _REWRITING}
+    counted["policy"] = settings.get("policy") or language(settings.get("language", "en")).policy
     body = {"rules": rules, "tagger": tagger, "settings": counted}
     return {**body, "digest": digest_of(body)}
 

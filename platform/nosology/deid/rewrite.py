@@ -24,7 +24,7 @@ from nosology.deid import LABELS
 from nosology.deid.calendar_dates import shifted, years_of
 from nosology.deid.languages import languages
 from nosology.deid.offsets import Edit, Rewritten
-from nosology.deid.policies import OLDEST, WIDER, policy_of, told_age
+from nosology.deid.policies import OLDEST, WIDER, told_age
 from nosology.deid.surrogates import Surrogates
 from nosology.deid.zips import postal_code
 from nosology.records import Span
@@ -85,12 +85,15 @@ def _until(reference: datetime.date | None) -> int:
     return reference.year if reference else datetime.date.today().year
 
 
+_NO_MARK = frozenset(("the", "el", "of", "from", "by", "de", "del"))  # what stands before any number: `BNP of 2012`
+
+
 @functools.cache
 def _marked() -> re.Pattern[str]:
     """A year behind a word of any language that says that it is one."""
-    before = "|".join(word for spoken in languages() for word in spoken.calendar.before_year if word not in ("the", "el"))
-    units = r"(?:mg|ml|mcg|g|kg|units?|iu|cells|kcal)"
-    return re.compile(rf"\b(?:{before})[\s-]+(?P<y>(?:1[89]|20)\d\d)(?![\w/%-]|[.,:]\d|\s?{units}\b)", re.I)
+    before = "|".join(word for spoken in languages() for word in spoken.calendar.before_year if word not in _NO_MARK)
+    units = r"(?:[munpµkd]?[glm]|mcg|cc|units?|iu|cells|k?cal\w*|steps?|copies|[\w%µ]+/\w)"
+    return re.compile(rf"\b(?:{before})[\s-]+(?P<y>(?:1[89]|20)\d\d)(?![\w/%-]|[.,:]\d|\s?{units})", re.I)
 
 
 def _marked_years(text: str, spans: Sequence[Span]) -> list[Span]:
@@ -133,8 +136,7 @@ class _Work:
         """What stands in the place of a value."""
         blank = "*" * len(value) if self._config.rewrite == "mask" else f"[{label}]"
         if label == "AGE":
-            told = told_age(value)
-            return "90+" if told == "old" or told is None and not policy_of(self._config).every_age else blank
+            return "90+" if told_age(value) == "old" else blank
         if label in WIDER:
             return blank
         if label == "ZIP":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import functools
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from nosology.deid.secret import Secret
 
 NONCE_BYTES = 12
+_PURPOSE = "nosology sealed records"
 KEY = ("source_digest", "source_row", "source_format")
 _OWN_ID = {
     "patients": "patient_id", "encounters": "encounter_id", "conditions": "condition_id", "procedures": "procedure_id",
@@ -40,15 +40,6 @@ def policy_digest(config: DeidConfig, secret: Secret) -> str:
     settings = {name: value for name, value in config.model_dump(mode="json").items() if name not in _NO_POLICY}
     settings["policy"] = policy_of(config).name  # None and the name of the language's own are one policy
     return hashlib.sha256(json.dumps([settings, secret.fingerprint], sort_keys=True).encode()).hexdigest()
-
-
-@functools.lru_cache(maxsize=4)
-def _cipher(secret: Secret) -> Any:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-    return AESGCM(HKDF(algorithm=SHA256(), length=32, salt=None, info=b"nosology sealed records").derive(secret.key))
 
 
 def _associated(row: Mapping[str, Any]) -> bytes:
@@ -89,7 +80,7 @@ def seal(
         "nonce": os.urandom(NONCE_BYTES),
     }
     plain = json.dumps(content, default=_day).encode(errors="surrogatepass")
-    return sealed | {"content": _cipher(secret).encrypt(sealed["nonce"], plain, _associated(sealed))}
+    return sealed | {"content": secret.cipher(_PURPOSE).encrypt(sealed["nonce"], plain, _associated(sealed))}
 
 
 def _day(value: object) -> str:
@@ -115,7 +106,7 @@ def unseal(row: Mapping[str, Any], secret: Secret, clean_text: str | None = None
 
     place = f"record {row['source_row']} of file {row['source_digest']}"
     try:
-        content = json.loads(_cipher(secret).decrypt(row["nonce"], row["content"], _associated(row)))
+        content = json.loads(secret.cipher(_PURPOSE).decrypt(row["nonce"], row["content"], _associated(row)))
     except InvalidTag:
         raise InputError(f"{place} cannot be opened: another key sealed it, or it was changed", field="sealed") from None
     found = {name: row[name] for name in (*KEY, "table", "record_id", "patient_id")} | {"fields": content["fields"]}

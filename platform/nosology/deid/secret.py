@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import hmac
 import os
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 from nosology.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     from nosology.config import DeidConfig
 
 KEY_BYTES = 32
@@ -38,6 +41,10 @@ class Secret:
         """24 hexadecimal characters in the place of an id; the same id gives the same in every table."""
         return self.digest("id", value).hex()[:24]
 
+    def cipher(self, purpose: str) -> AESGCM:
+        """AES-256-GCM (NIST SP 800-38D) with a key that HKDF-SHA-256 (RFC 5869) derives for one purpose."""
+        return _cipher(self.key, purpose)
+
     def shift_days(self, patient: str) -> int:
         """Days from -363 to 363 by which all dates of a patient move. No whole weeks, so that no day of the week stays what it was."""
         weeks, rest = divmod(self.number("date", patient, 2 * MAX_SHIFT_DAYS // 7 * 6), 6)
@@ -47,6 +54,15 @@ class Secret:
     def fingerprint(self) -> str:
         """16 hexadecimal characters that say which key it is."""
         return self.digest("fingerprint", "").hex()[:16]
+
+
+@functools.lru_cache(maxsize=8)
+def _cipher(key: bytes, purpose: str) -> AESGCM:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return AESGCM(HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(key))
 
 
 def load_secret(config: DeidConfig, *, make: bool = True) -> Secret:

@@ -21,7 +21,7 @@ from nosology.deid.fields import has_column, listed
 MOST_NAMES = 200  # told of a file; the rest together
 OTHERS = "more names"
 _NAME = re.compile(r"[A-Za-z_][\w.:/()#%-]*", re.ASCII)  # one word: two may be a person's, where a JSON object has names for keys
-_NUMBER = re.compile(r"\d{5}", re.ASCII)  # a year may stand in a name, a record number may not
+_NUMBER = re.compile(r"(?:\d\D?){5}", re.ASCII)  # a year may stand in a name, a record number or a date may not
 _LONGEST = 64
 _DEEP_FIRST, _DEEP_EVERY = 20, 50
 _ALL = 1 << 30  # fields of a segment that is listed as a whole

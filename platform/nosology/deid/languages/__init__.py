@@ -1,7 +1,7 @@
 """Languages of the notes, one folder each: recognizers, word lists, what a tagger may not take, and the tagger itself.
 
-A third language is one folder with what `Language` lists, and its tables in `tests/data/deid/tables/`. Without names and stems of its own in
-`nosology.deid.surrogates` its invented names and places are English ones. What is the same in every language (e-mail, numbers with a checksum …) lies in `nosology.deid.recognizers`.
+A third language is one folder with what `Language` lists, and its tables in `tests/data/deid/tables/`. What serves better with words of the language too,
+and serves without them (addresses and titles of known values, invented names), is named in CONTRIBUTING.md. What is the same in every language (e-mail, numbers with a checksum …) lies in `nosology.deid.recognizers`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,16 @@ def _english_ordinal(day: int, like: str) -> str:
     return ending.upper() if like.isupper() else ending
 
 
+_UNITS = (
+    """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"""
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_NUMBERS = {
+    **{word: number for number, word in enumerate(_UNITS.split())}, **{word: 10 * number for number, word in enumerate(_TENS.split(), 2)},
+    "hundred": 100,
+}  # fmt: skip
+
+
 CALENDAR = Calendar(
     months=("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"),
     short_months={
@@ -54,6 +64,9 @@ CALENDAR = Calendar(
     ordinal=r"(?:st|nd|rd|th)",
     ordinal_of=_english_ordinal,
     before_year=("in", "since", "of", "from", "until", "till", "by", "before", "after", "year", "the", "during", "circa", "early", "late", "mid"),
+    between_years=("to", "and"),
     years=r"years?",
+    old=(r"(?:tenth|eleventh|10th|11th) decade", r"ninet(?:y|ies)\w*", r"(?:super)?centenarian", r"nonagenarian", r"centur\w+", r"hundred\w*"),
+    numbers=_NUMBERS,
     young=(r"months?", r"weeks?", r"days?", r"hours?", r"infant\w*", r"newborn\w*"),
 )  # fmt: skip

@@ -8,6 +8,13 @@ from nosology.deid.calendar_words import Calendar, easter, fixed
 
 _JOINTS = """el los de del y e o a al hasta desde entre en día dia las la año principios mediados finales inicios pasado próximo este noche
     mañana tarde"""
+_UNITS = """cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis diecisiete dieciocho diecinueve
+    veinte veintiuno veintidós veintitrés veinticuatro veinticinco veintiséis veintisiete veintiocho veintinueve"""
+_TENS = "treinta cuarenta cincuenta sesenta setenta ochenta noventa"
+_NUMBERS = {
+    **{word: number for number, word in enumerate(_UNITS.split())}, **{word: 10 * number for number, word in enumerate(_TENS.split(), 3)},
+    "un": 1, "una": 1, "veintiún": 21, "veintidos": 22, "veintitres": 23, "veintiseis": 26, "dieciseis": 16, "cien": 100, "ciento": 100,
+}  # fmt: skip
 
 CALENDAR = Calendar(
     months=(
@@ -41,6 +48,9 @@ CALENDAR = Calendar(
     ordinal=r"(?:\.?º|\.?ª|\.?°|ro|er)",
     ordinal_of=lambda day, like: like,
     before_year=("en", "de", "del", "desde", "hasta", "el", "año", "antes de", "después de"),
+    between_years=("a", "y"),
     years=r"a[ñn]os?",
+    old=(r"(?:d[ée]cima|und[ée]cima) d[ée]cada", r"novent\w+", r"nonagenari\w+", r"centenari\w+", r"cien(?:to)?"),
+    numbers=_NUMBERS,
     young=(r"mes(?:es)?", r"d[ií]as?", r"semanas?", r"horas?", r"lactante\w*", r"neonato\w*", r"nacid\w*", r"adolescente\w*"),
 )  # fmt: skip
