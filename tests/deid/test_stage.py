@@ -150,6 +150,12 @@ def test_rows_without_an_id_are_told_apart(stage):
     assert len({row["document_id"] for row in stage.process(rows)["documents"]}) == 3
 
 
+@pytest.mark.parametrize("identity", [{"x": 1}, [1]])
+def test_an_id_is_one_value(stage, identity):
+    with pytest.raises(RecordError, match="wrong_type"):
+        stage.process([{**KEY, "_table": "rows", "id": identity, "text": "fine"}])
+
+
 def test_columns_by_configuration(tmp_path):
     columns = Config.model_validate({"input": {"text_column": "body", "id_column": "key"}}).input
     made = Deidentify(DeidConfig(key_file=str(tmp_path / "k")), columns)

@@ -164,6 +164,9 @@ class _Transformers:
         return out
 
 
+_REMEDY = "Give the directory of a token-classification model"
+
+
 def digest(folder: Path) -> str:
     """SHA-256 over the files of a tagger's directory, for the fingerprint of a run.
 
@@ -175,9 +178,33 @@ def digest(folder: Path) -> str:
 
 
 def _checked(folder: Path) -> Path:
+    """The folder, when what its configuration says is a token classifier whose labels name identifiers."""
     if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-        raise ModelError(f"deid.ner: {folder} holds no model. Give the directory of a token-classification model")
+        raise ModelError(f"deid.ner: {folder} holds no model. {_REMEDY}")
+    if not (folder / "adapter_config.json").is_file():
+        _classes(folder, _configuration(folder, "config.json"))
     return folder
+
+
+def _configuration(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / name).read_text())
+        return {**found, "id2label": {int(key): str(label) for key, label in found.get("id2label", {}).items()}}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"deid.ner: {folder / name} cannot be read ({type(error).__name__}). {_REMEDY}") from error
+
+
+def _classes(folder: Path, config: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """The class of each of a model's outputs."""
+    kinds = config.get("architectures") or []
+    if kinds != ["Tagger"] and not any(str(kind).endswith("TokenClassification") for kind in kinds):
+        raise ModelError(f"deid.ner: {folder} is no token classifier (architecture {kinds}). {_REMEDY}")
+    names = [config["id2label"][key] for key in sorted(config["id2label"])]
+    # a tagger of our own names its classes as we do
+    classes = _own(names) if kinds == ["Tagger"] else tuple(safe_harbor(name) for name in names)
+    if not any(classes) or all(re.fullmatch(r"LABEL_\d+", name) for name in names):
+        raise ModelError(f"deid.ner: no label of {folder} names an identifier; give the model an id2label map")
+    return classes
 
 
 def load_classifier(folder: Path) -> Loaded:
@@ -192,23 +219,12 @@ def load_classifier(folder: Path) -> Loaded:
     """
     _checked(folder)
     said: dict[str, Any] = {}
-    try:
-        if (folder / "tagger.json").is_file():
-            said = json.loads((folder / "tagger.json").read_text())
-        if (folder / "adapter_config.json").is_file():
-            return _adapter(folder, said)
-        config = json.loads((folder / "config.json").read_text())
-        names = [str(config["id2label"][key]) for key in sorted(config.get("id2label", {}), key=int)]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ModelError(f"deid.ner: the configuration of {folder.name} cannot be read ({type(error).__name__})") from error
-    kinds = config.get("architectures") or []
-    ours = kinds == ["Tagger"]
-    if not ours and not any(str(kind).endswith("TokenClassification") for kind in kinds):
-        raise ModelError(f"deid.ner: {folder.name} is no token classifier (architecture {kinds})")
-    # a tagger of our own names its classes as we do
-    classes = _own(names) if ours else tuple(safe_harbor(name) for name in names)
-    if not any(classes) or all(re.fullmatch(r"LABEL_\d+", name) for name in names):
-        raise ModelError(f"deid.ner: no label of {folder.name} names an identifier; give the model an id2label map")
+    if (folder / "tagger.json").is_file():
+        said = _configuration(folder, "tagger.json")
+    if (folder / "adapter_config.json").is_file():
+        return _adapter(folder, said)
+    config = _configuration(folder, "config.json")
+    classes, ours = _classes(folder, config), config["architectures"] == ["Tagger"]
     tokenizer = _tokenizer(folder, ours)
     shape = Shape.of(config)
     model: Classifier

@@ -337,7 +337,19 @@ def measured_table(report: Mapping[str, Any], note: str) -> Table:
          *(_share(one["precision"][way]) for way in ("overlap", "exact", "character")), _share(one["same_class"])]
         for name, one in report["categories"].items()
     ]  # fmt: skip
-    return Table(title="Measured against gold", head=head, rows=rows, note=note)
+    return Table(title="Measured against gold", head=head, rows=rows, note=" ".join([note, *beside(report).values()]).strip())
+
+
+def beside(report: Mapping[str, Any]) -> dict[str, str]:
+    """What stands beside the table of a measurement, in sentences: recall of what the rule names, and labels that are no identifier."""
+    found, named = {}, report["named_by_rule"]
+    if named["aside"]:
+        left = ", ".join(f"{n} {name}" for name, n in named["aside"].items())
+        covered = f"{named['recall']['value']:.4f}" if named["recall"] else "-"
+        found["recall of what the rule names"] = f"Recall of what the rule names: {covered} (without ages to 89 and years alone: {left})."
+    if apart := sorted(label for label, name in report["gold"]["classes"].items() if name is None):
+        found["labels that are no identifier"] = f"Labels that are no identifier under this policy: {', '.join(apart)}."
+    return found
 
 
 def _words(value: Any) -> str:

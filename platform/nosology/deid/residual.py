@@ -30,7 +30,9 @@ _WIDER = {"SEX": "sex", "RELATIVE": "relative", "PROFESSION": "profession"}  # o
 
 def categories(policy: str) -> dict[str, str]:
     """What a reader looks for under a policy, by the letter or class that the form takes."""
-    return CATEGORIES | {name: _WIDER[name] for name in sorted(POLICIES[policy].labels & WIDER)}
+    rule = POLICIES[policy]
+    ages = {"C": "date, or age"} if rule.every_age else {}
+    return CATEGORIES | ages | {name: _WIDER[name] for name in sorted(rule.labels & WIDER)}
 
 
 def bound(found: int, read: int) -> float:

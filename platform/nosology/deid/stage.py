@@ -182,8 +182,10 @@ class Deidentify:
         text = self._checked(row, self._columns.text_column)[self._columns.text_column]
         if self._columns.id_column not in row:
             raise RecordError("missing_field", self._columns.id_column, "an id")
-        document: dict[str, Any] = {name: row[name] for name in ("source_digest", "source_row", "source_format")}
         identity = row[self._columns.id_column]
+        if isinstance(identity, dict | list | tuple):
+            raise RecordError("wrong_type", self._columns.id_column, f"a text or a number; found {type(identity).__name__}")
+        document: dict[str, Any] = {name: row[name] for name in ("source_digest", "source_row", "source_format")}
         document |= {"document_id": f"{row['source_digest']}/{row['source_row']}" if identity is None else str(identity), "text": text}
         document |= {name: str(row[name]) for name in ("patient_id", "encounter_id", "claim_id") if row.get(name) is not None}
         sex = str(row.get("sex") or "").lower()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nosology import storage
 from nosology.config import Config
 from nosology.errors import ConfigError, InputError
 from nosology.records import TABLES
-from nosology.runs import Run, fingerprint
+from nosology.runs import Run, fingerprint, is_claimed
 from nosology.verbs import proof
 from nosology.verbs.lineage import Repeats, finish, input_columns
 
@@ -88,6 +90,7 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
 
     wanted = proof.Evidence(**evidence or {})
     proof.check(config, out, wanted)
+    _check_places(config, source, out, spans)
     with Run(out, "deidentify", config, source=source, spans=spans, **({"evidence": evidence} if evidence else {})) as run:
         check_apart([source], out)  # before the plan, which would find what this run has written there
         files = plan([source], input_columns(config.input), list(TABLES))  # never the originals
@@ -123,6 +126,28 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
         }
         extra |= proof.gather(config, out, wanted)
         return finish(run, report, extra)
+
+
+def _check_places(config: Config, source: str, out: str, spans: str | None) -> None:
+    """Refuses what would be written over, or would hand the key on with the output.
+
+    Raises:
+        ConfigError: the key lies in the run folder. InputError: the file for spans is there already, lies in a run, or has no folder.
+    """
+    key = Path(config.deid.key_file).resolve() if config.deid.key_file else None
+    if key and storage.is_local(out) and key.is_relative_to(storage.local_path(out).resolve()):
+        raise ConfigError(f"deid.key_file: {key} lies in the run folder, which may be handed on. Name a place outside of it")
+    if not spans or not storage.is_local(spans):
+        return
+    file = storage.local_path(spans).resolve()
+    if not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
+        raise InputError("--spans: this file cannot be made there", file=str(file), remedy="Name a file in a folder that you can write to")
+    own = storage.local_path(out).resolve() if storage.is_local(out) else None
+    if inside := [folder for folder in file.parents if folder != own and is_claimed(str(folder))]:
+        raise InputError("--spans: a file inside the folder of a run", file=str(file), remedy=f"Name a place outside of {inside[0]}")
+    again = own is not None and is_claimed(str(own))  # the same command once more
+    if file.exists() and file.stat().st_size and (not again or storage.is_local(source) and file == storage.local_path(source).resolve()):
+        raise InputError("--spans: this file is here already; nothing is written over", file=str(file), remedy="Name a new file")
 
 
 def _names(config: Config, source: str, files: Sequence[PlannedFile], folder: str, fields: Mapping[str, str]) -> str | None:

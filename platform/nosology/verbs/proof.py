@@ -98,13 +98,13 @@ def _gold(gold: Gold) -> dict[str, Any]:
 
 def shown(report: Mapping[str, Any]) -> dict[str, Any]:
     """A measurement as lines for a terminal."""
-    from nosology.deid.proof import measured_table
+    from nosology.deid.proof import beside, measured_table
 
     table = measured_table(report, "")
     cells = [table.head, *table.rows]
     widths = [max(len(row[i]) for row in cells) for i in range(1, len(table.head))]
     lines = {row[0]: "  ".join(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True)) for row in cells}
-    intervals, named = report["intervals"], report["named_by_rule"]
+    intervals = report["intervals"]
 
     def said(name: str, scale: int = 1) -> str:
         one = intervals[name]
@@ -114,13 +114,7 @@ def shown(report: Mapping[str, Any]) -> dict[str, Any]:
     lines |= {"left per 1,000 notes": said("left_per_1000_notes"), "notes wholly clean, %": said("notes_clean", 100)}
     lines |= {"texts without identifiers that are touched, %": said("negatives_touched", 100)}
     lines |= {"their characters, %": said("negatives_characters", 100)}
-    if named["aside"]:
-        left = ", ".join(f"{n} {name}" for name, n in named["aside"].items())
-        covered = f"{named['recall']['value']:.4f}" if named["recall"] else "-"
-        lines["recall of what the rule names"] = f"{covered} (without ages to 89 and years alone: {left})"
-    apart = sorted(label for label, name in report["gold"]["classes"].items() if name is None)
-    if apart:
-        lines["labels that are no identifier"] = ", ".join(apart)
+    lines |= {name: said.partition(": ")[2].rstrip(".") for name, said in beside(report).items()}
     if report["gold"]["unmapped"]:
         counts = ", ".join(f"{label} {n}" for label, n in report["gold"]["unmapped"].items())
         lines["labels that no rule knows"] = f"{counts} (each its own line above; proof.gold_labels={{LABEL: CLASS}} maps them)"
