@@ -153,7 +153,7 @@ CASES: dict[str, Case] = {
     "CSV or Parquet with a column that is read twice": Case(b"id,text,text\n1,x,y\n", "rows.csv"),
     "Synthea table that lacks a column": Case(b"START,STOP,PATIENT,ENCOUNTER,DESCRIPTION\n2024-02-29,,p1,e1,x\n", "conditions.csv"),
     "JSON line without the column of the note": Case(samples.lines({"id": 1}, GOOD), kept=1),
-    "Note of 10 MB": jsonl(text="x" * 10_000_000),
+    "Note of 20 MB": jsonl(text="x" * 20_000_000),
     "Line that does not end": Case(samples.lines(GOOD) + b'{"id": 1, "text": "' + b"x" * (33 << 20), kept=1),
     "Empty note": jsonl(text=" \n"),
     "Bytes that are not UTF-8": Case(samples.lines(GOOD) + b'{"id": 1, "text": "caf\xe9"}\n', kept=1),

@@ -154,8 +154,8 @@ def test_bad_text_files(read: Any, data: bytes, reason: str) -> None:
     assert [slug for slug, _ in found.reasons] == [reason] and found.counts.records == 1
 
 
-def test_a_note_of_ten_megabytes(read: Any) -> None:
-    found = read(samples.lines({"id": 1, "text": "x" * 10_000_000}, {"id": 2, "text": "y"}))
+def test_a_note_of_twenty_megabytes(read: Any) -> None:
+    found = read(samples.lines({"id": 1, "text": "x" * 20_000_000}, {"id": 2, "text": "y"}))
     assert (found.reasons, [note.text for note in found.of("RawDocument")]) == ([("note_too_large", "text")], ["y"])
 
 

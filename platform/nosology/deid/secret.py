@@ -81,7 +81,9 @@ def load_secret(config: DeidConfig, *, make: bool = True) -> Secret:
             if not file.exists():
                 _make(file)
         if not file.is_file():
-            raise ConfigError(f"deid.key_file: {file} is no file. Name one, for instance {file / 'deid.key'}; it is made where there is none")
+            raise ConfigError(
+                f"deid.key_file: {file} is no file. Name one, for instance {file / 'deid.key'}; it is made where there is none"
+            )
         if file.stat().st_mode & 0o077:
             raise ConfigError(f"deid.key_file: {file} is open to others; run chmod 600 on it")
         key = bytes.fromhex(file.read_text().strip())

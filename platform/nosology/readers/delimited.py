@@ -13,7 +13,7 @@ from nosology.readers.source import BOM, CUT_HEADER, TOO_LONG, invalid_bytes, pi
 DELIMITERS = ",\t;|"
 _STRICT_NAME = re.compile(r"[A-Za-z_][\w.]{0,63}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][\w.()/#%-]*( [\w.()/#%-]+){0,3}", re.ASCII)
-BAD_QUOTES = Reason("broken_row", None, "quotation marks that close within eight times ingest.max_document_bytes")
+BAD_QUOTES = Reason("broken_row", None, "quotation marks that close within twice ingest.max_document_bytes")
 
 
 def header(head: bytes, repeats: bool = False) -> tuple[list[str], str] | None:

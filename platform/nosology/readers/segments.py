@@ -21,7 +21,7 @@ BETWEEN = BLANK.encode() + b"\xef\xbb\xbf"
 BROKEN_ENVELOPE = Reason("broken_envelope", "ISA", "an ISA segment of 106 bytes, its elements and separators at their fixed places")
 BROKEN_SEGMENT = Reason("broken_segment", None, "a segment that begins with an id of two or three characters")
 UNENDED = Reason("truncated_record", None, "a last segment that ends with the terminator")
-TOO_LONG = Reason("record_too_long", "segment", "a segment within eight times ingest.max_document_bytes")
+TOO_LONG = Reason("record_too_long", "segment", "a segment within twice ingest.max_document_bytes")
 
 LAST = (BROKEN_ENVELOPE, UNENDED, TOO_LONG)  # behind these nothing comes
 

@@ -288,8 +288,8 @@ def name_of(uri: str) -> str:
 
 
 def record_bytes(config: IngestConfig) -> int:
-    """Longest line or segment that is read: room for a note of the largest size in its most wasteful encoding."""
-    return max(16 << 20, 8 * config.max_document_bytes)
+    """Longest line or segment that is read: room for a note of the largest size in base64, or with JSON escapes here and there."""
+    return max(16 << 20, 2 * config.max_document_bytes)
 
 
 def pieces_of_lines(stream: io.BufferedReader, limit: int) -> Iterator[bytes]:
@@ -351,7 +351,7 @@ class Lines:
 
 
 CUT_HEADER = Reason("truncated_record", "header", "a header that ends, or rows below it")
-TOO_LONG = Reason("record_too_long", "line", "a record within eight times ingest.max_document_bytes")
+TOO_LONG = Reason("record_too_long", "line", "a record within twice ingest.max_document_bytes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _BINARY = re.compile(r"(?:^|/)Binary/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-
 _PATH = re.compile(r"[^:\\\0-\x1f\x7f?#]{1,1000}")  # no scheme, no drive, no chain of file systems (`::`), no query
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*", re.ASCII)
 ELSEWHERE = (
-    "text in the resource, in a Binary of the same Bundle or within ingest.max_document_bytes times eight of it in the same file, or in a "
+    "text in the resource, in a Binary of the same Bundle or within twice ingest.max_document_bytes of it in the same file, or in a "
     "file at a relative URL below the folder of this one (of a zip archive: in the same archive); put it there and ingest again"
 )
 CUT = "a compressed file that is whole"
@@ -167,7 +167,7 @@ class Folder:
         if stored is None:
             raise RecordError("note_elsewhere", name, ELSEWHERE)
         if len(stored) > self._limit:
-            raise RecordError("note_too_large", name, "a file within eight times ingest.max_document_bytes")
+            raise RecordError("note_too_large", name, "a file within twice ingest.max_document_bytes")
         return self._content(stored, name), hashlib.sha256(stored).hexdigest()
 
     def _stored(self, parts: list[str]) -> bytes | None:
@@ -196,7 +196,7 @@ class Folder:
                 held.append(part)
                 size += len(part)
                 if size > self._limit:
-                    raise RecordError("note_too_large", name, "a file within eight times ingest.max_document_bytes")
+                    raise RecordError("note_too_large", name, "a file within twice ingest.max_document_bytes")
         except DAMAGED:
             raise RecordError("truncated_file", name, CUT) from None
         return b"".join(held)
