@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from nosology import storage, verbs
 from nosology.config import Config
-from nosology.deid.dossier import COMPLETE
 from nosology.deid.detect import Detector
+from nosology.deid.dossier import COMPLETE
 from nosology.deid.stage import Deidentify
 from nosology.distributed import dossiers
 from nosology.distributed.stages import read_output
