@@ -80,9 +80,9 @@ def load_secret(config: DeidConfig, *, make: bool = True) -> Secret:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not file.exists():
                 _make(file)
-        if not file.is_file():
+        if file.is_dir():
             raise ConfigError(
-                f"deid.key_file: {file} is no file. Name one, for instance {file / 'deid.key'}; it is made where there is none"
+                f"deid.key_file: {file} is a folder. Name a file, for instance deid.key in it; it is made where there is none"
             )
         if file.stat().st_mode & 0o077:
             raise ConfigError(f"deid.key_file: {file} is open to others; run chmod 600 on it")
