@@ -3,9 +3,11 @@
 import dataclasses
 import datetime
 import json
+from pathlib import Path
 
 import pytest
 from nosology.config import Config, DeidConfig
+from nosology.deid import proof
 from nosology.deid.languages import LANGUAGES, language
 from nosology.deid.policies import POLICIES, policy_of, told_age
 from nosology.deid.proof import policy as described
@@ -27,7 +29,7 @@ PERSON = {"sex": "female", "state": "MA", "postal_code": "28013", "birth_date": 
     ("value", "told"),
     [
         ("92", "old"), ("97 años", "old"), ("97 meses", "young"), ("110 días de vida", "young"), ("54 años", "young"), ("lactante", "young"),
-        ("nonagenarian", "old"), ("ninety-two", "old"), ("92 years and 3 months", "old"), ("in her nineties", "old"), ("fifty-two", "young"),
+        ("nonagenarian", "old"), ("ninety-two", "old"), ("92 years and 3 months", "old"), ("in her nineties", "old"), ("ninetieth", "old"), ("nineteenth", None), ("fifty-two", "young"),
         ("sixty to seventy", "young"), ("one hundred and two", "old"), ("95months", "young"), ("cincuenta y dos años", "young"),
         ("noventa y dos años", "old"), ("ciento tres años", "old"), ("veinte", "young"), ("of middle age", None), ("ninth decade", None),
     ],
@@ -154,3 +156,9 @@ def test_a_shift_moves_no_quantity(text):
 def test_a_shift_moves_a_year_that_a_word_marks():
     done = {rewrite("MI in 2012", [], DeidConfig(dates="shift"), Secret(bytes([n]) * 32), patient="p").text for n in range(40)}
     assert len(done) > 1
+
+
+def test_the_digest_of_the_rules_covers_what_lies_beside_them():
+    package = Path(proof.__file__).parents[1]
+    assert all((package / name).exists() for name in proof._BESIDE)
+    assert "phi" in (package / "records" / "parts.py").read_text()  # the treatments are where the digest looks for them

@@ -134,11 +134,6 @@ def years_of(value: str, *, language: str = "en", latest: int | None = None) -> 
     return [int(year) for year in _FOUR_DIGITS.findall(value)]
 
 
-def year_of(value: str, *, language: str = "en", latest: int | None = None) -> int | None:
-    """The last year that a written date names; None when it names none."""
-    return next(reversed(years_of(value, language=language, latest=latest)), None)
-
-
 @dataclass(frozen=True, slots=True)
 class _Shift:
     """How the parts of one value move.

@@ -42,6 +42,8 @@ _APART = frozenset({"key_file", "ner", "accept_residual"})
 _THRESHOLDS = frozenset({"threshold", "thresholds"})
 _REWRITING = frozenset({"rewrite", "dates", "zip_list", "reversible", "consistency"})  # a measurement takes each note by itself
 _LIBRARIES = ("hyperscan", "onnxruntime", "phonenumbers", "presidio-analyzer", "tokenizers", "transformers", "torch")
+# treatments of fields, code systems, what is gathered of patients, the engine of the taggers
+_BESIDE = ("records", "readers/values.py", "distributed/dossiers.py", "engines/int8.py")
 _NO_RULES = frozenset({"disclosures.py", "measure.py", "proof.py", "residual.py", "uniqueness.py", "page.py", "page.html"})
 
 Settings = Mapping[str, Any]
@@ -147,11 +149,13 @@ def detection(settings: Settings, tagger: str, rules: str) -> dict[str, Any]:
 
 @functools.cache
 def rules_digest() -> str:
-    """SHA-256 over code and word lists of this package that find and rewrite identifiers."""
-    root = Path(__file__).parent
-    files = [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix != ".pyc" and path.name not in _NO_RULES]
-    files = [path for path in files if "tagger" not in path.relative_to(root).parts]  # models have digests of their own
-    return hashlib.sha256("".join(f"{path.relative_to(root)}:{storage.digest(str(path))}\n" for path in files).encode()).hexdigest()
+    """SHA-256 over code and word lists of this package that find and rewrite identifiers: this room, and of others what `_BESIDE` names."""
+    package = Path(__file__).parents[1]
+    places = [package / "deid", *(package / name for name in _BESIDE)]
+    files = {path for place in places for path in (place.rglob("*") if place.is_dir() else [place]) if path.is_file()}
+    told = [path for path in sorted(files) if path.suffix != ".pyc" and path.name not in _NO_RULES]
+    told = [path for path in told if "tagger" not in path.relative_to(package).parts]  # models have digests of their own
+    return hashlib.sha256("".join(f"{path.relative_to(package)}:{storage.digest(str(path))}\n" for path in told).encode()).hexdigest()
 
 
 def recognizers(code: str) -> dict[str, str]:

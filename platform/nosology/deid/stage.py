@@ -131,14 +131,7 @@ class Deidentify:
         known = [self._known_of(table, row) if fields else [] for (table, row), fields in zip(records, wanted, strict=True)]
         return [
             {
-                name: relabelled(
-                    value,
-                    [*(span for one in own for span in one.find(Folded(value))), *self._found[value]],
-                    table,
-                    row,
-                    self._config,
-                    self._secret,
-                )
+                name: relabelled(value, [*_placed(value, own), *self._found[value]], row, self._config, self._secret)
                 for name, value in fields.items()
             }
             for (table, row), fields, own in zip(records, wanted, known, strict=True)
@@ -238,6 +231,12 @@ class Deidentify:
         key = {name: note[name] for name in KEY}
         size = len(note["text"])
         return {**key, "document_id": cleaned["document_id"], "num_characters": size, "spans": spans, "policy": policy_name(self._config)}
+
+
+def _placed(value: str, known: Sequence[Known]) -> list[Span]:
+    """Where values that records say stand in a label."""
+    folded = Folded(value)
+    return [span for one in known for span in one.find(folded)]
 
 
 def _fingerprint(config: DeidConfig, secret: Secret) -> dict[str, str]:

@@ -180,7 +180,7 @@ def _ordinary(value: str, spans: Sequence[Span], words: frozenset[str]) -> bool:
     return all(word.isdigit() or word in words or word in _kinds() or word in _PAYER_VOCABULARY for word in found)
 
 
-def relabelled(value: str, spans: Sequence[Span], table: str, row: Mapping[str, Any], config: DeidConfig, secret: Secret) -> str:
+def relabelled(value: str, spans: Sequence[Span], row: Mapping[str, Any], config: DeidConfig, secret: Secret) -> str:
     """A searched label without identifiers. A label gives a tagger nothing to go by but the words themselves, so that a word which is no
     ordinary one counts as a name, found or not.
 

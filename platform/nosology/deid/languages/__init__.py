@@ -6,6 +6,7 @@ and serves without them (addresses and titles of known values, invented names), 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -78,6 +79,7 @@ class Language:
         return tuple({**self.recognizers, **SHARED})
 
 
+@functools.cache
 def language(code: str) -> Language:
     """The language of that code.
 

@@ -66,7 +66,7 @@ CALENDAR = Calendar(
     before_year=("in", "since", "of", "from", "until", "till", "by", "before", "after", "year", "the", "during", "circa", "early", "late", "mid"),
     between_years=("to", "and"),
     years=r"years?",
-    old=(r"(?:tenth|eleventh|10th|11th) decade", r"ninet(?:y|ies)\w*", r"(?:super)?centenarian", r"nonagenarian", r"centur\w+", r"hundred\w*"),
+    old=(r"(?:tenth|eleventh|10th|11th) decade", r"ninet(?:y|ie)\w*", r"(?:super)?centenarian", r"nonagenarian", r"centur\w+", r"hundred\w*"),
     numbers=_NUMBERS,
     young=(r"months?", r"weeks?", r"days?", r"hours?", r"infant\w*", r"newborn\w*"),
 )  # fmt: skip

@@ -35,7 +35,7 @@ LANGUAGE = Language(
     kinds=frozenset(KINDS.split()),
     label_words=ORDINARY | (COMMON - GIVEN - FAMILY),
     sure_eponyms=EPONYMS,
-    everyday=words(HERE / "names_as_words.txt") | words(HERE / "common_words.txt"),
+    everyday=words(HERE / "names_as_words.txt") | COMMON,
     listed={},
     keeps_zip=False,
 )
