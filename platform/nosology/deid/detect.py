@@ -109,7 +109,7 @@ def tagger_folder(config: DeidConfig) -> Path:
 
 def _outside_tags(text: str, spans: list[Span]) -> list[Span]:
     """The spans without what an earlier pass put there, so that cleaning a clean text changes nothing."""
-    tags = [match.span() for match in TAG.finditer(text)]
+    tags = [match.span() for match in TAG.finditer(text)] if spans else []
     if not tags:
         return spans
     kept_parts = []

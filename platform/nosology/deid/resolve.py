@@ -27,6 +27,8 @@ def trimmed(text: str, span: Span) -> Span | None:
         and not (text[end - 1] == "." and text[end - 2].isupper() and (end - 3 < start or not text[end - 3].isalnum()))
     ):
         end -= 1
+    if start == span.start and end == span.end:
+        return span if start < end else None
     return None if start == end else Span(start=start, end=end, label=span.label, score=span.score, source=span.source)
 
 
@@ -41,7 +43,8 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
     Of spans that overlap, the union takes the class of a rule before the tagger's, then of the surest one, then of the longest.
     Neighbours of one class with nothing but a blank between them become one span.
     """
-    ordered = sorted((s for s in (trimmed(text, s) for s in spans) if s), key=lambda s: (s.start, -s.end))
+    ordered = [part for span in spans if (part := trimmed(text, span))]
+    ordered.sort(key=lambda s: (s.start, -s.end))
     merged: list[Span] = []
     ranks: list[tuple[bool, float, int]] = []  # of the span that gave the union its class
     for span in ordered:
@@ -53,9 +56,10 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
                 if own > ranks[-1] and not (last.start <= span.start and span.end <= last.end and 2 * own[2] < last.end - last.start)
                 else last
             )
-            merged[-1] = Span(
-                start=last.start, end=max(last.end, span.end), label=best.label, score=max(last.score, span.score), source=best.source
-            )
+            if best is span or span.end > last.end or span.score > last.score:
+                merged[-1] = Span(
+                    start=last.start, end=max(last.end, span.end), label=best.label, score=max(last.score, span.score), source=best.source
+                )
             ranks[-1] = max(own, ranks[-1]) if best is span else ranks[-1]
         else:
             merged.append(span)
@@ -76,5 +80,7 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
 def repeated(folded: Folded, spans: Iterable[Span], language: Language) -> list[Span]:
     """Other places of the text where a word of a name that was found stands."""
     values = dict.fromkeys(folded.text[span.start : span.end] for span in spans if span.label == "NAME" and span.score >= SURE)
+    if not values:
+        return []
     names = Names(values, language, found=True)
     return [dataclasses.replace(span, score=SURE, source="repeated") for span in names.find(folded)] if names else []

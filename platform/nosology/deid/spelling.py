@@ -14,29 +14,39 @@ START = 5
 _MOST_STARTS = 1 << 17
 
 
-@functools.cache
-def _folded(character: str) -> str:
-    if character in _MARKS:
-        return _MARKS[character]
-    kind = unicodedata.category(character)
-    if kind in ("Mn", "Cf"):  # an accent of its own, a soft hyphen, a joiner
-        return ""
-    if kind[0] == "L":
-        plain = "".join(_LETTERS.get(c, c) for c in unicodedata.normalize("NFKD", character.casefold()))
-        kept = "".join(c for c in plain if not unicodedata.combining(c))
-        return unicodedata.normalize("NFC", kept) or character  # Hangul, which NFKD takes apart
-    if kind == "Nd":
-        return str(unicodedata.digit(character))
-    return character
+class _Folding(dict[int, str]):
+    """What stands for each character, by its code point."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = found = self._of(chr(code))
+        return found
+
+    @staticmethod
+    def _of(character: str) -> str:
+        if character in _MARKS:
+            return _MARKS[character]
+        kind = unicodedata.category(character)
+        if kind in ("Mn", "Cf"):  # an accent of its own, a soft hyphen, a joiner
+            return ""
+        if kind[0] == "L":
+            plain = "".join(_LETTERS.get(c, c) for c in unicodedata.normalize("NFKD", character.casefold()))
+            kept = "".join(c for c in plain if not unicodedata.combining(c))
+            return unicodedata.normalize("NFC", kept) or character  # Hangul, which NFKD takes apart
+        if kind == "Nd":
+            return str(unicodedata.digit(character))
+        return character
+
+
+_FOLDED = _Folding()
 
 
 def fold(value: str) -> str:
     """The folded form of a value."""
-    return value.lower() if value.isascii() else "".join(map(_folded, value))
+    return value.lower() if value.isascii() else value.translate(_FOLDED)
 
 
 class Folded:
-    """A text, folded.
+    """A text, folded when it is first asked for.
 
     Args:
         text: the text.
@@ -47,19 +57,35 @@ class Folded:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._places: array[int] | None = None  # in the text, of the characters of `plain` and of its end
-        self._kept: array[int] | None = None  # in `plain`, of the characters of `condensed`
-        self._starts: set[str] | None = None
-        if text.isascii():
-            self.plain = text.lower()
-            self.condensed = self.plain.translate(_APART)
-            return
-        pieces = [_folded(c) for c in text]
-        self.plain = "".join(pieces)
-        self.condensed = "".join(c for c in self.plain if c.isalnum())
-        if len(self.plain) != len(text) or any(len(piece) != 1 for piece in pieces):
-            self._places = array("I", (at for at, piece in enumerate(pieces) for _ in piece))
-            self._places.append(len(text))
+
+    @functools.cached_property
+    def plain(self) -> str:
+        return self.text.lower() if self.text.isascii() else self.text.translate(_FOLDED)
+
+    @functools.cached_property
+    def condensed(self) -> str:
+        return self.plain.translate(_APART) if self.plain.isascii() else "".join(c for c in self.plain if c.isalnum())
+
+    @functools.cached_property
+    def _places(self) -> array[int] | None:
+        """Places in the text of the characters of `plain` and of its end; None where they are the same."""
+        if self.text.isascii() or all(len(_FOLDED[ord(c)]) == 1 for c in set(self.text)):
+            return None
+        places = array("I", (at for at, c in enumerate(self.text) for _ in _FOLDED[ord(c)]))
+        places.append(len(self.text))
+        return places
+
+    @functools.cached_property
+    def _kept(self) -> array[int]:
+        """Places in `plain` of the characters of `condensed`."""
+        return array("I", (at for at, c in enumerate(self.plain) if c.isalnum()))
+
+    @functools.cached_property
+    def starts(self) -> set[str] | None:
+        """Every `START` characters that follow one another in `condensed`; None of a text for which these would be too many to hold."""
+        if len(self.condensed) > _MOST_STARTS:
+            return None
+        return {self.condensed[at : at + START] for at in range(len(self.condensed))}
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Where `plain[start:end]` stands in the text, with the accents behind it."""
@@ -69,17 +95,8 @@ class Folded:
         last = self._places[end - 1]
         return first, next((place for place in self._places[end : end + 1] if place > last), last + 1)
 
-    @property
-    def starts(self) -> set[str] | None:
-        """Every `START` characters that follow one another in `condensed`; None of a text for which these would be too many to hold."""
-        if self._starts is None and len(self.condensed) <= _MOST_STARTS:
-            self._starts = {self.condensed[at : at + START] for at in range(len(self.condensed))}
-        return self._starts
-
     def within(self, start: int, end: int) -> Sequence[int]:
         """Places in `plain` of the characters of `condensed[start:end]`."""
-        if self._kept is None:
-            self._kept = array("I", (at for at, c in enumerate(self.plain) if c.isalnum()))
         return self._kept[start:end]
 
     def whole(self, start: int, end: int) -> bool:

@@ -44,6 +44,14 @@ def _digits(match: re.Match[str]) -> bool:
     return 7 <= sum(c.isdigit() for c in str(match["v"])) <= 15
 
 
+FOREIGN = r"(?<![\w.])\+\d{1,3}[\s.-]?(?:\(?\d{1,5}\)?[\s./-]?){2,6}\d{2,}(?:x\d+)?(?!\d)"  # a number with the code of a country
+
+
+def is_foreign(match: re.Match[str]) -> bool:
+    """Whether a match of `FOREIGN` has the digits of a number and an extension."""
+    return 8 <= sum(c.isdigit() for c in match[0]) <= 17
+
+
 class Contacts(Patterns):
     """Ways to reach a person. E-mail and URL are our own: Presidio's ask the network for the list of public suffixes."""
 
@@ -76,9 +84,8 @@ class Contacts(Patterns):
         ),
         rule(
             "PHONE",
-            r"(?<![\w.])\+\d{1,3}[\s.-]?(?:\(?\d{1,5}\)?[\s./-]?){2,6}\d{2,}(?:x\d+)?"
-            r"(?!\d)",
-            check=lambda m: 8 <= sum(c.isdigit() for c in m[0]) <= 17,
+            FOREIGN,
+            check=is_foreign,
             relabel=_fax,
         ),
         rule(

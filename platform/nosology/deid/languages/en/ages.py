@@ -15,6 +15,13 @@ ONES = r"(?:one|two|three|four|five|six|seven|eight|nine)"
 OLD_WORDS = rf"(?:ninety(?:[- ]{ONES})?|(?:one|a) hundred(?: and)?(?: (?:{ONES}|ten))?)"
 KIN = r"(?:(?:[Gg]reat-?)?[Gg]rand(?:mother|father|ma|pa)|[Mm]other|[Ff]ather|[Mm]om|[Dd]ad|[Aa]unt|[Uu]ncle|[Ww]ife|[Hh]usband|[Ss]ister|[Bb]rother)"
 
+# behind a number that is no age
+MEASURED = (
+    r"(?:%|(?:percent|per cent|kgs?|lbs?|pounds|cm|mm|mg|mcg|ml|g|bpm|beats|degrees|days?|weeks?|months?|hours?|minutes?|times|of|over|to"
+    r"|systolic|and (?:regular|stable|irregular)|sats?|saturat\w*|on (?:ra|room air|air|o2|oxygen|nc|bipap|cpap|hfnc)"
+    r"|(?:male |female )?(?:patients|subjects|participants|women|men|cases|units|points))\b)"
+)
+
 
 def _implies_old(match: re.Match[str]) -> bool:
     return datetime.date.today().year - int(match["v"]) >= 90
@@ -42,6 +49,21 @@ class Ages(Patterns):
             flags=re.I,
         ),
         rule("AGE", rf"\bturn(?:ed|s|ing)\s+(?P<v>{OLD})(?![\d.%/+])", flags=re.I),
+        rule(
+            "AGE",
+            rf"\b(?:he|she|who|patient|pt|{KIN})(?:['’]s|\s(?:is|was))\s(?:now\s|almost\s|only\s|already\s|about\s)?(?P<v>{OLD})(?![\d.%/+:-]|\s?{MEASURED})",
+            flags=re.I,
+        ),
+        rule(
+            "AGE",
+            rf"(?<![\d./-])(?P<v>{OLD})[\s-](?:year |yr |yo )?(?:fe)?male\b(?!\s(?:patients|subjects|participants|controls|nurses|mice|rats|cases)\b)",
+            flags=re.I,
+        ),
+        rule(
+            "AGE",
+            rf"\b(?:died|dead|deceased|passed(?:\saway)?|lives|lived|living|alone|independent|widowed)\sat\s(?:age\s)?(?P<v>{OLD})(?![\d.%/+-]|\s?{MEASURED})",
+            flags=re.I,
+        ),
         rule("AGE", rf"\b(?P<v>{OLD_WORDS})[\s-]*(?:year|yr)s?[\s-]*(?:old|of age)\b", flags=re.I, score=1.0),
         rule(
             "AGE",
