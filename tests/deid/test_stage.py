@@ -47,6 +47,21 @@ def test_document_is_cleaned_with_an_audit_without_text(stage):
         pa.Table.from_pylist(out.get(name, []), schema=schema)
 
 
+@pytest.mark.parametrize("settings", [{}, {"rewrite": "surrogates", "dates": "shift"}])
+def test_the_audit_maps_places_of_the_note_to_the_clean_one(settings):
+    text = "Ms. Maribel Quackenbush, 94 F, seen 03/14/2021, well since 2019. Call 415-555-0134 or Ms. Quackenbush's son."
+    stage = Deidentify(DeidConfig(**settings))
+    out = stage.process(rows_of("documents", note(text)))
+    clean, removals = out["documents"][0]["text"], out["audit"][0]["spans"]
+    assert len(removals) >= 5 and all(
+        clean[r["new_start"] : r["new_end"]] != text[r["start"] : r["end"]] or r["source"] == "year" for r in removals
+    )
+    at = new = 0
+    for removal in [*removals, {"start": len(text), "new_start": len(clean), "end": 0, "new_end": 0}]:
+        assert text[at : removal["start"]] == clean[new : removal["new_start"]]
+        at, new = removal["end"], removal["new_end"]
+
+
 def test_authors_of_the_record_are_found_in_its_note(stage):
     out = stage.process(rows_of("documents", note("plan per quackenbush and others", authors=(CANARY,))))
     assert "quackenbush" not in out["documents"][0]["text"]

@@ -26,6 +26,8 @@ _BRANCHES = 64  # heads of one pattern: with more it is compiled for longer, and
 _PIECE = 1 << 16  # characters of a text that are scanned at once
 EDGE = b"\x01"  # stands before a text: a byte that may precede every match
 # letters, digits, blanks and signs of every kind that the folding tells apart, and whole blocks that patterns name
+_BYTES = frozenset(range(256))
+_WORD = frozenset(b"0123456789_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _SMALL = frozenset(b"abcdefghijklmnopqrstuvwxyz")
 _OTHERS = "".join(
     map(chr, [*range(0x80, 0x250), 0x37E, 0x391, 0x3B1, 0x660, 0x5D0, 0x6F22, *range(0x2000, 0x2070), 0x212A, 0x2212, 0x3000])
@@ -41,12 +43,30 @@ Node = tuple[Any, Any]  # of a parsed pattern
 
 
 class _Part(NamedTuple):
-    """Some of a head in Hyperscan's writing, the least and the most characters that it takes, and whether small letters all may be it."""
+    """Some of a head in Hyperscan's writing, the least and the most characters that it takes, whether small letters all may be it, and the
+    bytes that it may be where it is one character."""
 
     written: str
     least: int
     most: int
     open: bool
+    bytes: frozenset[int] | None = None
+
+
+class Head(NamedTuple):
+    """What a match may begin with.
+
+    Attributes:
+        written: in Hyperscan's writing, with the byte before the match.
+        least, most: characters between the place where the match begins and the end of the head.
+        before, first: bytes that may stand before that place and at it; None is every one.
+    """
+
+    written: str
+    least: int
+    most: int
+    before: frozenset[int] | None
+    first: frozenset[int] | None
 
 
 class _Chain(NamedTuple):
@@ -155,7 +175,7 @@ class _Reader:
             return [_chain(_Part(_BOUNDARY, 0, 0, True)) if kind is op.AT and value is op.AT_BOUNDARY else _Chain()]
         if (written := _class(node, flags)) is not None:
             taken = _taken(written, bool(flags & re.I), self._named)
-            return [_chain(_Part(_hyper(taken), 1, 1, taken >= _SMALL))]
+            return [_chain(_Part(_hyper(taken), 1, 1, taken >= _SMALL, taken))]
         if kind is op.SUBPATTERN:
             return self.chains(value[3], (flags | value[1]) & ~value[2])
         if kind is op.BRANCH:
@@ -205,9 +225,8 @@ def _repeated(least: int, most: int, found: list[_Chain]) -> list[_Chain]:
     return [*(one.then(more) for one in found), *rounds]
 
 
-def heads(pattern: str, flags: int) -> list[tuple[str, int, int]]:
-    """Heads of a pattern in Hyperscan's writing, each with the least and the most characters between the place where the match begins and
-    the end of the head; empty where the pattern has none, or one that any word may be."""
+def heads(pattern: str, flags: int) -> list[Head]:
+    """Heads of a pattern; empty where it has none, or one that any word may be."""
     try:
         parsed = parser.parse(pattern, flags & (re.I | re.M | re.S | re.X))
     except re.error:  # the writing of another library
@@ -218,8 +237,20 @@ def heads(pattern: str, flags: int) -> list[tuple[str, int, int]]:
     if any(one.open for one in found):
         return []
     allowed = reader.before(list(parsed), flags)
-    before = "" if allowed is None else _hyper(allowed | set(EDGE))
-    return list(dict.fromkeys((before + one.written, one.least, one.most) for one in found))
+    if allowed is not None:
+        allowed |= set(EDGE)
+    before = "" if allowed is None else _hyper(allowed)
+    return list(dict.fromkeys(Head(before + one.written, one.least, one.most, *_ends(one, allowed)) for one in found))
+
+
+def _ends(chain: _Chain, allowed: frozenset[int] | None) -> tuple[frozenset[int] | None, frozenset[int] | None]:
+    """Bytes that may stand before a match that begins so, and at its first place. `allowed`: what the pattern says of the byte before."""
+    bounded = chain.parts[0].written == _BOUNDARY
+    first = chain.parts[bounded].bytes
+    if not bounded or first is None or not (first <= _WORD or first.isdisjoint(_WORD)):
+        return allowed, first
+    apart = _BYTES - _WORD if first <= _WORD else _WORD
+    return apart if allowed is None else allowed & apart, first
 
 
 class Places:
@@ -233,12 +264,12 @@ class Places:
         hyperscan.error: Hyperscan takes one of the heads not.
     """
 
-    def __init__(self, hyperscan: Any, found: Sequence[tuple[str, int, int]]) -> None:
-        self._lengths = [(least, most) for _, least, most in found]
-        self._longest = max(most for _, _, most in found)
+    def __init__(self, hyperscan: Any, found: Sequence[Head]) -> None:
+        self._heads = [(one.least, one.most, one.before or _BYTES, one.first or _BYTES) for one in found]
+        self._longest = max(one.most for one in found)
         self._database = hyperscan.Database()
         flags = [hyperscan.HS_FLAG_DOTALL] * len(found)
-        self._database.compile([written.encode() for written, _, _ in found], list(range(len(found))), flags=flags)
+        self._database.compile([one.written.encode() for one in found], list(range(len(found))), flags=flags)
 
     def __call__(self, edged: bytes) -> Iterable[int]:
         """In order, for a folded text with `EDGE` before it; a long one is read piece by piece."""
@@ -252,14 +283,16 @@ class Places:
     def _piece(self, part: bytes, at: int) -> list[int]:
         """Places in a part of a text, of which the first byte stands before place `at`."""
         found: set[int] = set()
-        lengths, at = self._lengths, at - 1
+        heads = self._heads
 
         def hit(head: int, _start: int, stop: int, *_: Any) -> None:
-            least, most = lengths[head]
+            least, most, before, first = heads[head]
             if least == most:
-                found.add(at + stop - least)
+                found.add(at + stop - least - 1)
             else:
-                found.update(range(at + stop - most, at + stop - least + 1))
+                for place in range(max(0, stop - most - 1), stop - least):
+                    if part[place] in before and part[place + 1] in first:
+                        found.add(at + place)
 
         self._database.scan(part, match_event_handler=hit)
         return sorted(found)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from nosology.records import Removal, Span, to_dict
+
 Edit = tuple[int, int, int, int]
 
 
@@ -17,10 +19,18 @@ class Rewritten:
 
     Attributes:
         edits: start and end in the old text, start and end in the new one, in order, disjoint.
+        spans: what was replaced, one an edit.
     """
 
     text: str
     edits: tuple[Edit, ...]
+    spans: tuple[Span, ...] = ()
+
+    def removals(self) -> list[Removal]:
+        """What was replaced, with both places."""
+        return [
+            Removal(**to_dict(span), new_start=start, new_end=end) for span, (_, _, start, end) in zip(self.spans, self.edits, strict=True)
+        ]
 
     def moved(self, offset: int) -> int:
         """Where a place of the old text stands in the new one."""

@@ -68,8 +68,9 @@ def rewrite(
     marked = _marked_years(text, spans) if config.dates == "shift" else []
     pieces: list[str] = []
     edits: list[Edit] = []
+    replaced = sorted([*spans, *marked], key=lambda one: one.start)
     at = length = 0
-    for span in sorted([*spans, *marked], key=lambda one: one.start):
+    for span in replaced:
         pieces.append(text[at : span.start])
         length += span.start - at
         new = work.replacement(text[span.start : span.end], span.label, years.get(span))
@@ -78,7 +79,7 @@ def rewrite(
         length += len(new)
         at = span.end
     pieces.append(text[at:])
-    return Rewritten("".join(pieces), tuple(edits))
+    return Rewritten("".join(pieces), tuple(edits), tuple(replaced))
 
 
 def _until(reference: datetime.date | None) -> int:

@@ -21,7 +21,7 @@ from nosology.deid.secret import Secret, load_secret
 from nosology.deid.spelling import Folded
 from nosology.deid.structured import clean, own_names, patient_of, relabelled, to_search
 from nosology.errors import RecordError
-from nosology.records import CLEAN_TABLES, DeidAudit, Sealed, Span, arrow_schema, to_dict
+from nosology.records import CLEAN_TABLES, DeidAudit, Removal, Sealed, Span, arrow_schema, to_dict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,8 +77,7 @@ class Deidentify:
         import pyarrow as pa
 
         audit = arrow_schema(DeidAudit)
-        key = [audit.field(name) for name in ("source_digest", "source_row", "source_format")]
-        spans = pa.schema([*key, audit.field("spans")])
+        spans = pa.schema([*(audit.field(name) for name in KEY), pa.field("spans", pa.list_(pa.struct(list(arrow_schema(Span)))))])
         clean_tables = {name: arrow_schema(record) for name, record in CLEAN_TABLES.items()}
         return {**clean_tables, "audit": audit, "spans": spans, **({"sealed": arrow_schema(Sealed)} if self._config.reversible else {})}
 
@@ -221,16 +220,19 @@ class Deidentify:
             if self._config.reversible:
                 sealed = seal("documents", note, cleaned, self._policy, self._secret, text=note["text"], edits=done.edits)
                 out.setdefault("sealed", []).append(sealed)
-            audit = self._audit(note, cleaned, [to_dict(span) for span in spans])
-            out.setdefault("audit", []).append(audit)
+            out.setdefault("audit", []).append(self._audit(note, cleaned, done.removals()))
             if row["_table"] == "rows":
-                out.setdefault("spans", []).append({name: audit[name] for name in (*KEY, "spans")})
+                out.setdefault("spans", []).append({**{name: note[name] for name in KEY}, "spans": [to_dict(span) for span in spans]})
 
-    def _audit(self, note: Mapping[str, Any], cleaned: Mapping[str, Any], spans: list[dict[str, Any]]) -> dict[str, Any]:
+    def _audit(self, note: Mapping[str, Any], cleaned: Mapping[str, Any], removals: Sequence[Removal]) -> dict[str, Any]:
         """A row of `audit`."""
-        key = {name: note[name] for name in KEY}
-        size = len(note["text"])
-        return {**key, "document_id": cleaned["document_id"], "num_characters": size, "spans": spans, "policy": policy_name(self._config)}
+        return {
+            **{name: note[name] for name in KEY},
+            "document_id": cleaned["document_id"],
+            "num_characters": len(note["text"]),
+            "spans": [to_dict(removal) for removal in removals],
+            "policy": policy_name(self._config),
+        }
 
 
 def _placed(value: str, known: Sequence[Known]) -> list[Span]:

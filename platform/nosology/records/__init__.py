@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nosology.records.arrow import arrow_schema, from_dict, to_dict, to_table
 from nosology.records.clean import CleanClaim, CleanCondition, CleanDocument, CleanEncounter, CleanPatient, CleanProcedure, CleanRemittance
 from nosology.records.content import DIGEST, digested_schema, digested_table
-from nosology.records.made import DeidAudit, Discrepancy, Evidence, Example, PackedBlock, PredictedCode, Prediction, Sealed, Span
+from nosology.records.made import DeidAudit, Discrepancy, Evidence, Example, PackedBlock, PredictedCode, Prediction, Removal, Sealed, Span
 from nosology.records.parts import Adjustment, Attachment, ClaimLine, Coding, Diagnosis, Origin, Phi, RemittanceLine, Sourced, column
 from nosology.records.raw import (
     DeadLetter,
@@ -73,6 +73,7 @@ __all__ = [
     "RawRecord",
     "RawRemittance",
     "RemittanceLine",
+    "Removal",
     "Sealed",
     "Sourced",
     "Span",

@@ -20,12 +20,20 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Removal(Span):
+    """An identifier that was replaced, and where what stands in its place is. Other places of the text map by these (`deid.offsets.Rewritten`)."""
+
+    new_start: int = column("first character of what stands in its place, in the text after")
+    new_end: int = column("one past its last character")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeidAudit(Sourced):
     """What was removed from one document. Holds no text of it."""
 
     document_id: str = column("pseudonym of the document")
     num_characters: int = column("length of the text before")
-    spans: tuple[Span, ...] = column("what was replaced, offsets into the text before")
+    spans: tuple[Removal, ...] = column("what was replaced, in order, offsets into the text before and the one after")
     policy: str = column("policy of the run, for instance safe_harbor")
 
 
