@@ -186,3 +186,10 @@ def test_the_command_that_fits_the_plan_is_first(tmp_path: Path, monkeypatch: py
         ingest(TREES["A"], [str(tmp_path / "B")], str(out))
         monkeypatch.setattr(verbs, "ingest", counted)
         assert upkeep.resume(str(out))["records_in"] == 1 and given == [str(tmp_path / "B")]
+
+
+def test_a_folder_of_runs_is_no_place_for_a_run(tmp_path: Path) -> None:
+    claim(driver(tmp_path / "runs" / "first", "A"), "A")
+    with pytest.raises(InputError, match="beside first"):
+        driver(tmp_path / "runs", "B")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["first"]

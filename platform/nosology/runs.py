@@ -148,6 +148,15 @@ def _absent(uri: str) -> list[Path]:
     return list(itertools.takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
 
 
+def _run_within(uri: str) -> str | None:
+    """Name of a folder directly below a local one that is a run's."""
+    path = storage.local_path(uri) if storage.is_local(uri) else None
+    if path is None or not path.is_dir():
+        return None
+    below = (folder for folder in sorted(path.iterdir()) if folder.is_dir() and not folder.name.startswith("."))
+    return next((folder.name for folder in below if is_claimed(str(folder))), None)
+
+
 def _absolute(place: Any) -> Any:
     """Places as they hold in any working directory."""
     if isinstance(place, (list, tuple)):
@@ -203,6 +212,8 @@ class Run:
 
     def __enter__(self) -> Self:
         self._held = _check_verb(self.uri, self.verb)
+        if not self._held and (other := _run_within(self.uri)):
+            raise InputError("this folder holds a run itself", file=self.uri, remedy=f"Name a new folder, beside {other} for instance")
         self._epoch = _newest_epoch(self.uri)
         self._folders = _absent(self.uri)
         try:

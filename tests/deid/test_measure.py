@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from nosology.config import DeidConfig
 from nosology.deid.detect import Detector
-from nosology.deid.measure import ALL, curve, measure, read_gold
+from nosology.deid.measure import ALL, checked, curve, measure, read_gold
 from nosology.errors import InputError
 from nosology.evaluation.metrics import wilson
 from nosology.records import Span
@@ -137,6 +137,11 @@ def test_a_gold_file_that_is_none_is_refused_by_its_line(row, field, tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(InputError, match="no texts"):
         read_gold(str(tmp_path / "empty.jsonl"), {})
+
+
+def test_a_span_that_gold_has_twice_counts_once():
+    span = {"start": 0, "end": 3, "label": "NAME"}
+    assert checked([span, dict(span), {**span, "label": "ID"}], "Doe", "") == [span, {**span, "label": "ID"}]
 
 
 def test_the_curve_falls_with_the_threshold(tmp_path):

@@ -111,7 +111,7 @@ def _gold_line(line: bytes, file: str, number: int) -> tuple[str, list[dict[str,
 
 
 def checked(marked: Any, text: str, place: str) -> list[dict[str, Any]]:
-    """The gold spans of a text.
+    """The gold spans of a text, each once.
 
     Args:
         marked: as they were given. place: file and line, for the error.
@@ -129,7 +129,7 @@ def checked(marked: Any, text: str, place: str) -> list[dict[str, Any]]:
                              remedy="Offsets count Unicode characters, end exclusive")  # fmt: skip
         if not isinstance(span.get("label"), str):
             raise InputError("expected a label in each span", file=place, field="label")
-    return marked
+    return list({(span["start"], span["end"], span["label"]): span for span in marked}.values())
 
 
 def measure(
