@@ -124,7 +124,7 @@ class Rows:
     Args:
         data: folder with deid/ and coding/.
         seed: of every draw.
-        second: with the templates and lists of `second/` too.
+        second: with the templates and lists of `second/` and `third/` too.
     """
 
     def __init__(self, data: Path, seed: int, *, second: bool = False) -> None:
@@ -135,7 +135,7 @@ class Rows:
         self.rules: dict[str, list[str]] = {}
         for family in ("lists", "queries", "notes", "general", "clean"):
             self.templates[family] = []
-            for folder in (HERE, HERE / "second") if second else (HERE,):
+            for folder in (HERE, HERE / "second", HERE / "third") if second else (HERE,):
                 templates, rules = read(folder / f"{family}.txt")
                 self.templates[family] += templates
                 for key, choices in rules.items():
