@@ -41,6 +41,7 @@ PATIENT = {
     "name": [{"family": "Quimby", "given": ["Ada", "B"]}], "identifier": [{"value": "MRN-7"}],
     "telecom": [{"system": "phone", "value": "555-0100"}, {"system": "email", "value": "a@example.org"}],
     "address": [{"line": ["1 Elm St"], "city": "Springfield", "state": "MA", "postalCode": "01101"}],
+    "contact": [{"name": {"family": "Hall", "given": ["Ida"]}, "telecom": [{"system": "phone", "value": "555-0101"}]}],
 }  # fmt: skip
 ENCOUNTER = {
     "resourceType": "Encounter", "id": "e1", "class": {"code": "AMB"}, "subject": {"reference": "Patient/p1"},

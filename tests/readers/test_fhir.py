@@ -21,6 +21,7 @@ def test_patient(read: Any) -> None:
     assert (person.birth_date, person.death_date) == (DAY(1980, 2, 29), DAY(2024, 5, 1))
     assert (person.address, person.city, person.state, person.postal_code) == ("1 Elm St", "Springfield", "MA", "01101")
     assert (person.phones, person.emails, person.identifiers) == (("555-0100",), ("a@example.org",), ("MRN-7",))
+    assert (person.contacts, person.contact_phones) == (("Ida Hall",), ("555-0101",))
 
 
 def test_encounter_keeps_the_days_as_written_there(read: Any) -> None:

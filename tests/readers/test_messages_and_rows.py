@@ -103,6 +103,16 @@ def test_observations_are_joined_and_told_apart(read: Any) -> None:
     assert (second.document_id, second.kind, second.text) == ("F2", "22634-0", "Benign.")
 
 
+def test_next_of_kin_are_told_apart_from_the_patient(read: Any) -> None:
+    """NK1: name, telephone, business telephone; name and telephone of its contact person (HL7 v2.8.2, chapter 3)."""
+    kin = b"NK1|1|Thornapple^Odile~Thorn^O|MTH||555-0177~^PRN^PH^^^^^^^^^555-0178|555-0179" + b"|" * 24 + b"Neville^Kit|555-0180\rNK1|2|Hall^Ida\r"
+    message = HEAD % (b"ADT^A01", b"") + kin + b"PID|2||P2\r"
+    first, second = read(message).of("RawPatient")
+    assert first.contacts == ("Odile Thornapple", "O Thorn", "Kit Neville", "Ida Hall") and first.names == ()
+    assert first.contact_phones == ("555-0177", "555-0178", "555-0179", "555-0180") and first.phones == ()
+    assert (second.contacts, second.contact_phones) == ((), ())
+
+
 def test_patients_of_one_message_are_kept_apart(read: Any) -> None:
     message = HEAD % (b"ORU^R01", b"") + (
         b"PV1|1|O|||||||||||||||||V1\rDG1|1||I10^^I10C\rOBX|1|TX|1||Of the first.\rPID|2||P2\rDG1|1||E119^^I10C\rOBX|1|TX|1||Of the second.\r"

@@ -33,6 +33,7 @@ PATIENT = {
     "resourceType": "Patient", "id": "pat-77001", "name": [{"given": ["Marnie", "Q"], "family": "Coker-Larkspire"}],
     "telecom": [{"system": "phone", "value": "(415) 555-0134"}], "identifier": [{"value": "88-417"}],
     "address": [{"line": ["12 Larkmeadow Ln"], "city": "Mirefield", "state": "WI", "postalCode": "53140"}],
+    "contact": [{"name": {"family": "Thornapple", "given": ["Odile"]}, "telecom": [{"system": "phone", "value": "555 0177"}]}],
 }  # fmt: skip
 # in small letters and in sentences in which no rule and no tagger takes them for names; a number with no word before it
 TEXTS = {
@@ -40,8 +41,9 @@ TEXTS = {
     "d2": "rash gone, larkspire cream tid",
     "d3": "fever since mirefield trip",
     "d4": "tray 88417 sent",
+    "d5": "rash gone, thornapple cream tid, 555 01 77",
 }
-TOLD = ("coker", "larkspire", "mirefield", "88417")
+TOLD = ("coker", "larkspire", "mirefield", "88417", "thornapple", "01 77")
 
 
 def fhir(folder: Path) -> None:
@@ -87,7 +89,7 @@ def test_values_of_the_patient_are_gone_through_the_command(tmp_path: Path) -> N
         assert ran.returncode == 0, ran.stderr[-2000:]
     clean = " ".join(texts(tmp_path / "clean"))
     assert not [value for value in TOLD if value in clean.lower()], clean
-    assert clean == "cough gone. [NAME] ok rash gone, [NAME] cream tid fever since [LOCATION] trip tray [ID] sent"
+    assert clean == "cough gone. [NAME] ok rash gone, [NAME] cream tid fever since [LOCATION] trip tray [ID] sent rash gone, [NAME] cream tid, [PHONE]"
     assert not (tmp_path / "clean" / ".known").exists()
     # the same notes without the records: the rules find none of these (a tagger may find some)
     alone = Deidentify(configured(tmp_path).deid)
@@ -219,5 +221,5 @@ def test_values_that_vanish_stop_the_run_and_lose_no_row(raw: Path, monkeypatch:
         with pytest.raises(InputError):
             deidentified(raw.parent, raw)
     storage.remove(str(raw.parent / "clean" / ".known" / "values" / COMPLETE))
-    assert deidentified(raw.parent, raw)["records_ok"] == 5
+    assert deidentified(raw.parent, raw)["records_ok"] == 6
     assert not any(value in " ".join(texts(raw.parent / "clean")) for value in TOLD)

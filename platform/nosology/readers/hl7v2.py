@@ -21,7 +21,7 @@ import binascii
 import codecs
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -218,7 +218,7 @@ class Hl7v2:
 def _patient(segments: list[_Segment], kind: str, control: str) -> list[Draft]:
     """What a message says of one patient: the segments from its PID on."""
     patient = _Person(segments[0])
-    drafts = [patient.draft()]
+    drafts = [patient.draft([segment for segment in segments if segment.name == "NK1"])]
     encounter_id: str | None = None
     held: dict[str, list[_Segment]] = {"DG1": [], "PR1": [], "FT1": [], "IN1": []}
     for segment in segments:
@@ -306,18 +306,27 @@ class _Person:
         self.birth = values.day(pid.part(7), "PID-7")
         self.sex = values.sex(pid.part(8))
 
-    def draft(self) -> Draft:
+    def draft(self, kin: Sequence[_Segment]) -> Draft:
+        """`kin`: the NK1 of the patient."""
         pid = self.pid
         identifiers = [pid.part(number, of=one) for number in (2, 3, 4, 18, 19, 20) for one in pid.repetitions(number)]
-        phones = [pid.part(number, of=one) or pid.part(number, 12, of=one) for number in (13, 14) for one in pid.repetitions(number)]
+        phones = _phones(pid, 13, 14)
         emails = [found for one in pid.repetitions(13) if "@" in (found := pid.part(13, 4, of=one))]
         address = " ".join(part for part in (pid.part(11, 1), pid.part(11, 2)) if part)
         return partial(
             RawPatient, patient_id=values.required(self.id, "PID-3"), names=_names(pid, 5) + _names(pid, 9), birth_date=self.birth,
             death_date=values.day(pid.part(29), "PID-29"), sex=self.sex, address=address or None, city=pid.part(11, 3) or None,
-            state=pid.part(11, 4) or None, postal_code=pid.part(11, 5) or None, phones=tuple(dict.fromkeys(p for p in phones if p)),
+            state=pid.part(11, 4) or None, postal_code=pid.part(11, 5) or None, phones=phones,
             emails=tuple(emails), identifiers=tuple(dict.fromkeys(i for i in identifiers if i)),
+            contacts=tuple(dict.fromkeys(name for one in kin for number in (2, 30) for name in _names(one, number))),
+            contact_phones=tuple(dict.fromkeys(phone for one in kin for phone in _phones(one, 5, 6, 31))),
         )  # fmt: skip
+
+
+def _phones(segment: _Segment, *numbers: int) -> tuple[str, ...]:
+    """Telephones of fields (XTN), each once: written whole, or from its component 12."""
+    found = (segment.part(number, of=one) or segment.part(number, 12, of=one) for number in numbers for one in segment.repetitions(number))
+    return tuple(dict.fromkeys(phone for phone in found if phone))
 
 
 def _names(segment: _Segment, number: int, family: int = 1) -> tuple[str, ...]:

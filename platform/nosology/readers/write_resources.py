@@ -283,6 +283,7 @@ _FIELDS: dict[str, dict[str, Field]] = {
         "death_date": _day(("deceasedDateTime",)), "address": _street, "city": _plain(("address", 0, "city")),
         "state": _plain(("address", 0, "state")), "postal_code": _plain(("address", 0, "postalCode")),
         "phones": _reach("phone", "fax", "sms", "pager"), "emails": _reach("email"), "identifiers": _texts(("identifier", "*", "value")),
+        "contacts": _texts(("contact", "*", "name", "text")), "contact_phones": _texts(("contact", "*", "telecom", "*", "value")),
     },
     "RawEncounter": {
         "encounter_id": _plain(("id",)), "patient_id": _SUBJECT, "setting": _first_code(("class",), ("class", 0)),

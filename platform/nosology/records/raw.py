@@ -24,6 +24,8 @@ class RawPatient(Sourced):
     phones: tuple[str, ...] = column("telephone, fax", "contact", default=())
     emails: tuple[str, ...] = column("e-mail addresses", "contact", default=())
     identifiers: tuple[str, ...] = column("record, member, licence and social security numbers", "id", default=())
+    contacts: tuple[str, ...] = column("names of relatives and others to call", "name", default=())
+    contact_phones: tuple[str, ...] = column("their telephones", "contact", default=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

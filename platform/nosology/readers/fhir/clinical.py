@@ -40,8 +40,8 @@ def _name(human: Mapping[str, Any]) -> str | None:
 def patient(resource: Resource, scope: Scope) -> list[Draft]:
     home = next(iter(objects(resource.get("address"), "address")), {})
     names = [name for one in objects(resource.get("name"), "name") if (name := _name(one))]
-    contacts = objects(resource.get("telecom"), "telecom")
-    reach = [(string(one.get("system"), "telecom.system"), string(one.get("value"), "telecom.value")) for one in contacts]
+    reach, others = _reach(resource, "telecom"), objects(resource.get("contact"), "contact")
+    theirs = [name for one in others if (name := _name(one_object(one.get("name"), "contact.name")))]
     identifiers = [string(one.get("value"), "identifier.value") for one in objects(resource.get("identifier"), "identifier")]
     return [
         partial(
@@ -52,9 +52,18 @@ def patient(resource: Resource, scope: Scope) -> list[Draft]:
             state=string(home.get("state"), "address.state"), postal_code=string(home.get("postalCode"), "address.postalCode"),
             phones=tuple(value for kind, value in reach if value and kind in ("phone", "fax", "sms", "pager")),
             emails=tuple(value for kind, value in reach if value and kind == "email"),
-            identifiers=tuple(dict.fromkeys(value for value in identifiers if value)),
+            identifiers=tuple(dict.fromkeys(value for value in identifiers if value)), contacts=tuple(dict.fromkeys(theirs)),
+            contact_phones=tuple(value for one in others for kind, value in _reach(one, "contact.telecom") if value and kind != "email"),
         )
     ]  # fmt: skip
+
+
+def _reach(resource: Mapping[str, Any], field: str) -> list[tuple[str | None, str | None]]:
+    """System and value of each ContactPoint of `telecom`."""
+    return [
+        (string(one.get("system"), f"{field}.system"), string(one.get("value"), f"{field}.value"))
+        for one in objects(resource.get("telecom"), field)
+    ]
 
 
 def visit(resource: Resource, scope: Scope) -> list[Draft]:
