@@ -136,6 +136,7 @@ def test_x12_837(stage):
         made("005010X223A3", "SV2", "2000C", "2010CA"),
         made("005010X223A3", "SV2", codes_empty=True),
         made("005010X224A2", "SV3"),
+        made("004010X096A1", "SV2", "2010BB"),  # the payer is named in 2010BC there
     ], stage, "837")  # fmt: skip
 
 

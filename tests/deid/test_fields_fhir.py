@@ -132,6 +132,7 @@ FHIR_FILES: dict[str, list[tuple[str, dict[str, object]]]] = {
         (r"\.(supportingInfo|information\.timingPeriod)", {}),
     ],
 }  # fmt: skip
+IDENTIFIED = ("Patient", "Encounter", "Condition", "Procedure", "Claim", "ExplanationOfBenefit")  # what needs nothing but its id
 
 
 @pytest.mark.parametrize("kind", FHIR_FILES)
@@ -144,3 +145,21 @@ def test_fhir(kind, stage):
         files.append((rows, canaries))
     sequences = tuple(f"{kind}.{name}.sequence" for name in ("supportingInfo", "information"))
     check("fhir", files, stage, f"{kind}.", apart=("Condition.verificationStatus.coding.code", "Procedure.notDone", *sequences))
+
+
+def test_bundle(stage):
+    """The name of an entry is the id of a resource that has none; a note lies in a Binary beside it."""
+    files = []
+    note = {"resourceType": "DocumentReference", "content": [{"attachment": {"url": "Binary/b1"}}]}
+    for data, made in (("data", note), ("content", note), *(("", {"resourceType": kind}) for kind in FHIR_FILES if kind in IDENTIFIED)):
+        canaries = Canaries()
+        entries = [{"fullUrl": f"urn:uuid:{canaries.word('Bundle.entry.fullUrl')}", "resource": made}]
+        if data:
+            text = f"Seen today. MRN: {canaries.number(f'Binary.{data}')}"
+            held = {"contentType": "text/plain", data: base64.b64encode(text.encode()).decode()}
+            entries.append({"resource": {"resourceType": "Binary", "id": "b1", **held}})
+        rows, reading = read(json.dumps({"resourceType": "Bundle", "entry": entries}).encode())
+        assert reading.format == "fhir" and not reading.unknown, reading.unknown
+        files.append((rows, canaries))
+    check("fhir", files, stage, "Bundle.")
+    check("fhir", files, stage, "Binary.")

@@ -2,11 +2,13 @@
 
 One CSV a format in this folder, `path, category, field, treatment, source`:
 
-path       by the format's own names: transaction, loop, element and qualifiers of its element 01 (`837 2010BA NM103 IL`); a FHIR element,
+path       by the format's own names: transaction, loop, element and qualifiers of its element 01 (`837 2010BA NM103 IL`; 2310, 2330 and 2420
+           stand for the loops of providers that begin so); a FHIR element,
            which stands for all below it that have no line of their own (`Patient.contact`; `*` is any element); an HL7 v2 field, or a component
            that is treated apart (`PID-5`, `PID-11.3`, `NK1-14..15`; `RXA` is all of a segment); a column, with its table for Synthea
            (`patients.csv SSN`). In columns `#` is a number and `@` a month; of a user's own rows the name is that of the configuration.
-category   class of `nosology.deid.LABELS`; `any` for what people write freely; `none` for what holds no identifier by itself.
+category   class of `nosology.deid.LABELS`; `any` for what people write freely, and for a composite of X12 that has such a part, or dates, beside
+           its code; `none` for what holds no identifier by itself.
 field      table and column of the Raw record that it becomes, several parted by `|`; or `dropped`: no record has it.
 treatment  as `nosology.deid.structured` treats that column, as `coded` (`nosology.deid.codes`), or as it is (`kept`); or `dropped`.
 source     where the format says what the field is.
