@@ -21,14 +21,14 @@ def stage(tmp_path_factory):
 
 
 REPEATED = re.compile(
-    r"\w+\.(identifier|name|telecom|address|participant|location|performer|author|content|presentedForm|section|insurance|diagnosis|procedure|"
+    r"\w+\.(identifier|name|telecom|address|contact|contact\.telecom|contact\.name\.(given|prefix|suffix)|participant|location|performer|author|content|presentedForm|section|insurance|diagnosis|procedure|"
     r"supportingInfo|information|item|reasonCode|reason|context\.encounter|context\.related|insurance\.preAuthRef|diagnosis\.type|"
     r"item\.(modifier|adjudication|encounter|diagnosisSequence|diagnosisLinkId)|name\.(given|prefix|suffix)|address\.line)|"
     r".*\.(coding|section|reason\.value)|ExplanationOfBenefit\.total"
 )
 GROUPS, REASONS = "https://x12.org/codes/claim-adjustment-group-codes", "https://x12.org/codes/claim-adjustment-reason-codes"
 FHIR_FIXED = {
-    "Patient.gender": "female", "Patient.telecom.system": "phone", "Procedure.notDone": False, "Claim.use": "claim",
+    "Patient.gender": "female", "Patient.telecom.system": "phone", "Patient.contact.telecom.system": "phone", "Procedure.notDone": False, "Claim.use": "claim",
     "ExplanationOfBenefit.use": "claim", "ExplanationOfBenefit.item.adjudication.category.coding.system": GROUPS,
     "ExplanationOfBenefit.item.adjudication.reason.coding.system": REASONS,
     **{f"{kind}.provider.identifier.system": "http://hl7.org/fhir/sid/us-npi" for kind in ("Claim", "ExplanationOfBenefit")},
@@ -86,7 +86,7 @@ _DOC = r"\.(author\.actor|performer)"
 _LINE = r"item\.(service|servicedPeriod|diagnosisLinkId)"
 _INFO = r"information|supportingInfo\.(valueString|timingPeriod)"
 FHIR_FILES: dict[str, list[tuple[str, dict[str, object]]]] = {
-    "Patient": [("", {}), (r"\.name\.text", {"Patient.telecom.system": "email"})],
+    "Patient": [("", {}), (r"\.(?:contact\.)?name\.text", {"Patient.telecom.system": "email"})],
     "Encounter": [
         (r"\.(class\.coding|actualPeriod|reason|participant\.actor)", {}),
         (r"\.(class\.(?:code|display|system|version|userSelected|text)|period|reasonCode|reason\.value|participant\.individual|serviceProvider)", {}),

@@ -105,7 +105,11 @@ def test_observations_are_joined_and_told_apart(read: Any) -> None:
 
 def test_next_of_kin_are_told_apart_from_the_patient(read: Any) -> None:
     """NK1: name, telephone, business telephone; name and telephone of its contact person (HL7 v2.8.2, chapter 3)."""
-    kin = b"NK1|1|Thornapple^Odile~Thorn^O|MTH||555-0177~^PRN^PH^^^^^^^^^555-0178|555-0179" + b"|" * 24 + b"Neville^Kit|555-0180\rNK1|2|Hall^Ida\r"
+    kin = (
+        b"NK1|1|Thornapple^Odile~Thorn^O|MTH||555-0177~^PRN^PH^^^^^^^^^555-0178|555-0179"
+        + b"|" * 24
+        + b"Neville^Kit|555-0180\rNK1|2|Hall^Ida\r"
+    )
     message = HEAD % (b"ADT^A01", b"") + kin + b"PID|2||P2\r"
     first, second = read(message).of("RawPatient")
     assert first.contacts == ("Odile Thornapple", "O Thorn", "Kit Neville", "Ida Hall") and first.names == ()

@@ -89,7 +89,10 @@ def test_values_of_the_patient_are_gone_through_the_command(tmp_path: Path) -> N
         assert ran.returncode == 0, ran.stderr[-2000:]
     clean = " ".join(texts(tmp_path / "clean"))
     assert not [value for value in TOLD if value in clean.lower()], clean
-    assert clean == "cough gone. [NAME] ok rash gone, [NAME] cream tid fever since [LOCATION] trip tray [ID] sent rash gone, [NAME] cream tid, [PHONE]"
+    assert (
+        clean
+        == "cough gone. [NAME] ok rash gone, [NAME] cream tid fever since [LOCATION] trip tray [ID] sent rash gone, [NAME] cream tid, [PHONE]"
+    )
     assert not (tmp_path / "clean" / ".known").exists()
     # the same notes without the records: the rules find none of these (a tagger may find some)
     alone = Deidentify(configured(tmp_path).deid)
