@@ -5,14 +5,9 @@
         --data ../shared/data --work /tmp/deid_tagger --out /tmp/deid_tagger/model
 
 All six layers learn, the word embeddings of all-MiniLM-L6-v2 (Apache-2.0) stay as they are. A first stage on a broad mix is stopped while its
-learning rate is still high; the second goes on with fresh rows, to which `deid/second/` adds shorthand, lone names and hard texts without
-identifiers, and brings the learning rate to zero. Row for row the same from one seed. A run that was killed goes on from its last checkpoint.
-
-The shipped weights of 22 November 2026 are the mean of two trainings that began alike, 0.7 of the first and 0.3 of the second: of the dev records of
-tests/data/deid and the held-out quarter of presidio-research together it misses 27 identifiers, the first 34, the second 43. Both have 48,000 positives and 22,000 negatives of `deid/*.txt` in stage
-1, stopped at step 750, `--seed 7`. First: stage 1 at commit 43f8eac, whose rows came from one order of Python's sets that cannot be had again; stage 2, 30,000 positives
-and 28,000 negatives of `deid/second/` at commit db3fcf0, 1,813 steps. Second: stage 1 at commit 89aa091, stage 2 with 40,000 and 30,000 rows of `deid/second/`
-as it stands here, 2,188 steps; PYTHONHASHSEED=0 (`--rows 48000 22000 40000 30000 --beside FIRST --share 0.7`).
+learning rate is still high. From there two second stages go on, each with fresh rows of its own, to which `deid/second/` and `deid/third/` add
+what people really type, and bring the learning rate to zero; the tagger is the mean of their weights. Row for row the same from one seed. A run
+that was killed goes on from its last checkpoint.
 
 Sources. Positives: templates of this project (`deid/*.txt`) and those of presidio-research (MIT) whose `template_id` is not a multiple of 4
 (the held-out quarter), filled with values that are put together from Faker (MIT), the 1990 US census name lists in `names` (MIT; the lists
@@ -22,7 +17,8 @@ NCBI-disease (CC BY 4.0) and of trial criteria (Apache-2.0), ICD-10-CM titles an
 
 `deid/second/` has two layers. The first was written with records of tests/data/deid in view and cleared of every entry and line that shared a rare word or a rare
 run of words with them, before it was used; that those families were missed by lone names and over-marked on bare lists of eponyms and devices still decided which kinds of
-templates stand in it. The second, ten times as large, is by two other hands that did not open those texts. Only `held` records measure anything.
+templates stand in it. The second, ten times as large, is by two other hands that did not open those texts; so is `deid/third/`, by three more hands. Only `held` records
+measure anything.
 
 No real person's data is used; the companies and hospitals among the lists are well-known ones.
 """
@@ -35,6 +31,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,17 +117,19 @@ def export(checkpoint: Path, out: Path, facts: dict[str, Any]) -> None:
     (out / "tagger.json").write_text(json.dumps(made, indent=1) + "\n")
 
 
-def blend(folder: Path, beside: Path, share: float) -> None:
-    """Write into `folder` the mean of its weights and those of another training, which count `share`. What both have alike stays as it is."""
+def blend(folder: Path, checkpoints: Sequence[Path]) -> None:
+    """Write into `folder` the mean of the weights of trainings that began alike. What all have alike stays as it is."""
     import torch
     from safetensors.torch import load_file, save_file
 
-    own, other = (load_file(each / "model.safetensors") for each in (folder, beside))
+    states = [load_file(each / "model.safetensors") for each in checkpoints]
     mean = {
-        name: value if torch.equal(value, other[name]) else (share * other[name].float() + (1 - share) * value.float()).to(value.dtype)
-        for name, value in own.items()
+        name: value
+        if all(torch.equal(value, state[name]) for state in states)
+        else torch.stack([state[name].float() for state in states]).mean(0).to(value.dtype)
+        for name, value in states[0].items()
     }
-    save_file(mean, folder / "model.safetensors")
+    save_file(mean, folder / "model.safetensors", {"format": "pt"})
 
 
 def main() -> None:
@@ -138,11 +137,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data", help="folder with deid/ and coding/")
     parser.add_argument("--work", type=Path, required=True, help="empty folder for rows and checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tagger")
-    parser.add_argument("--rows", type=int, nargs=4, default=[48000, 22000, 30000, 28000], help="positives and negatives of both stages")
+    parser.add_argument("--rows", type=int, nargs=4, default=[48000, 22000, 90000, 55000], help="positives and negatives of both stages")
     parser.add_argument("--rates", type=float, nargs=2, default=[3e-4, 3e-4], help="largest learning rate of both stages")
     parser.add_argument("--stop", type=int, default=750, help="steps of the first stage, out of those that its rows would take")
-    parser.add_argument("--beside", type=Path, help="folder of another training's weights, to take the mean with")
-    parser.add_argument("--share", type=float, default=0.5, help="what those count")
+    parser.add_argument("--seconds", type=int, default=2, help="second stages, whose mean is taken")
     parser.add_argument("--threshold", type=float, default=0.2, help="recommended threshold that is written beside the weights")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
@@ -154,12 +152,14 @@ def main() -> None:
 
     torch.set_num_threads(1)
     started = time.monotonic()
-    encoder, steps = None, []
-    for number, (rate, stop) in enumerate(zip(options.rates, (options.stop, None), strict=True), 1):
-        make(options.data, options.work, options.seed, number, *options.rows[2 * number - 2 : 2 * number])
-        found, metrics = stage(options.work, number, encoder, rate, options.seed, stop)
-        encoder = str(found.folder)
+    make(options.data, options.work, options.seed, 1, *options.rows[:2])
+    first, _ = stage(options.work, 1, None, options.rates[0], options.seed, options.stop)
+    steps, checkpoints = [first.step], []
+    for number in range(2, 2 + options.seconds):
+        make(options.data, options.work, options.seed, number, *options.rows[2:])
+        found, metrics = stage(options.work, number, str(first.folder), options.rates[1], options.seed)
         steps.append(found.step)
+        checkpoints.append(found.folder)
     facts = {
         "threshold": options.threshold,
         "rows": options.rows,
@@ -167,11 +167,10 @@ def main() -> None:
         "steps": steps,
         "seed": options.seed,
         "seconds": round(time.monotonic() - started),
-        "validation": metrics,
+        "validation_of_the_last": metrics,
     }
     export(found.folder, options.out, facts)
-    if options.beside:
-        blend(options.out, options.beside, options.share)
+    blend(options.out, checkpoints)
 
 
 if __name__ == "__main__":

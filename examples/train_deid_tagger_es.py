@@ -5,7 +5,7 @@
 
 Rows are windows, cut as inference cuts them, of the 500 training documents of MEDDOCAN (CC BY 4.0, synthetic patients): once as they
 stand, and several times with every name, place, hospital, number and date replaced, header fields renamed, dropped and in another
-order, and with sentences of `deid_templates_es.txt` put in. The development part is measured on and never trained on.
+order, and with sentences of `deid/es` put in. The development part is measured on and never trained on.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ CLASSES = ("O", "NAME", "LOCATION", "ORGANIZATION", "DATE", "ID", "PHONE", "AGE"
 # a class, MEDDOCAN's labels, slots of the templates; the guideline's "other" is too mixed to learn
 KINDS = """
 NAME | NOMBRE_SUJETO_ASISTENCIA NOMBRE_PERSONAL_SANITARIO | name last_first first last
-LOCATION | TERRITORIO PAIS CALLE | street city region country zip
+LOCATION | TERRITORIO PAIS CALLE | street city region country zip pueblo
 ORGANIZATION | HOSPITAL INSTITUCION CENTRO_SALUD | hospital org
-DATE | FECHAS | date day daymonth month year
+DATE | FECHAS | date day daymonth month year season
 PHONE | NUMERO_TELEFONO NUMERO_FAX | phone ext
 AGE | EDAD_SUJETO_ASISTENCIA | age months
 SEX | SEXO_SUJETO_ASISTENCIA | sex Sex sexadj
@@ -39,9 +39,22 @@ ID | CORREO_ELECTRONICO ID_SUJETO_ASISTENCIA ID_TITULACION_PERSONAL_SANITARIO ID
 """
 GOLD = {label: line.split(" | ")[0] for line in KINDS.split("\n") if line for label in line.split(" | ")[1].split()}
 SLOT = {slot: line.split(" | ")[0] for line in KINDS.split("\n") if line for slot in line.split(" | ")[2].split()}
-TEMPLATES = (HERE / "deid_templates_es.txt").read_text(encoding="utf-8").splitlines()
-# lists of values, and other names of a header's fields
-LISTS, FIELDS = ({line.split(" | ")[0][2:]: line.split(" | ")[1:] for line in TEMPLATES if line.startswith(f"{mark} ")} for mark in "=+")
+TEMPLATES = [
+    line for name in ("templates", "second") for line in (HERE / "deid" / "es" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+]
+
+
+def _lists(mark: str) -> dict[str, list[str]]:
+    """Lists whose lines begin with a mark; one that comes twice adds to itself."""
+    found: dict[str, list[str]] = {}
+    for line in TEMPLATES:
+        if line.startswith(f"{mark} "):
+            name, *words = line[2:].split(" | ")
+            found.setdefault(name, []).extend(words)
+    return found
+
+
+LISTS, FIELDS = _lists("="), _lists("+")  # values, and other names of a header's fields
 MONTHS, DAYS, SEX = LISTS["month"], LISTS["day"], LISTS["sex"]
 PARTICLES = frozenset(["de", "del", "la", "las", "los", "el", "y", "i", "e", "da", "do", "dos", "van", "von", "san", "santa"])
 Piece = tuple[str, str | None]  # text, class
@@ -384,8 +397,9 @@ def windows(row: dict[str, Any], tokenizer: Any, source: Source, empty_share: fl
     return found
 
 
-def make(data: Path, out: Path, encoder: Path, seed: int, variants: int) -> None:
-    """Write train.jsonl and validation.jsonl (a sample of the development part's windows)."""
+def make(data: Path, out: Path, encoder: Path, seed: int, variants: int, share: float) -> None:
+    """Write train.jsonl and validation.jsonl (a sample of the development part's windows). `share`: notes of templates alone, to a window of
+    MEDDOCAN."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True)
@@ -397,7 +411,7 @@ def make(data: Path, out: Path, encoder: Path, seed: int, variants: int) -> None
         rows += windows(text_of(plain, source, False), tokenizer, source, 0.5)
         for _ in range(variants):
             rows += windows(text_of(varied(row, source), source, True), tokenizer, source, 0.3)
-    for _ in range(len(rows) // 8):  # notes that are made of templates alone
+    for _ in range(round(len(rows) * share)):  # notes that are made of templates alone
         parts: list[Piece] = []
         for _ in range(source.random.randint(1, 5)):
             parts += [*source.sentence(), (source.random.choice(["\n", " "]), None)]
@@ -412,14 +426,22 @@ def make(data: Path, out: Path, encoder: Path, seed: int, variants: int) -> None
     print(f"{len(rows)} training rows, {sum(bool(r['spans']) for r in rows)} with identifiers")
 
 
-def start_from_shipped(folder: Path, encoder: Path) -> None:
-    """A directory with the shipped English tagger as one model, its head left out: it knows names, numbers and shapes already."""
-    from nosology.deid.ner import load_tagging
+def begin(tagger: Path, encoder: Path, folder: Path) -> Path:
+    """A copy of a tagger with the encoder's tokenizer, without a head of other classes."""
+    from safetensors.torch import load_file, save_file
 
-    module = load_tagging(None, None).model
-    module.save_pretrained(folder, state_dict={k: v for k, v in module.state_dict().items() if not k.startswith("classifier.")})
+    folder.mkdir(parents=True)
+    state = load_file(tagger / "model.safetensors")
+    head = len(state["classifier.bias"]) == len(CLASSES)
+    save_file(
+        {name: value for name, value in state.items() if head or not name.startswith("classifier.")},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
+    shutil.copy(tagger / "config.json", folder / "config.json")
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
         shutil.copy(encoder / name, folder / name)
+    return folder
 
 
 def install(checkpoint: Path, out: Path, report: dict[str, Any], threshold: float) -> None:
@@ -443,8 +465,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data", help="folder with deid/meddocan")
     parser.add_argument("--work", type=Path, required=True, help="empty folder for rows and checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="folder that the tagger is written to")
-    parser.add_argument("--start", type=Path, help="a tagger of this script to continue from; default the shipped English one")
+    parser.add_argument(
+        "--start", type=Path, help="a whole tagger to begin with: of this script, or the English one, whose head is left out"
+    )
     parser.add_argument("--variants", type=int, default=4, help="how often each document comes with other values")
+    parser.add_argument("--notes", type=float, default=0.4, help="notes of templates alone, to a window of MEDDOCAN")
     parser.add_argument("--max-steps", type=int)
     parser.add_argument("--learning-rate", type=float, default=4e-4)
     parser.add_argument("--threshold", type=float, default=0.3)
@@ -456,16 +481,10 @@ def main() -> None:
 
     started = time.monotonic()
     encoder = home() / "encoder"
-    make(options.data, options.work / "rows", encoder, options.seed, options.variants)
-    start = options.work / "start"
-    if options.start:
-        shutil.copytree(options.start, start)
-        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-            shutil.copy(encoder / name, start / name)
-    else:
-        start_from_shipped(start, encoder)
+    make(options.data, options.work / "rows", encoder, options.seed, options.variants, options.notes)
+    start = begin(options.start, encoder, options.work / "start") if options.start else encoder
     config = TrainConfig(
-        objective="tag", method="full", batch_size=32, learning_rate=options.learning_rate, schedule="linear", precision="fp32", epochs=1,
+        objective="tag", method="full", batch_size=32, learning_rate=options.learning_rate, schedule="linear", precision="bf16", epochs=1,
         max_steps=options.max_steps, checkpoint_steps=200, workers=1, seed=options.seed,
     )  # fmt: skip
     report = train(
