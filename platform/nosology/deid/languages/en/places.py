@@ -66,6 +66,10 @@ class Places(Patterns):
             r"|AE|AP)(?:\s+\d{5}(?:-\d{4})?)?)?",
             score=1.0,
         ),
+        rule(  # an address in lines of which the third holds the state behind a comma, or what a program put for none
+            "LOCATION",
+            rf"(?<=\w\n), ?(?P<v>(?:[A-Za-z]{{1,3}}|\d{{1,2}})?[ \t]?\n[ \t]{{0,8}}(?:{WORD}[ \t]{{1,2}}){{0,3}}\d{{3,6}}(?:-\d{{3,4}})?)(?![\w/-])",
+        ),
         rule("LOCATION", r"\b(?:Apt|Apartment|Suite|Ste)\b\.?\s*#?\s?(?=\w{0,3}\d)\w{1,6}\b"),
         rule("LOCATION", rf"\b(?P<v>{WORD}(?:[ \t]+{WORD}){{0,2}}),?\s+(?:{STATES})\.?\s+(?=\d{{5}}\b)"),
         rule(
