@@ -117,10 +117,23 @@ class Gate:
             return
         self._always = []
         for start in range(0, len(patterns), _GROUP):
-            self._compile(hyperscan, dict(enumerate(patterns[start : start + _GROUP], start)))
+            group = dict(enumerate(patterns[start : start + _GROUP], start))
+            try:
+                database = self._compiled(hyperscan, group)
+            except hyperscan.error:  # it does not take all of them
+                self._always += [number for number, pattern in group.items() if not self._takes(hyperscan, pattern)]
+                database = self._compiled(hyperscan, {number: group[number] for number in group.keys() - set(self._always)})
+            self._databases.append(database)
 
-    def _compile(self, hyperscan: Any, group: Mapping[int, re.Pattern[str]]) -> None:
-        """A database of some patterns; of those among them that Hyperscan takes, where it does not take all."""
+    def _takes(self, hyperscan: Any, pattern: re.Pattern[str]) -> bool:
+        try:
+            self._compiled(hyperscan, {0: pattern})
+        except hyperscan.error:
+            return False
+        return True
+
+    def _compiled(self, hyperscan: Any, group: Mapping[int, re.Pattern[str]]) -> Any:
+        """A database of some patterns."""
         flags = []
         for pattern in group.values():
             own = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_ALLOWEMPTY
@@ -129,16 +142,8 @@ class Gate:
             own |= hyperscan.HS_FLAG_DOTALL if pattern.flags & re.S else 0
             flags.append(own)
         database = hyperscan.Database()
-        try:
-            database.compile(expressions=[folded(pattern.pattern) for pattern in group.values()], ids=list(group), flags=flags)
-        except hyperscan.error:
-            if len(group) == 1:
-                self._always += group
-            else:
-                for number, pattern in group.items():
-                    self._compile(hyperscan, {number: pattern})
-            return
-        self._databases.append(database)
+        database.compile(expressions=[folded(pattern.pattern) for pattern in group.values()], ids=list(group), flags=flags)
+        return database
 
     def candidates(self, plain: bytes) -> list[int]:
         """Numbers of the patterns that may match a folded text, in order."""

@@ -70,7 +70,7 @@ class Contacts(Patterns):
         rule("EMAIL", r"(?<![\w.+%'-])[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+", score=1.0),
         rule(
             "EMAIL",  # written out, so that no program reads it
-            r"(?<![\w.+%'-])[\w.+%'-]{1,64}\s?(?:[(\[{<]\s?(?:at|arroba)\s?[)\]}>]|\uff20|_at_|\sarroba\s)\s?[\w-]{1,63}"
+            r"(?<![\w.+%'-])[\w.+%'-]{1,64}\s?(?:[(\[{<]\s?(?:at|arroba)\s?[)\]}>]|_at_|\sarroba\s)\s?[\w-]{1,63}"
             r"(?:\s?(?:\.|[(\[{<]\s?(?:dot|punto)\s?[)\]}>]|\s(?:dot|punto)\s|_dot_)\s?[\w-]{2,63}){1,4}",
             flags=re.I,
             score=1.0,
