@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 
 from nosology.deid.patterns import Patterns, rule
@@ -21,10 +20,6 @@ MEASURED = (
     r"|systolic|and (?:regular|stable|irregular)|sats?|saturat\w*|on (?:ra|room air|air|o2|oxygen|nc|bipap|cpap|hfnc)"
     r"|(?:male |female )?(?:patients|subjects|participants|women|men|cases|units|points))\b)"
 )
-
-
-def _implies_old(match: re.Match[str]) -> bool:
-    return datetime.date.today().year - int(match["v"]) >= 90
 
 
 class Ages(Patterns):
@@ -97,7 +92,6 @@ class Ages(Patterns):
         rule(
             "AGE",
             r"\b(?:dob|yob|born|birth year|year of birth)\W{1,4}(?P<v>(?:18|19)\d\d)\b(?![-/.]\d)",
-            check=_implies_old,
             flags=re.I,
         ),
         rule("AGE", r"\b(?:nonagenarian|centenarian|supercentenarian)s?\b", flags=re.I),
@@ -107,5 +101,5 @@ class Ages(Patterns):
             flags=re.I,
         ),
         rule("AGE", r"\b(?:in|of|her|his|their|the)[ ](?P<v>(?:tenth|eleventh)[ ]decade)\b", flags=re.I),
-        rule("AGE", r"\bborn\s+(?:in\s+)?(?P<v>(?:18|19)\d\d)\b", check=_implies_old, flags=re.I),
+        rule("AGE", r"\bborn\s+(?:in\s+)?(?P<v>(?:18|19)\d\d)\b", flags=re.I),
     )
