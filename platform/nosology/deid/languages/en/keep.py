@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from nosology.deid.calendar_words import HOURS
 from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH, is_ratio
 from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
 from nosology.deid.patterns import words
@@ -35,6 +36,7 @@ DURATION = re.compile(
     r"|(?:pod|hd|dol)\s?#?\d+|\d{1,2}/\d{1,2}|\d{1,4}(?:\.\d+)?%?",
     re.I,
 )
+TIME = re.compile(rf"{HOURS}|\d{{1,2}}:\d\d(?::\d\d)?(?:\s?[-–]\s?\d{{1,2}}:\d\d)?(?:\s?[ap]\.?\s?m\.?)?", re.I)
 VARIANT = re.compile(
     r"(?:[A-Z][A-Z0-9-]{1,9}[ :])?[cgmnrp]\.\(?[*\w>+=?-]+\)?|\d+(?:_\d+)?(?:del|dup|ins|fs)\w*", re.A
 )  # of a gene, in the nomenclature of HGVS
@@ -98,7 +100,7 @@ def keeps(text: str, span: Span) -> bool:
             # a range of 12 to 31 is rarer than a day, and nothing but dates is written with a zero before it
             told = large > 5 if "/" in value else span.score >= 0.5 and (large > 12 or any(part[0] == "0" for part in written.groups()))
             return not (0 < small <= 12 and large <= 31 and told) or is_ratio(text, span.start, span.end)
-        if BARE_YEAR.fullmatch(value) or _duration(value):
+        if BARE_YEAR.fullmatch(value) or TIME.fullmatch(value) or _duration(value):
             return True
     if span.label == "AGE":
         return bool(YOUNG.fullmatch(value))
