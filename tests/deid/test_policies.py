@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from nosology.config import Config, DeidConfig
 from nosology.deid import proof
+from nosology.deid.detect import Detector
 from nosology.deid.languages import LANGUAGES, language
 from nosology.deid.policies import POLICIES, policy_of, told_age
 from nosology.deid.proof import policy as described
@@ -46,6 +47,19 @@ def test_spanish_ages(value, new):
     span = Span(start=0, end=len(value), label="AGE")
     assert rewrite(value, [span], DeidConfig(language="es"), Secret(b"k" * 32), patient="p").text == new
     assert POLICIES["safe_harbor"].takes(value, span, DAY) == (new == "90+")
+
+
+@pytest.mark.parametrize("policy", ["safe_harbor", "meddocan"])
+def test_a_spanish_year_of_birth_goes_where_it_tells_an_age_over_89(policy):
+    """One that tells none is no age, of which meddocan takes every one; as a year it is cut to itself."""
+    detector = Detector(DeidConfig(language="es", policy=policy, as_of=datetime.date(2026, 1, 1)), rules_only=True)
+    for text in ("nacida en {}", "FN: {}", "Fecha de nacimiento: {}", "nacido en Soria en {}"):
+        found = detector.find([text.format(1936), text.format(1937)])
+        values = [
+            [(s.label, one[s.start : s.end]) for s in spans if s.label == "AGE"]
+            for one, spans in zip((text.format(1936), text.format(1937)), found, strict=True)
+        ]
+        assert values == [[("AGE", "1936")], []], text
 
 
 def test_each_language_has_its_policy():
