@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from nosology.deid.calendar_words import HOURS
-from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH, is_ratio
+from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH
 from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
+from nosology.deid.languages.en.short_dates import is_ratio
 from nosology.deid.patterns import words
 from nosology.records import Span
 
@@ -90,7 +91,7 @@ def _plain(text: str, span: Span, value: str) -> bool:
 
 def keeps(text: str, span: Span) -> bool:
     """Whether a tagger's span holds no identifier: bare years, younger ages, durations, eponyms, clinical codes."""
-    value = text[span.start : span.end].strip(" .,;:()[]=\"'")
+    value = text[span.start : span.end].strip(" .,;:()[]=\"'/")
     if not any(c.isalnum() for c in value):
         return True
     at = text.index(value, span.start)
