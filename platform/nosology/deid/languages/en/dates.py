@@ -90,7 +90,7 @@ class Dates(Patterns):
         rule(
             "DATE",
             rf"(?<![\w.])(?:the\s+)?{DAYS}(?:\s+day)?(?:\s+of)?[\s/-]{{1,4}}{MONTH}\b(?:\s{{0,4}},?[\s/-]{{0,4}}"
-            rf"(?:{YEAR}|'?\d\d)\b(?!:))?{CLOCK}",
+            rf"(?:{YEAR}|'?\d\d)\b(?!:\d))?{CLOCK}",
             check=lambda m: " may" not in m[0],
             flags=re.I,
         ),
