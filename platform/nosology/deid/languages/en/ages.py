@@ -76,7 +76,7 @@ class Ages(Patterns):
         rule("AGE", rf"(?<![\w/-])[MF]\s?/\s?(?P<v>{OLD}){END}(?!\w)"),
         rule(
             "AGE",
-            rf"(?:^|\b(?:[Pp]t|[Pp]atient|[Aa]n?|[Tt]his)\s)[MF](?P<v>{OLD})(?=\s(?:c/o|s/p|p/w|presents?|presented|presenting|here|who|admitted|brought|BIBA|h/o|hx)(?!\w))",
+            rf"(?:^|\b(?:[Pp]t|[Pp]atient|[Aa]n?|[Tt]his)\s)[MF](?P<v>{OLD})(?=\s(?:c/o|s/p|p/w|presents?|presented|presenting|here|who|admitted|brought|BIBA?|h/o|hx|fell|lives|came|comes|sent|transferred|referred)(?!\w))",
             flags=re.M,
         ),
         # fields: `Age (years): 91`, `"age": 91`, `Age | 91`, `Age/Sex: 97/F`, `<age>91</age>`
