@@ -181,7 +181,7 @@ def test_a_short_year_of_a_span_moves_too():
     "text",
     [
         "BNP rose from 1900 to 2050", "calories up from 1850 to 2000", "from 2050 to 1900", "in 2012 patients, 2000 mg", "2000: VS stable\n0630: asleep",
-        "2100: asleep", "1930: meds given\n0630: asleep", "2016 guidelines", "scores of 1999 and 2001", "pasó de 1900 a 2050",
+        "2100: asleep", "1930: asleep", "1930: meds given\n0630: asleep", "2016 guidelines", "scores of 1999 and 2001", "pasó de 1900 a 2050",
     ],
 )  # fmt: skip
 def test_what_is_no_year_stays(text):

@@ -114,13 +114,13 @@ def _marked() -> re.Pattern[str]:
 
 
 def _marked_years(text: str, spans: Sequence[Span], until: int) -> list[Span]:
-    """Years alone that are marked as such, outside of the disjoint, ordered spans. `until`: the last that may begin a line."""
+    """Years alone that are marked as such, outside of the disjoint, ordered spans. `until`: the last that may open a line."""
     starts = [span.start for span in spans]
     found = []
     hours = _HOUR.search(text) is not None
     for match in _marked().finditer(text):
-        if match["l"] and (hours or int(match["l"][:4]) > until):
-            continue
+        if match["l"] and (hours or not 1950 <= int(match["l"][:4]) <= until):
+            continue  # `1930: asleep`
         if match["z"] and (match["z"][:4] > match["z"][-4:] or _CHANGED.search(text, max(0, match.start() - 16), match.start())):
             continue  # `BNP rose from 1900 to 2050`
         for one in _YEARS.finditer(text, *match.span(match.lastgroup or 0)):
