@@ -382,20 +382,6 @@ class People:
             return f"{self.street()}{gap}{self.zip()} {self.town()}" + (f"{gap}{self.country()}" if self._chance(0.4) else "")
         return f"{self.street()}{gap}{self.town()}{self._pick(', ', ' ', gap)}{end}"
 
-    def house(self) -> str:
-        """The number of a building, or a unit that stands before the street."""
-        return self._pick(self._digits(1, 5), self._digits(3, 5), self._digits(2) + self.random.choice(LETTERS))
-
-    def lines(self) -> str:
-        """An address of several lines, as forms and labels have it; at times with a word that a program puts for what is missing."""
-        gap = self._pick("\n", "\n", "\n ", "\n   ")
-        street = f"{self.house()} {self.street()}" if self._chance(0.35) else self.street()
-        unit = self._pick("", "", " ", gap) and self._pick(" ", gap) + self.unit()
-        town = self.town().upper() if self._chance(0.2) else self.town()
-        state = self._pick("", f"{gap}{self.state()}", f"{self._pick('', gap)}, {self._pick('nan', self._shaped('??'), self.state())}")
-        end = self._pick(f"{gap}{self.zip()}", f"{gap}{self.country()} {self.zip()}", f"{gap}{self.country()}", f" {self.zip()}")
-        return f"{street}{unit}{gap}{town}{state}{end}"
-
     # -- organisations -----------------------------------------------------------------------------------------------------------------
 
     def _name_of(self, form: str) -> str:

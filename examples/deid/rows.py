@@ -13,7 +13,6 @@ from people import plain
 from values import LABEL, Values
 
 HERE = Path(__file__).parent
-UNIT = re.compile(r"(?:Suite|Apt|Unit|Room|Flat)\b", re.I)
 UNMARKED = {"age", "num", "n", "vital", "cond", "job", "code", "year"}
 # slots of presidio-research by its labels; ages and nationalities are no identifiers under Safe Harbor
 PRESIDIO = {
@@ -111,8 +110,6 @@ def presidio_templates(rows: list[dict[str, Any]]) -> list[str]:
             slot = "year" if span["label"] == "DATE_TIME" and re.fullmatch(r"\d{4}", value) else PRESIDIO.get(span["label"])
             if slot == "name" and " " not in value:
                 slot = "first" if sum(map(ord, value)) % 2 else "last"
-            if slot == "street":
-                slot = "lines" if "\n" in value else "house" if value.isdigit() else "unit" if UNIT.match(value) else slot
             if slot == "city":
                 slot = ("city", "town", "town", "country")[sum(map(ord, value)) % 4]
             text += re.sub(r"[{}\[\]|]", "", row["text"][at : span["start"]]) + ("{" + slot + "}" if slot else value)
@@ -266,13 +263,13 @@ class Rows:
         """A row that most often holds identifiers."""
         r = self.random
         dice = r.random()
-        if dice < 0.38:
+        if dice < 0.42:
             pieces, query = self.pieces(r.choice(self.templates["queries"])), True
             if r.random() < 0.04:
                 pieces += [(r.choice([" ", "\n", ". "]), None), *self.pieces(r.choice(self.templates["clean"]))]
-        elif dice < 0.57:
+        elif dice < 0.64:
             pieces, query = self.pieces(r.choice(self.templates["notes"])), False
-        elif dice < 0.79:
+        elif dice < 0.83:
             pieces, query = self.pieces(r.choice(self.templates["general"])), False
             if r.random() < 0.12:
                 pieces += [(r.choice([" ", "\n"]), None), *self.pieces(r.choice(self.templates["general"]))]

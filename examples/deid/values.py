@@ -198,7 +198,7 @@ class Values(People):
 LABEL = {
     **dict.fromkeys(("name", "patient", "first", "last", "full", "listed", "double", "compound", "initialed"), "NAME"),
     **dict.fromkeys(("eponymlast", "wordfirst", "wordlast"), "NAME"),
-    **dict.fromkeys(("city", "town", "area", "country", "state", "street", "road", "unit", "zip", "address", "house", "lines"), "LOCATION"),
+    **dict.fromkeys(("city", "town", "area", "country", "state", "street", "road", "unit", "zip", "address"), "LOCATION"),
     **dict.fromkeys(("org", "hospital", "school", "church", "employer", "club", "shelter"), "ORGANIZATION"),
     **dict.fromkeys(("date", "dob", "md", "feast"), "DATE"),
     "phone": "PHONE",

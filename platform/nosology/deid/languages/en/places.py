@@ -67,6 +67,11 @@ class Places(Patterns):
             r"|AE|AP)(?:\s+\d{5}(?:-\d{4})?)?)?",
             score=1.0,
         ),
+        rule(  # the line of a street, whatever its country calls one: a unit stands alone in the line below
+            "LOCATION",
+            rf"(?:^|(?<=\n))[ \t]{{0,8}}(?P<v>\d{{1,6}}[A-Za-z]? [^\n]{{3,50}}|{WORD}[^\n]{{0,50}}? \d{{1,6}}[A-Za-z]?\.?)[ \t]{{0,4}}\n[ \t]{{0,8}}"
+            r"(?:Apt|Apartment|Suite|Ste|Flat)\b\.? ?#?\w{1,6}[ \t]{0,4}(?![^\n,])",
+        ),
         rule(  # an address in lines of which the third holds the state behind a comma, or what a program put for none
             "LOCATION",
             rf"(?<=\w\n), ?(?P<v>(?:[A-Za-z]{{1,3}}|\d{{1,2}})?[ \t]?\n[ \t]{{0,8}}(?:{WORD}[ \t]{{1,2}}){{0,3}}\d{{3,6}}(?:-\d{{3,4}})?)(?![\w/-])",
