@@ -157,6 +157,31 @@ def test_many_values_find_what_few_do(text):
     assert many.find(Folded(text)) == KNOWN.find(Folded(text))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("Minh Van Do", "Minh Do came; MINH DO", ["Minh Do", "MINH DO"]),
+        ("NGUYEN VAN DO", "Nguyen Do", ["Nguyen Do"]),
+        ("Do, Minh MD", "Do, Minh MD", ["Do, Minh"]),
+        ("Hoa Le", "Hoa Le and Mrs. Le", ["Hoa Le", "Le"]),
+        ("Le, Hoa", "Ms. Le", ["Le"]),
+        ("Don Larkspire", "Don Larkspire; don't. Don't", ["Don Larkspire"]),
+        ("Lord, Jane", "Ms. Lord", ["Lord"]),
+        ("Jane Larkspire M.D.", "Larkspire MD", ["Larkspire"]),
+        ("jane larkspire phd", "PhD", []),
+        ("Señora Ana Larkspire", "la señora", []),
+        ("Ludwig van Larkspire", "in a van", []),
+        ("LARKSPIRE*JANE", "jane", ["jane"]),
+    ],
+)
+def test_titles_degrees_and_particles_of_a_record_are_told_from_names(name, text, expected):
+    assert found(text, Known([Value("name", name)], ENGLISH)) == expected
+
+
+def test_don_is_a_title_in_spanish_alone():
+    assert found("Don Larkspire; don", Known([Value("name", "Don Anselmo Larkspire")], SPANISH)) == ["Larkspire"]
+
+
 def test_names_know_when_they_are_empty():
     assert not Names(["", "-", "Q"], ENGLISH) and Names(["Okonkwo"], ENGLISH)
 

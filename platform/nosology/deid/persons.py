@@ -15,20 +15,11 @@ from typing import NamedTuple
 
 from nosology.deid.languages import Language, language
 from nosology.deid.spelling import Folded, fold
+from nosology.deid.titles import PARTICLES, TITLES, alternation, is_suffix, is_title
 from nosology.records import Span
 
-_SPACES = re.compile(r"[\s,;/^_|-]+")
-_OF_TITLES = """mr mrs ms miss mx dr drs prof professor doctor sr sra srta dra don doña rev reverend fr sir dame lady lord capt col lt sgt
-    maj hon"""
-_TITLES = frozenset(_OF_TITLES.split())
-_OF_SUFFIXES = """jr sr ii iii iv md do rn np pa phd dds dmd dpm dpt esq facs facc lpn lcsw aprn fnp od mba mph bsn msn dnp"""
-_SUFFIXES = frozenset(_OF_SUFFIXES.split())
-_OF_PARTICLES = """de la las los del della di da dos das du van der den von zu zur bin bint ibn al el ter ten y e af av le lo st"""
-_PARTICLES = frozenset(_OF_PARTICLES.split())
-_TITLE = re.compile(
-    r"(?<!\w)(?:mr|mrs|ms|miss|mx|drs?|prof(?:essor)?|doctor|nurse|sra?|srta|dra|don|dona|rev|sgt|capt|col|lt|sister|señora?)\.?\s{1,2}\Z",
-    re.I,
-)
+_SPACES = re.compile(r"[\s,;/^*_|-]+")
+_TITLE = re.compile(rf"(?<!\w){alternation(TITLES)}\.?\s{{1,2}}\Z", re.I)
 _INITIAL_BEHIND, _INITIAL_BEFORE = re.compile(r",? ([A-Z])\b\.?"), re.compile(r"(?<!\w)([A-Z])\.? ?\Z")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _BETWEEN = re.compile(r"[ ,.'-](?:[^\W\d_]|[ .'-])*")  # initials and particles between two words
@@ -82,30 +73,36 @@ class Names:
         self._language, self._found = language, found
         self._words: dict[str, _Word] = {}
         self._between: set[str] = set()  # particles and initials
-        for number, value in enumerate(values):
-            self._take(value, number)
+        for place, value in enumerate(values):
+            self._take(value, place)
 
     def __bool__(self) -> bool:
         return bool(self._words)
 
-    def _take(self, value: str, number: int) -> None:
-        pieces = [piece.strip('."“”()[]*') for piece in _SPACES.split(value)]
-        pieces = [piece for piece in pieces if any(c.isalpha() for c in piece)]
-        plain = [fold(piece) for piece in pieces]
-        while len(pieces) > 1 and plain[0].strip(".") in _TITLES:
-            del pieces[0], plain[0]
-        while len(pieces) > 1 and plain[-1].replace(".", "") in _SUFFIXES and (len(pieces) > 2 or not pieces[-1].istitle()):
-            del pieces[-1], plain[-1]
-        for piece, key in zip(pieces, plain, strict=True):
+    def _take(self, value: str, place: int) -> None:
+        pieces = [
+            (piece, part)
+            for part, words in enumerate(value.split(","))
+            for piece in (word.strip('."“”()[]*') for word in _SPACES.split(words))
+            if any(c.isalpha() for c in piece)
+        ]
+        while len(pieces) > 1 and is_title(fold(pieces[0][0]).strip("."), self._language.code):
+            del pieces[0]
+        while len(pieces) > 1 and is_suffix(pieces[-1][0], value):
+            del pieces[-1]
+        for number, (piece, part) in enumerate(pieces):
+            key = fold(piece)
             bare = key.replace("'", "").replace(".", "")
-            if len(bare) > 1 and bare not in _PARTICLES:
+            # the last word before a comma or the end is a name, if it looks like a particle (Le, Do)
+            particle = bare in PARTICLES and number + 1 < len(pieces) and pieces[number + 1][1] == part
+            if len(bare) > 1 and not particle:
                 for one, written in self._forms(key, piece):
-                    self._add(one, written, number, several=len(pieces) > 1)
+                    self._add(one, written, place, several=len(pieces) > 1)
                 for one in _respelled(piece, key):
                     if one not in self._words and not is_ordinary(one, self._language):
-                        self._words[one] = _Word(sure=True, accented=one in _shrunk(key), of={number})
+                        self._words[one] = _Word(sure=True, accented=one in _shrunk(key), of={place})
             if bare:
-                self._between.add(bare if bare in _PARTICLES else bare[0])
+                self._between.add(bare if particle else bare[0])
 
     def _forms(self, key: str, piece: str) -> Iterator[tuple[str, str]]:
         """A word, without its apostrophe, and what stands behind that."""

@@ -6,25 +6,17 @@ import re
 from pathlib import Path
 
 from nosology.deid.patterns import Patterns, rule, words
+from nosology.deid.titles import CREDENTIAL, PARTICLES, TITLES, alternation
 
 HERE = Path(__file__).parent
 
 CAP = r"[A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĖĘĚĞĢĪĮİĶĹĻĽŁŃŅŇŌŐŒŔŘŚŞŠŢŤŪŮŰŲŹŻŽȘȚ]"
 WORD = rf"{CAP}[\w'’-]{{0,40}}"  # longer is no word, and a row of hyphens would be walked through from each of them
-PARTICLE = r"(?:de|la|las|los|del|della|di|da|dos|van|der|den|von|zu|bin|ibn|al|el|ter|ten|y|e)"
+PARTICLE = alternation(PARTICLES)
 NAME = rf"{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}{WORD}\.?){{0,3}}"
 FULL_NAME = rf"{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}{WORD}\.?){{1,3}}"
 LAST_FIRST = rf"{WORD}(?:[ -]{WORD})?,[ \t]*{WORD}(?:[ \t]+{CAP}\b\.?)?"
-TITLE = (
-    r"(?:Drs?|Mr|Mrs|Ms|Miss|Mx|Prof(?:essor)?|Doctor|Nurse|Sr|Sra|Dra|Rev|Reverend"
-    r"|Sgt|Lt|Capt|Col|Hon|Rabbi|Pastor|Imam|Sister|Uncle|Aunt)"
-)
-CREDENTIAL = (
-    r"(?:M\.?D\.?|D\.?O\.?|R\.?N\.?|N\.?P\.?|PA-C|P\.?A\.?|D\.?P\.?M\.?|Ph\.?D\.?"
-    r"|D\.?D\.?S\.?|D\.?M\.?D\.?|L\.?C\.?S\.?W\.?|A\.?P\.?R\.?N\.?|F\.?N\.?P\.?"
-    r"(?:-\w+)?|C\.?R\.?N\.?A\.?|O\.?T\.?R?|P\.?T\.?|D\.?P\.?T\.?|Pharm\.?D\.?"
-    r"|M\.?B\.?B\.?S\.?|FACS|FACC|LPN|CNM|CNP|RPh|O\.?D\.?|Esq)"
-)
+TITLE = alternation(map(str.capitalize, TITLES))
 ROLE = (
     r"(?:patient(?:[\s_]*(?:full[\s_])?name)?|pt(?:[\s_]name)?|name|full[\s_]name"
     r"|first[\s_]name|last[\s_]name|surname|given[\s_]name|maiden[\s_]name|provider"
@@ -103,7 +95,11 @@ class Names(Patterns):
             rf"|next of kin))\s*[:=]\s*(?:{TITLE}\.?[ \t]+)?(?P<v>{NAME})",
             check=_persons,
         ),
-        rule("NAME", rf"\b(?P<v>{WORD}\.?[ \t]+(?:{CAP}\.?[ \t]+)?{WORD}(?:-{WORD})?),?[ \t]+{CREDENTIAL}(?![\w])", check=_persons),
+        rule(
+            "NAME",
+            rf"\b(?P<v>{WORD}\.?[ \t]+(?:{CAP}\.?[ \t]+)?{WORD}(?:-{WORD})?),?[ \t]+{CREDENTIAL}(?:-[A-Z]{{1,3}})?(?![\w])",
+            check=_persons,
+        ),
         rule(
             "NAME",
             r"(?i:\b(?:sincerely|regards|respectfully|respectfully submitted|yours truly"
