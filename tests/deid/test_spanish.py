@@ -53,6 +53,7 @@ KEPT = [
     ("Exploración sin hallazgos", "sin hallazgos", "LOCATION"),
     ("Pauta de 3 días con corticoide", "3 días con corticoide", "DATE"),
     ("Entró por la puerta", "puerta", "NAME"),
+    ("Toma 25000ui cada semana", "25000ui", "ID"),
 ]
 
 
@@ -68,6 +69,7 @@ REMOVED = [
     ("reside en Quilicura", "Quilicura", "LOCATION"),
     ("expediente 88231-7", "88231-7", "ID"),
     ("varón de 53 años", "53 años", "AGE"),
+    ("con muestra 88213kb", "88213kb", "ID"),
     ("vive con su ahijado", "su ahijado", "PROFESSION"),
     ("su prima Yolanda", "prima", "RELATIVE"),
     ("paciente femenina", "femenina", "SEX"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH, is_ratio
 from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
 from nosology.deid.patterns import words
+from nosology.deid.quantities import QUANTITY
 from nosology.records import Span
 
 COMMON = words(Path(__file__).parent / "common_words.txt")
@@ -44,7 +45,7 @@ ZIP3 = re.compile(r"(?:zip(?: code)?\W{0,3})?\d{3}", re.I)  # what an earlier pa
 YOUNG = re.compile(r"\D*([0-8]?\d)\b\D*")
 CLINICAL_CODE = re.compile(
     r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
-    r"|\d+\s?[a-zµ%]+|[CTLS]\d{1,2}(?:[-/][CTLS]?\d{1,2})?",
+    rf"|{QUANTITY}|[CTLS]\d{{1,2}}(?:[-/][CTLS]?\d{{1,2}})?",
     re.A,
 )
 # a number of five digits is a code only behind the name of a code system, or in a list behind one; else it may be a ZIP code or a chart's

@@ -7,6 +7,7 @@ import re
 from nosology.deid.languages.es.dates import HOLIDAY, WEEKDAY
 from nosology.deid.languages.es.lists import MONTH, words
 from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym
+from nosology.deid.quantities import QUANTITY
 from nosology.records import Span
 
 COMMON = words("common_words.txt")
@@ -29,7 +30,9 @@ NO_DATE = re.compile(
     re.I,
 )
 CLINICAL_CODE = re.compile(
-    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}|\d+\s?[a-zµ%]+|[CTLSD]\d{1,2}(?:[-/][CTLSD]?\d{1,2})?|p?T\d\w?N\w?M\w?",
+    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
+    rf"|{QUANTITY}"
+    r"|[CTLSD]\d{1,2}(?:[-/][CTLSD]?\d{1,2})?|p?T\d\w?N\w?M\w?",
     re.A,
 )
 SEX = re.compile(

@@ -1,0 +1,7 @@
+"""Numbers with a unit, as they differ from codes that end in small letters: `500mg` and `25000 units`, not `88213b`.
+
+Source: units of the UCUM that notes write behind a number of five digits or more; with fewer, any small letters are taken for a unit.
+"""
+
+LARGE_UNIT = r"(?:iu|units?|u|mg|mcg|[µu]g|ng|kg|lbs?|ml|mm|cfu|copies|cells?|platelets?|k|x|rpm|hz|steps|k?cal|meq|mmol|doses|usd|eur|%)"
+QUANTITY = rf"(?:\d{{1,4}}\s?[a-zµ%]+|\d{{5,}}\s?{LARGE_UNIT})"
