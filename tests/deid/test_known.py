@@ -158,6 +158,26 @@ def test_many_values_find_what_few_do(text):
 
 
 @pytest.mark.parametrize(
+    ("kind", "value", "text", "expected"),
+    [
+        ("mrn", "MRN-00382910", "00382910, MRN 382910; chart 0382910", ["00382910", "382910", "0382910"]),
+        ("mrn", "MRN-00382910", "382910 platelets, 1382910 x", []),  # six digits alone are nobody's number
+        ("mrn", "4482910", "mrn 0004482910, 10004482910", ["0004482910"]),
+        ("id", "acct 0-77-12003", "no. 77-12003, 7712003", ["77-12003", "7712003"]),
+        ("id", "A-12345", "id A-12345, id 12345, 12345 units", ["A-12345", "12345"]),
+        ("id", "S23-11892", "no. 11892", []),  # digits before the dash are a part of the number
+        ("organization", "Cargill Inc", "works at Cargill, cargill inc.", ["Cargill", "cargill inc"]),
+        ("organization", "Zyqo Heating, Co., Inc.", "zyqo heating", ["zyqo heating"]),
+        ("organization", "General Health LLC", "General Health; in general health", ["General Health"]),
+        ("organization", "Target Corp", "on target, Target Corp", ["Target Corp"]),
+        ("organization", "Inc", "Inc", []),
+    ],
+)
+def test_numbers_and_organizations_without_what_stands_around_them(kind, value, text, expected):
+    assert found(text, Known([Value(kind, value)], ENGLISH)) == expected
+
+
+@pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
         ("Minh Van Do", "Minh Do came; MINH DO", ["Minh Do", "MINH DO"]),
