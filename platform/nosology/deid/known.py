@@ -73,7 +73,27 @@ _ALIKE = _alike()
 _WAY_WORDS = frozenset(word for long, short in _WAYS.items() for word in (long, *short.split()))
 _TURNED = frozenset((*_DIRECTIONS, *_DIRECTIONS.values()))
 _SUFFIXED = frozenset(word for long, short in _STREETS.items() for word in (long, *short.split()))
-_LEGAL_FORMS = frozenset(["inc", "incorporated", "corp", "corporation", "co", "company", "llc", "llp", "lp", "ltd", "limited", "pllc", "pc", "plc", "sl", "sa", "gmbh"])
+_LEGAL_FORMS = frozenset(
+    [
+        "inc",
+        "incorporated",
+        "corp",
+        "corporation",
+        "co",
+        "company",
+        "llc",
+        "llp",
+        "lp",
+        "ltd",
+        "limited",
+        "pllc",
+        "pc",
+        "plc",
+        "sl",
+        "sa",
+        "gmbh",
+    ]
+)
 _MANY = 32  # values, from which on it pays to know first what the text has at all
 _MOST_FORMS = 24  # of one address
 _LEAST_NUMBER, _LEAST_PHONE = 5, 7  # characters of a number that is looked for; digits of a telephone number

@@ -27,6 +27,7 @@ SHARED: dict[str, str] = {
     "contacts": "nosology.deid.recognizers.contacts:Contacts",
     "bare_codes": "nosology.deid.recognizers.bare_codes:BareCodes",
     "phones": "nosology.deid.recognizers.phones:Phones",
+    "segments": "nosology.deid.recognizers.segments:Segments",
 }
 
 
