@@ -45,7 +45,9 @@ def found(text, known=KNOWN):
         ("Li 0.8 mmol/l, Na 140", []),
         ("LI NA came", ["LI NA"]),
         # ordinary words
-        ("you may grant access, in May too. May repeat.", []),
+        ("you may grant access, in May too. May repeat. Grant her access.", []),
+        ("May came; seen with Grant today. In May was worse", ["May", "Grant"]),
+        ("Wei Li: Li says that Li 0.8 is low; serum Na", ["Wei Li", "Li"]),
         ("May Grant left with Ms. Grant", ["May Grant", "Grant"]),
         # whole words only
         ("Ngo, Janesville, Kenoshan", []),
@@ -83,6 +85,15 @@ def test_an_eponym_is_none_until_a_name_stands_beside_it():
     assert found("larkspire test, Larkspire line", known) == ["larkspire", "Larkspire"]  # no eponym of the list
     assert found("Parkinson disease since 2010", known) == []
     assert found("Ms. Parkinson came with Ada Parkinson", known) == ["Parkinson", "Ada Parkinson"]
+
+
+def test_an_ordinary_name_within_a_sentence_is_told_by_its_capital_and_what_stands_around():
+    known = Known(
+        [Value("name", "Small"), Value("name", "White"), Value("name", "Gene"), Value("name", "Still"), Value("name", "Foley")], ENGLISH
+    )
+    text = "small cyst, a White male, gene panel. Spoke with White and Small again; Gene called. He was Still weak. Still has pain, with Foley draining"
+    assert found(text, known) == ["White", "Small", "Gene"]
+    assert found("Mr. Still and Dr. Foley; Patient: Still weak", known) == ["Still", "Foley"]
 
 
 def test_an_ordinary_word_beside_a_name_in_another_case_is_that_word():
@@ -148,7 +159,13 @@ def test_names_that_a_note_showed_are_removed_in_its_other_places():
     assert again("Wei Ng. Ng left. NG tube", "Wei Ng") == ["Wei Ng", "Ng"]
     assert again("Ng left, Ng came", "Ng") == []  # one word of two letters alone says too little
     assert again("Mr. Grant; they grant; Grant again", "Grant") == ["Grant", "Grant"]
-    assert again("John Parkinson has Parkinson disease", "John Parkinson") == ["John"]
+    assert again("Patient name: Ada Foley. Ada Foley; Foley in place. Ms. Foley on an ADA diet", "Ada Foley") == [
+        "Ada Foley",
+        "Ada Foley",
+        "Foley",
+    ]
+    assert again("Dr. May called. May repeat in May; May says no. Ms. He, He came", "May", "He") == ["May", "May"]
+    assert again("John Parkinson has Parkinson disease", "John Parkinson") == ["John Parkinson"]
 
 
 @given(st.text("Jane ng zyqo MAY grant,.'-\n é415 5501234", max_size=60))

@@ -53,6 +53,8 @@ KEPT = [
     ("Exploración sin hallazgos", "sin hallazgos", "LOCATION"),
     ("Pauta de 3 días con corticoide", "3 días con corticoide", "DATE"),
     ("Entró por la puerta", "puerta", "NAME"),
+    ("lo ve la Dra. Alta con tratamiento", "Alta", "NAME"),
+    ("su madre Parkinson, su padre Crohn", "Parkinson", "NAME"),
     ("Toma 25000ui cada semana", "25000ui", "ID"),
 ]
 
@@ -79,6 +81,9 @@ REMOVED = [
     ("Lo trae fernández quiroga en coche", "fernández quiroga", "NAME"),
     ("vino a los 3 días, el 14 de Mayo", "3 días, el 14 de Mayo", "DATE"),
     ("tras 2 semanas Mayo", "2 semanas Mayo", "DATE"),
+    ("lo ve la Dra. Alta.", "Alta", "NAME"),
+    ("Paciente: Parkinson", "Parkinson", "NAME"),
+    ("con su hijo Wilson", "Wilson", "NAME"),
 ]
 
 

@@ -10,21 +10,21 @@ import re
 from collections.abc import Iterable
 
 _ADDRESS = "mr mrs ms miss mx sr sra srta señor señora señorita doña dña"  # of anybody: they hardly stand without a name
-_OFFICE = "dr drs dra prof professor doctor doctora nurse rev reverend sir sgt lt capt col maj hon rabbi pastor imam sister uncle aunt"
+_OFFICE = "dr drs dra prof professor doctor doctora nurse rev reverend sir sgt lt capt col hon rabbi pastor imam sister uncle aunt"
 ADDRESS = frozenset(_ADDRESS.split())
 # before a name in a sentence, in small letters and without its point
 TITLES = ADDRESS | frozenset(_OFFICE.split())
-# before a name in a field alone: in a sentence `Fr` is the size of a catheter
-FIELD_TITLES = TITLES | {"fr", "dona", "dna", "senor", "senora", "senorita"}
+# before a name in a field alone: in a sentence `Fr` is the size of a catheter, and Maj a name
+FIELD_TITLES = TITLES | {"fr", "maj", "dona", "dna", "senor", "senora", "senorita"}
 SPANISH_TITLES = frozenset(["don"])  # in English a given name
 
 # as they are printed; the points may be missing
 _DEGREES = """M.D. D.O. R.N. N.P. P.A.-C. P.A. D.P.M. Ph.D. D.D.S. D.M.D. L.C.S.W. A.P.R.N. F.N.P. C.R.N.A. O.T. O.T.R. P.T. D.P.T. Pharm.D. M.B.B.S.
     D.N.P. M.P.H. M.B.A. M.S.N. B.S.N. FACS FACC LPN CNM CNP RPh O.D. Esq"""
 DEGREES = tuple(_DEGREES.split())
-_GENERATIONS = "jr sr ii iii iv"
+GENERATIONS = frozenset(["jr", "sr", "ii", "iii", "iv"])
 # behind a name, in small letters without points
-SUFFIXES = frozenset(re.sub(r"\W", "", degree).lower() for degree in DEGREES) | frozenset((*_GENERATIONS.split(), "ms"))
+SUFFIXES = frozenset(re.sub(r"\W", "", degree).lower() for degree in DEGREES) | GENERATIONS | {"ms"}
 
 _PARTICLES = """de la las los del della di da das do dos du van der den von zu zur bin bint ibn al el ter ten y e af av le lo st"""
 PARTICLES = frozenset(_PARTICLES.split())

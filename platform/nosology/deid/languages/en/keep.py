@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH, is_ratio
-from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
-from nosology.deid.patterns import words
+from nosology.deid.languages.en.lists import COMMON, EVERYDAY, STOP, SURE_EPONYMS, is_sure_eponym
+from nosology.deid.languages.en.persons import is_eponym, may_be_name, shows_person
 from nosology.deid.quantities import QUANTITY
 from nosology.records import Span
 
-COMMON = words(Path(__file__).parent / "common_words.txt")
-EVERYDAY = words(Path(__file__).parent / "everyday_words.txt")
 CAPITALISED = re.compile(r"(?<=[a-z\d,] )[A-Z][a-z]")  # within a sentence: who writes so knows capitals
 
 BARE_YEAR = re.compile(
@@ -108,11 +105,14 @@ def keeps(text: str, span: Span) -> bool:
         numbered is not None and value[0].isupper() and not value.isupper() and not numbered.search(value)
     )  # a name of the wrong class
     if span.label == "NAME" or misnamed:
-        parts = value.lower().split()
+        parts = [word.strip(".,'’") for word in value.split()]
+        cased = not value.islower() or not CAPITALISED.search(text)  # as names are in this text
+        if cased and may_be_name(parts) and shows_person(text, at, at + len(value)):
+            return False
         return (
             is_eponym(text, at, at + len(value))
             or _plain(text, span, value)
-            or all((bare := w.strip(".,'’")) in STOP or bare in SURE_EPONYMS or len(bare) == 1 or ROMAN.fullmatch(bare) for w in parts)
+            or all(w.lower() in STOP or is_sure_eponym(w) or len(w) == 1 or ROMAN.fullmatch(w.lower()) for w in parts)
         )
     if span.label in ("LOCATION", "ORGANIZATION"):
         parts = value.lower().split()

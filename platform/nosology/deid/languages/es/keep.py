@@ -6,7 +6,7 @@ import re
 
 from nosology.deid.languages.es.dates import HOLIDAY, WEEKDAY
 from nosology.deid.languages.es.lists import MONTH, words
-from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym
+from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym, shows_person
 from nosology.deid.quantities import QUANTITY
 from nosology.records import Span
 
@@ -93,6 +93,8 @@ def keeps(text: str, span: Span) -> bool:
     if span.label == "RELATIVE":
         return not KIN.search(value) and (_plain(value) or _small(text, span))
     if span.label == "NAME":
+        if shows_person(text, at := text.index(value, span.start), at + len(value)):
+            return False
         return is_eponym(text, span.start, span.end) or _plain(value) or (_small(text, span) and not _borne(value))
     if span.label in ("LOCATION", "ORGANIZATION"):
         return _plain(value) or _small(text, span) and not re.search(r"\d", value)
