@@ -94,7 +94,8 @@ def test_what_a_tagger_marks_and_the_rule_does_not_name():
         ("Svetlana Fever since Monday", "Svetlana", []),
         ("Svetlana Monday", "Svetlana", []),
         ("Svetlana Lipitor", "Svetlana", []),
-        ("Rose Bengal stain", "Rose", []),  # no lone given name: an ordinary word
+        ("Rose Bengal positive", "Rose", []),  # no lone given name: an ordinary word
+        ("Svetlana Ambulatedly The Hall", "Svetlana", []),  # all words have capitals
         ("Svetlana Q. came", "Svetlana", []),
         ("Unlistedname Åström", "Unlistedname", []),
     ],

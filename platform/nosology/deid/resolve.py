@@ -78,7 +78,8 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
     return [part for span in joined if (part := trimmed(text, span))]
 
 
-_WORD_BEFORE, _WORD_BEHIND = re.compile(r"(?<![\w'’-])([^\W\d_]{2,40}) \Z"), re.compile(r" ([^\W\d_][^\W\d_'’-]{1,40})(?![\w'’-])")  # fmt: skip
+_WORD_BEFORE = re.compile(r"(?<![\w'’-])([^\W\d_]{2,40}) \Z")
+_WORD_BEHIND = re.compile(r" ([^\W\d_][^\W\d_'’-]{1,40})(?![\w'’-])(?! [A-ZÀ-Þ][a-zà-ÿ])")  # and no further capital, as in a title
 
 
 def widened(text: str, spans: Iterable[Span], language: Language) -> list[Span]:
@@ -91,15 +92,11 @@ def widened(text: str, spans: Iterable[Span], language: Language) -> list[Span]:
         before = _WORD_BEFORE.search(text, max(0, span.start - 42), span.start)
         if before and before[1].istitle() and before[1].lower() in language.forenames and text[span.start].isupper():
             found.append(dataclasses.replace(span, start=before.start(1)))
-        behind = _WORD_BEHIND.match(text, span.end)
-        if (
-            behind
-            and behind[1].istitle()
-            and fold(text[span.start : span.end]) in language.listed.get("NAME", ())
-            and text[span.start].isupper()
-        ):
-            word = behind[1].lower()
-            plain = any(word in words for words in (language.ordinary, language.everyday, language.sure_eponyms))
+        given, behind = fold(text[span.start : span.end]), _WORD_BEHIND.match(text, span.end)
+        if given not in language.listed.get("NAME", ()) or given in language.everyday or not text[span.start].isupper():
+            continue
+        if behind and behind[1].istitle():
+            plain = any(behind[1].lower() in words for words in (language.ordinary, language.everyday, language.sure_eponyms))
             if not plain and not any(language.is_eponym(text, start, behind.end(1)) for start in (span.start, behind.start(1))):
                 found.append(dataclasses.replace(span, end=behind.end(1)))
     return found

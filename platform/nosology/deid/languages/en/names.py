@@ -77,15 +77,15 @@ def _titled(match: re.Match[str]) -> bool:
     return after_title(match.string, match, *match.span("v"))
 
 
-_SCAN = re.compile(r"\w*(?:graphy|grams?|scop\w+|metry)")
+_SCAN = re.compile(r"\w*(?:graphy|grams?|scop\w+|metry)|head|lumbar|relapsing")
 
 
 def _titled_small(match: re.Match[str]) -> bool:
     """Behind a title in any case: no clinical word behind an ms or mr without its point, and no verb (`dr says`)."""
-    word, pointed = str(match["v"]).lower(), "." in match[0]
-    if not pointed and (
-        word not in STOP and (match["t"].lower() in ("ms", "mr") and word in PLAIN or SPEAKS.fullmatch(word)) or _SCAN.fullmatch(word)
-    ):
+    word, pointed, short = str(match["v"]).lower(), "." in match[0], match["t"].lower() in ("ms", "mr")
+    if short and _SCAN.fullmatch(word):
+        return False
+    if not pointed and word not in STOP and (short and word in PLAIN or SPEAKS.fullmatch(word)):
         return False
     return _titled(match)
 
@@ -93,7 +93,8 @@ def _titled_small(match: re.Match[str]) -> bool:
 def _titled_capitals(match: re.Match[str]) -> bool:
     """In a text in capitals a sentence can end with the abbreviation (`HISTORY OF MS. WALKS`)."""
     word = str(match["v"]).lower()
-    return (match["t"] not in ("MR", "MS") or word in STOP or word not in PLAIN) and _titled(match)
+    clinical = match["t"] in ("MR", "MS") and (word in PLAIN and word not in STOP or _SCAN.fullmatch(word))
+    return not clinical and _titled(match)
 
 
 def _persons(match: re.Match[str]) -> bool:

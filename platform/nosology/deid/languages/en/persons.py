@@ -58,7 +58,9 @@ _STANDS = re.compile(
     r"|has|had|will|would|can|could|did|does|should|may|might|also|then|today|yesterday|tomorrow|saw|sees|sent|gave|took|told|spoke|met|went|came"
     rf"|read|put|kept|began|made|(?!need|feed|bleed|seed)[a-z]{{2,20}}(?:ed|ly)|recommends|advises|notes|suggests|orders|plans|believes|reviews|prefers|{_SPEECH}|{_DEEDS})\b"
 )
+_GOES_ON, _ENDS = re.compile(r"[ \t]+[a-z]"), re.compile(r"[ \t]*(?:$|[\r\n,;|(\d])")
 _TITLED = re.compile(rf"(?<!\w)(?P<t>{alternation(TITLES)})\.?[ \t]{{1,2}}\Z", re.I)
+_MODAL = re.compile(r" (?:may|might|can|could|should|will|would|did|has|had|is|as)\b")  # `call Dr. You may shower`
 _RELATIVES = frozenset(["sister", "uncle", "aunt"])  # of the titles
 _DETERMINER = re.compile(
     r"\b(?:the|an?|his|her|their|our|my|your|this|that|another|any|some|each|every|which|other|outside)\s{1,3}\Z", re.I
@@ -74,15 +76,19 @@ _THING = re.compile(
 )
 MET = (
     r"(?:(?:spoke|speaking|speak|talked|talking|met|conferred|discussed|reviewed)(?: again| today| directly| briefly| at length)? (?:with|to)"
+    r"|(?:told|asked|informed|notified|thanked|advised|reminded|counseled)"
     r"|(?:accompanied|seen|evaluated|examined|called|brought in|driven|interviewed|raised|assisted|consented|signed|witnessed|dictated) by)"
 )
 _MET = re.compile(rf"\b{MET}[ \t]{{1,2}}\Z", re.I)
-_OF_KIN = re.compile(rf"\b{KIN},?[ \t]{{1,2}}\(?\Z", re.I)
+_OF_KIN = re.compile(rf"\b{KIN}[,:]?[ \t]{{1,2}}\(?\Z", re.I)
 SPEAKS = re.compile(_SPEECH)
-_SAYS = re.compile(rf"[ \t]+(?:also |then |now |still )?{_SPEECH}\b|,? (?:is |was )?an? (?:\w{{1,12}} )?\d{{1,3}}[ -]?(?:year|yr|y/?o)")
+_SAYS = re.compile(
+    rf"[ \t]+(?:also |then |now |still )?{_SPEECH}\b(?! ?\d)|,? (?:is |was )?an? (?:\w{{1,12}} )?\d{{1,3}}[ -]?(?:year|yr|y/?o)"
+)
 _DOES = re.compile(rf"[ \t]+(?:also |then |now |still )?{_DEEDS}")
 _IS_KIN = re.compile(
-    rf"[ \t]?\((?:the |her |his |pt'?s |patient['’]?s )?{KIN}\b|,[ \t](?:her|his|the|their|pt'?s|patient['’]?s)[ \t](?:\w{{1,12}}[ \t])?{KIN}\b"
+    rf"[ \t]?\((?:the |her |his |pt'?s |patient['’]?s )?{KIN}\b|['’]s[ \t]{KIN}\b|[ \t]and[ \t](?:her|his|their)[ \t]{KIN}\b"
+    rf"|,[ \t](?:her|his|the|their|pt'?s|patient['’]?s)[ \t](?:\w{{1,12}}[ \t])?{KIN}\b"
 )
 _DEGREE = re.compile(r",[ \t]?(?:M\.?D\.?|D\.?O\.?|Ph\.?D\.?|PA-C|M\.?B\.?B\.?S\.?)[ \t]*(?:$|[\r\n,;.)])")
 # a month or another noun, not the subject
@@ -114,8 +120,10 @@ def may_be_name(words: Sequence[str]) -> bool:
 def after_title(text: str, title: re.Match[str], start: int, end: int) -> bool:
     """Whether text[start:end] behind a title (group `t` of the match) is a name: any word that is not ordinary, Dr. Parkinson too; of the ordinary
     ones those that are names (Dr. May), unless the title ends a clause and they open the next (`the Dr. May go home`)."""
-    first = text[start:end].split()[0].strip(".,:").lower()
-    said = title["t"].lower()
+    first = text[start:end].split()[0].strip(".,:")
+    if (apart := first.partition("-"))[2].islower() and apart[0].lower() in STOP:
+        return False  # `Dr. On-call`
+    first, said = first.lower(), title["t"].lower()
     if said in _RELATIVES and (first in SURE_EPONYMS or EPONYM_NOUN.match(text, end)):
         return False  # `aunt Hodgkin`, `sister Mary Joseph nodule`
     if first not in STOP:
@@ -127,6 +135,8 @@ def after_title(text: str, title: re.Match[str], start: int, end: int) -> bool:
     at = title.start("t")
     if said in _RELATIVES:
         return bool(_STANDS.match(text, end))
+    if first == "you" and _MODAL.match(text, end):
+        return False
     return not _DETERMINER.search(text, max(0, at - 12), at) and bool(_STANDS.match(text, end))
 
 
@@ -165,16 +175,19 @@ def labelled(text: str, start: int, end: int) -> bool:
     if parted and lower[-1] in SUFFIXES - GENERATIONS and (is_suffix(words[-1], value) or len(value.partition(",")[0].split()) > 1):
         return False  # `Jane Doe, DO` is no family name with a given one behind
     if any(word in STOP for word in lower):
-        ends = re.match(r"[ \t]*(?:$|[\r\n,;|(\d])", text[end : end + 4])
+        if len(words) == 1 and _GOES_ON.match(text, end):
+            return False  # `Name: Call light`
+        ends = _ENDS.match(text, end)
         said = _NAMED.search(text, max(0, start - 24), start)
-        told = said or ends and (parted or _real(lower)) or lower[0] in FORENAMES and _real(lower)
+        forename = lower[0] in FORENAMES
+        told = said or ends and (parted or _real(lower) or forename and len(lower) == 1) or forename and _real(lower)
         if not told or not all(word in BORNE for word in lower if word in STOP):
             return False
     if _of_things(text, start, end, words):
         return False
     if all(map(is_sure_eponym, words)):
         return (
-            not (len(words) == 1 and re.match(r"[ \t]+[a-z]", text[end : end + 4]))
+            not (len(words) == 1 and _GOES_ON.match(text, end))
             and not _COPY.search(text, max(0, start - 8), start)
             and not _THING.search(text, max(0, start - 24), start)
         )
@@ -192,14 +205,14 @@ def shows_person(text: str, start: int, end: int) -> bool:
     lower = [word.lower() for word in words]
     if not words or is_sure_eponym(words[0]) and EPONYM_NOUN.match(text, end):
         return False
-    if _LABELLED.search(text, max(0, start - 40), start):
-        return labelled(text, start, end)
+    if _LABELLED.search(text, max(0, start - 40), start) and labelled(text, start, end):
+        return True
     forename, eponym = lower[0] in FORENAMES, all(map(is_sure_eponym, words))
     if all(word in STOP for word in lower) and not forename:
         return False
     if len(lower) > 1 and forename and lower[-1] in BORNE and lower[-1] not in STOP:
         return lower[0] not in STOP or bool(_STANDS.match(text, end))
-    if _MET.search(text, max(0, start - 40), start) and _STANDS.match(text, end):
+    if _MET.search(text, max(0, start - 40), start) and (_STANDS.match(text, end) or text.startswith(" to ", end)):
         return True
     if lower[0] in STOP and _GOVERNED.search(text, max(0, start - 10), start):
         return False
