@@ -84,6 +84,7 @@ def test_an_eponym_is_none_until_a_name_stands_beside_it():
     known = Known([Value("name", "Ada Parkinson"), Value("name", "Larkspire")], ENGLISH)
     assert found("larkspire test, Larkspire line", known) == ["larkspire", "Larkspire"]  # no eponym of the list
     assert found("Parkinson disease since 2010", known) == []
+    assert found("with Graves' disease, seen by Graves", Known([Value("name", "Graves")], ENGLISH)) == ["Graves"]
     assert found("Ms. Parkinson came with Ada Parkinson", known) == ["Parkinson", "Ada Parkinson"]
 
 

@@ -84,6 +84,7 @@ REMOVED = [
     ("lo ve la Dra. Alta.", "Alta", "NAME"),
     ("Paciente: Parkinson", "Parkinson", "NAME"),
     ("con su hijo Wilson", "Wilson", "NAME"),
+    ("la enfermera Kelly informa", "Kelly", "NAME"),
 ]
 
 

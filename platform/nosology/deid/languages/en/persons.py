@@ -29,7 +29,7 @@ KIN = (
 )
 
 EPONYM_NOUN = re.compile(
-    r"(?:['’]s)?[ -]+(?:disease|syndrome|sign|test|catheter|score|scale|fracture"
+    r"(?:['’]s?)?[ -]+(?:disease|syndrome|sign|test|catheter|score|scale|fracture"
     r"|cyst|palsy|procedure|drain|point|tumou?r|lymphoma|maneuver|manoeuvre|criteria"
     r"|thyroiditis|esophagus|oesophagus|sarcoma|phenomenon|contracture|classification"
     r"|grade|stage|index|reflex|law|triad|law|hernia|node|nodule|gland|tube"

@@ -52,7 +52,7 @@ _STANDS = re.compile(
 )
 _TITLED = re.compile(rf"(?<![\w./-]){TITLE}(?:[.:][ ]{{0,2}}|[ ]{{1,2}})\Z")
 _LABELLED = re.compile(rf"(?<!\w){FIELD}[ ]{{0,2}}\.?:[ ]{{0,2}}\Z", re.I)
-_OF_KIN = re.compile(rf"\b{RELATIVE}[ ]?(?:,[ ]|\([ ]?|[ ])\Z")
+_OF_KIN = re.compile(rf"\b(?:{RELATIVE}|enfermer[oa]|auxiliar|matrona|fisioterapeuta|trabajador[a]? social)[ ]?(?:,[ ]|\([ ]?|[ ])\Z")
 
 
 def _words(value: str) -> list[str]:
@@ -69,7 +69,7 @@ def _after_title(text: str, start: int, end: int) -> bool:
 
 
 def shows_person(text: str, start: int, end: int) -> bool:
-    """Whether what stands before text[start:end] shows that a person is meant, of words that can be a name: a title, a label, a relative."""
+    """Whether what stands before text[start:end] shows that a person is meant, of words that can be a name: a title, a label, a relative, a nurse."""
     words = _words(text[start:end])
     if not words or any(word in ORDINARY and word not in BORNE for word in words):
         return False
@@ -85,8 +85,10 @@ def _person(match: re.Match[str]) -> bool:
 
 
 def _labelled(match: re.Match[str]) -> bool:
-    """No word of it is an ordinary capitalised one, unless it is a name too and stands beside one."""
+    """No word of it is an ordinary capitalised one, unless it is a name too and stands beside one; an eponym alone ends the field."""
     words = _words(match["v"].replace(",", " "))
+    if len(words) == 1 and words[0] in EPONYMS and re.match(r"[ ]+[a-záéíóúñ]", match.string[match.end("v") : match.end("v") + 3]):
+        return False
     ordinary = [word for word in words if word in ORDINARY]
     return not ordinary or all(word in BORNE for word in ordinary) and any(word in GIVEN | FAMILY for word in words if word not in ordinary)
 
