@@ -114,6 +114,10 @@ class DeidConfig(Section):
     dates: Literal["year", "shift"] = Field(
         "year", description="cut dates to the year, or shift them by a secret number of days per patient"
     )
+    as_of: datetime.date | None = Field(
+        None,
+        description="day by which it is told who is over 89 (YYYY-MM-DD); None is the day on which the run began, which a resume keeps",
+    )
     zip_list: Literal[2000, 2020, "union"] = Field(
         "union",
         description="which areas of 20,000 people or fewer become 000: HHS's list of the Census of 2000, the Census of 2020, or both",
@@ -394,10 +398,11 @@ def _explain(problem: Any) -> str:
 
 
 def flatten(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of every leaf, in the order of the tree."""
+    """(dotted name, value as JSON has it) of every leaf, in the order of the tree."""
+    plain = section.model_dump(mode="json")
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, BaseModel):
             yield from flatten(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{name}", plain[name]

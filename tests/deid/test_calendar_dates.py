@@ -1,18 +1,23 @@
 """Written dates: each form on another day, its years, order and intervals."""
 
 import datetime
+import functools
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nosology.config import DeidConfig
-from nosology.deid.calendar_dates import shifted, years_of
+from nosology.deid.calendar_dates import Anchor, anchor
+from nosology.deid.calendar_dates import years_of as years
+from nosology.deid.calendar_shift import shifted as moved_date
 from nosology.deid.calendar_words import easter
 from nosology.deid.languages import LANGUAGES
 from nosology.deid.languages import language as spoken
 from nosology.deid.stage import Deidentify
 from nosology.errors import ConfigError
 
+shifted = functools.partial(moved_date, latest=2026)
+years_of = functools.partial(years, latest=2026)
 DAYS = st.dates(datetime.date(1, 1, 1), datetime.date(9999, 12, 31))
 SHIFTS = st.integers(-364, 364).filter(lambda n: n % 7 != 0)
 NUMBERS = st.sampled_from(["{m}/{d}/{y}", "{m:02d}/{d:02d}/{y}", "{m:02d}-{d:02d}-{y}", "{m:02d}.{d:02d}.{y}"])
@@ -87,6 +92,21 @@ NUMBERS = st.sampled_from(["{m}/{d}/{y}", "{m:02d}/{d:02d}/{y}", "{m:02d}-{d:02d
         ("2019-20", 300, "2020-21"),
         ("1899-12-31", 1, "1900-01-01"),
         ("December 31, 2150", 1, "January 1, 2151"),
+        ("03MAR2021", 30, "02APR2021"),
+        ("4/Mar/2021", 1, "5/Mar/2021"),
+        ("4-III-2021", 30, "3-IV-2021"),
+        ("3.iii.2021", 30, "2.iv.2021"),
+        ("12-XI-2019", 1, "13-XI-2019"),
+        ("12/24-26/2020", 2, "12/26-28/2020"),
+        ("12/24-26/20", 2, "12/26-28/20"),
+        ("12/24-26/2020", 7, "12/31/2020-01/02/2021"),
+        ("Jan 4, 5 and 6 2021", 1, "Jan 5, 6 and 7 2021"),
+        ("Jan 4, 5 and 6, 2021", 26, "Jan 30, 31 and Feb 1, 2021"),
+        ("4, 5 and 6 January 2021", 26, "30, 31 January and 1 February 2021"),
+        ("week of 3/14", 1, "week of 3/15"),
+        ("March 3, 2021 0930", 1, "March 4, 2021 0930"),
+        ("March 3, 2021 1930 hrs", 1, "March 4, 2021 1930 hrs"),
+        ("3/14 0700-1900", 1, "3/15 0700-1900"),
     ],
 )
 def test_shifted_dates_keep_their_form(value, days, expected):
@@ -111,6 +131,11 @@ def test_shifted_dates_keep_their_form(value, days, expected):
         ("Nochebuena de 2020", 1, "25 de diciembre de 2020"),
         ("3 de marzo de 2019 a las 10:30 h", 1, "4 de marzo de 2019 a las 10:30 h"),
         ("March 3, 2019", 1, "March 4, 2019"),
+        ("1º de mayo de 2021", 21, "22 de mayo de 2021"),
+        ("30 de abril y 1º de mayo", 1, "1 de mayo y 2 de mayo"),
+        ("4, 5 y 6 de enero de 2021", 26, "30, 31 de enero y 1 de febrero de 2021"),
+        ("3.III.2021", 30, "2.IV.2021"),
+        ("03MAR2021", 30, "02ABR2021"),
     ],
 )
 def test_spanish_dates(value, days, expected):
@@ -128,7 +153,9 @@ def test_spanish_dates(value, days, expected):
         "spring 2020",
         "last month",
         "the 3rd",
-        "12-XI-2019",
+        "0700-1900",
+        "1900-0700",
+        "el día 4",
         "the week before Christmas",
         "the 3rd of this month",
         "Ramadan",
@@ -156,8 +183,45 @@ def test_the_order_of_numbers_is_an_argument():
 
 
 def test_a_day_without_a_year_counts_in_the_given_one():
-    assert (shifted("Feb 28", 1, near=2020), shifted("Feb 28", 1, near=2021)) == ("Feb 29", "Mar 1")
-    assert shifted("Easter", 1, near=2024) == "April 1"
+    leap, common, last = (Anchor(datetime.date(year, 12, 31), 0) for year in (2020, 2021, 2024))
+    assert (shifted("Feb 28", 1, near=leap), shifted("Feb 28", 1, near=common)) == ("Feb 29", "Mar 1")
+    assert shifted("Easter", 1, near=last) == "April 1"
+
+
+@pytest.mark.parametrize(
+    ("value", "note", "days", "expected"),
+    [
+        ("12/30", datetime.date(2021, 1, 3), 60, "02/28"),
+        ("1/2", datetime.date(2021, 1, 3), 60, "3/3"),
+        ("12/30 - 1/2", datetime.date(2021, 1, 3), 62, "03/02 - 3/5"),
+        ("1/4 - 3/1", datetime.date(2019, 12, 10), 1, "1/5 - 3/2"),
+        ("2/20", datetime.date(2020, 1, 3), 10, "3/1"),
+        ("2/20", datetime.date(2020, 12, 28), 10, "3/2"),
+        ("2/29", datetime.date(2021, 6, 1), 366, "3/1"),
+        ("Christmas", datetime.date(2020, 1, 3), 67, "March 1"),
+        ("el día 4", datetime.date(2021, 3, 10), 30, "el día 3"),
+        ("el 31", datetime.date(2021, 2, 2), 1, "el 1"),
+        ("the 3rd", datetime.date(2021, 3, 10), 20, "the 23rd"),
+    ],
+)
+def test_a_note_tells_the_year_of_a_day(value, note, days, expected):
+    """More than 60 days after it, it was in the year before."""
+    language = "es" if value.startswith("el ") else "en"
+    assert shifted(value, days, near=anchor([value], note=note, year=note.year, latest=note.year), language=language) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "days", "expected"),
+    [
+        (("12/31", "1/1"), 60, ["03/01", "3/2"]),  # 2024 has 29 February
+        (("1/1", "12/31"), 60, ["3/1", "02/29"]),
+        (("12/31/2022", "1/1"), 60, ["03/01/2023", "3/2"]),
+        (("1/1/2024", "12/31"), 60, ["3/1/2024", "02/29"]),
+    ],
+)
+def test_days_of_a_text_without_a_date_stay_together(values, days, expected):
+    near = anchor(values, note=None, year=2024, latest=2026)
+    assert [shifted(value, days, near=near) for value in values] == expected
 
 
 @given(DAYS, SHIFTS, st.integers(0, 800))
@@ -229,6 +293,11 @@ def test_years():
     )
     assert years_of("3/14/30", latest=2024) == [1930] and years_of("3/14/30", latest=2031) == [2030]
     assert years_of("3 Mar 10:30") == [] and years_of("de marzo de 2019", language="es") == [2019]
+
+
+@pytest.mark.parametrize("value", ["0700-1900", "1900-0700", "March 3 0700-1900 x", "1930 hrs on March 3"])
+def test_hours_are_no_years(value):
+    assert years_of(value) == [] and years_of("1990-1995") == [1990, 1995] and years_of("seen 1900-1910 x") == [1900, 1910]
 
 
 def test_easter():

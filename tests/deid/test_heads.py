@@ -12,7 +12,7 @@ from nosology.deid import heads as module
 from nosology.deid.folding import folded
 from nosology.deid.heads import EDGE, Places, heads
 from nosology.deid.languages import language
-from nosology.deid.patterns import Scan
+from nosology.deid.patterns import Gate, Scan
 
 SCANS = {code: Scan(language(code).recognizer(name) for name in language(code).names) for code in ("en", "es")}
 HEADED = {
@@ -80,6 +80,18 @@ def test_forms_of_patterns(pattern, text, flags):
 @pytest.mark.parametrize("pattern", [r"\d*", r"(?:a|)", r"\w+@", r"(?=x)\s*", r"[\w.]{3}"])
 def test_what_any_word_or_nothing_may_begin_has_no_head(pattern):
     assert heads(pattern, 0) == []
+
+
+@pytest.mark.parametrize("code", SCANS)
+def test_every_rule_stands_behind_the_gate(code):
+    """One that Hyperscan refuses is tried on every text."""
+    assert SCANS[code]._gate._always == []
+
+
+def test_a_rule_that_the_gate_refuses_runs_and_leaves_the_others_behind_it():
+    gate = Gate([re.compile(r"abc"), re.compile(r"(?:x{1,900}){900}"), re.compile(r"\d{4}")])
+    assert gate._always == [1] and len(gate._databases) == 1
+    assert (gate.candidates(b"2024"), gate.candidates(b"abc"), gate.candidates(b"-")) == ([1, 2], [0, 1], [1])
 
 
 def searched(code, text):

@@ -27,16 +27,17 @@ LANGUAGE = dataclasses.replace(
 )
 """
 USE = """
+import datetime
 from nosology.config import DeidConfig
-from nosology.deid.calendar_dates import shifted
+from nosology.deid.calendar_shift import shifted
 from nosology.deid.detect import Detector
 from nosology.deid.policies import POLICIES
 from nosology.deid.structured import listed
 from nosology.records import Span
 text = "tunnus 4711, soita ada@example.org"
 print([(text[s.start : s.end], s.label) for s in Detector(DeidConfig(language="fi"), rules_only=True).find([text])[0]])
-print(shifted("toukokuu 3, 2019", 1, language="fi"), listed("kind", "lausunto"))
-print(POLICIES["safe_harbor"].takes("vuonna 2019", Span(start=0, end=11, label="DATE")))
+print(shifted("toukokuu 3, 2019", 1, language="fi", latest=2026), listed("kind", "lausunto"))
+print(POLICIES["safe_harbor"].takes("vuonna 2019", Span(start=0, end=11, label="DATE"), datetime.date(2026, 1, 1)))
 """
 
 

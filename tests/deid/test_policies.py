@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from nosology.config import Config, DeidConfig
 from nosology.deid import proof
+from nosology.deid.detect import Detector
 from nosology.deid.languages import LANGUAGES, language
 from nosology.deid.policies import POLICIES, policy_of, told_age
 from nosology.deid.proof import policy as described
@@ -45,15 +46,28 @@ def test_what_an_age_says(value, told):
 def test_spanish_ages(value, new):
     span = Span(start=0, end=len(value), label="AGE")
     assert rewrite(value, [span], DeidConfig(language="es"), Secret(b"k" * 32), patient="p").text == new
-    assert POLICIES["safe_harbor"].takes(value, span) == (new == "90+")
+    assert POLICIES["safe_harbor"].takes(value, span, DAY) == (new == "90+")
+
+
+@pytest.mark.parametrize("policy", ["safe_harbor", "meddocan"])
+def test_a_spanish_year_of_birth_goes_where_it_tells_an_age_over_89(policy):
+    """One that tells none is no age, of which meddocan takes every one; as a year it is cut to itself."""
+    detector = Detector(DeidConfig(language="es", policy=policy, as_of=datetime.date(2026, 1, 1)), rules_only=True)
+    for text in ("nacida en {}", "FN: {}", "Fecha de nacimiento: {}", "nacido en Soria en {}"):
+        found = detector.find([text.format(1936), text.format(1937)])
+        values = [
+            [(s.label, one[s.start : s.end]) for s in spans if s.label == "AGE"]
+            for one, spans in zip((text.format(1936), text.format(1937)), found, strict=True)
+        ]
+        assert values == [[("AGE", "1936")], []], text
 
 
 def test_each_language_has_its_policy():
     assert policy_of(DeidConfig()).name == "safe_harbor" and policy_of(DeidConfig(language="es")).name == "meddocan"
     assert policy_of(DeidConfig(language="es", policy="safe_harbor")).name == "safe_harbor"
     year, sex = Span(start=0, end=4, label="DATE"), Span(start=0, end=4, label="SEX")
-    assert POLICIES["meddocan"].takes("2019", year) and not POLICIES["safe_harbor"].takes("2019", year)
-    assert POLICIES["meddocan"].takes("niña", sex) and not POLICIES["safe_harbor"].takes("niña", sex)
+    assert POLICIES["meddocan"].takes("2019", year, DAY) and not POLICIES["safe_harbor"].takes("2019", year, DAY)
+    assert POLICIES["meddocan"].takes("niña", sex, DAY) and not POLICIES["safe_harbor"].takes("niña", sex, DAY)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +146,8 @@ def test_the_bundle_says_what_becomes_of_a_postal_code():
 
 @pytest.mark.parametrize("value", ["cincuenta y dos años", "tres años", "veinte años", "de 54 años"])
 def test_safe_harbor_keeps_spanish_ages_to_89(value):
-    assert not POLICIES["safe_harbor"].takes(value, Span(start=0, end=len(value), label="AGE"))
-    assert POLICIES["meddocan"].takes(value, Span(start=0, end=len(value), label="AGE"))
+    assert not POLICIES["safe_harbor"].takes(value, Span(start=0, end=len(value), label="AGE"), DAY)
+    assert POLICIES["meddocan"].takes(value, Span(start=0, end=len(value), label="AGE"), DAY)
 
 
 @pytest.mark.parametrize(

@@ -33,16 +33,17 @@ def test_decomposed_accents_hide_nothing(code: str, text: str, value: str) -> No
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(alphabet=st.sampled_from("aé ñ e\u0301\u0327\u0323\u1100\u1161\u11a8\u212b\u0958o9"), max_size=24))
+@given(st.text(alphabet=st.sampled_from("aé ñ e\u0301\u0327\u0323\u1100\u1161\u11a8\u212b\u0958o9\u200b\u2009\u2011&nbsp;"), max_size=24))
 def test_every_span_goes_back_to_its_letters(text: str) -> None:
     """The composed text is NFC, its clusters stand in the order of the given one, and the last ends where that ends."""
     read = Composed(text)
-    assert unicodedata.normalize("NFC", read.text) == unicodedata.normalize("NFC", text)
+    plain = text.translate(str.maketrans("\u2009\u2011", " -", "\u200b")).replace("&nbsp;", "      ")
+    assert unicodedata.normalize("NFC", read.text) == unicodedata.normalize("NFC", plain)
     one = [read.given([Span(start=i, end=i + 1, label="ID", source="x")])[0] for i in range(len(read.text))]
     assert all(a.start <= b.start and a.end <= b.end and a.start < a.end for a, b in zip(one, one[1:], strict=False))
     if one:
         whole = read.given([Span(start=0, end=len(read.text), label="ID", source="x")])[0]
-        assert (whole.start, whole.end) == (0, len(text)) == (one[0].start, one[-1].end)
+        assert (whole.start, whole.end) == (one[0].start, one[-1].end) and text[: whole.start].strip("\u200b") == "" == text[whole.end :]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,22 @@ def test_every_span_goes_back_to_its_letters(text: str) -> None:
 def test_an_underscore_beside_a_number_hides_nothing(text: str, value: str) -> None:
     spans = RULES["en"].find([text])[0]
     assert any(value in text[s.start : s.end] for s in spans), spans
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("SSN 219\u200909\u20099999 on file", "219\u200909\u20099999"),
+        ("seen 3\u22154\u22152021", "3\u22154\u22152021"),
+        ("call 415\u2011555\u20110134", "415\u2011555\u20110134"),
+        ("MRN: 00\u200b382\u200b910 printed", "00\u200b382\u200b910"),
+        ("Dr.&nbsp;Okafor agrees", "Okafor"),
+        ("write jane\uff20example.com", "jane\uff20example.com"),
+        ("Dr. Oka\u00adfor", "Oka\u00adfor"),
+    ],
+)
+def test_signs_that_look_alike_and_what_nobody_sees_hide_nothing(text: str, value: str) -> None:
+    assert value in [text[s.start : s.end] for s in RULES["en"].find([text])[0]]
 
 
 def test_the_tagger_reads_both_forms_alike() -> None:

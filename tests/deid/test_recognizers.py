@@ -95,12 +95,25 @@ def test_the_gate_takes_any_text(text):
         ("after 3 days, on May 4", "3 days, on May 4", "DATE", False),
         ("in 2 weeks Tuesday", "2 weeks Tuesday", "DATE", False),
         ("for 2 weeks 03/14/2019", "2 weeks 03/14/2019", "DATE", False),
+        ("Sleep 3/10, mood 4/10", "/10", "DATE", True),
+        ("seen 3/20 for a cough", "3/20", "DATE", False),
+        ("pain 3/10 today", "3/10", "DATE", True),
+        ("vaccinated 2/14 today", "2/14", "DATE", False),
+        ("Nursing 0700-1900", "0700-1900", "DATE", True),
+        ("asleep 1930 - 0700", "1930 - 0700", "DATE", True),
+        ("asleep at 10:30 pm", "10:30 pm", "DATE", True),
+        ("shift 0700-1900 03/14", "0700-1900 03/14", "DATE", False),
     ],
 )
 def test_what_a_tagger_marks(text, value, label, kept):
     """Five digits are a public code behind the name of one alone; a length of time has no day in it."""
     start = text.index(value)
     assert ENGLISH.keeps(text, Span(start=start, end=start + len(value), label=label, source="tagger")) == kept
+
+
+@pytest.mark.parametrize(("value", "kept"), [("0700-1900", True), ("12/03", False), ("0700-1900 12 de marzo", False)])
+def test_what_a_spanish_tagger_marks(value, kept):
+    assert language("es").keeps(f"Turno {value}", Span(start=6, end=6 + len(value), label="DATE", source="tagger")) == kept
 
 
 @pytest.mark.parametrize("text", ["GB33 B\u0130KB 2020 1555 5555 55", "gb33 bui\u212a 2020 1555 5555 55"])

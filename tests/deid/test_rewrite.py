@@ -1,10 +1,12 @@
 import datetime
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nosology.config import DeidConfig, load
-from nosology.deid.calendar_dates import shifted
+from nosology.deid.calendar_dates import Anchor
+from nosology.deid.calendar_shift import shifted
 from nosology.deid.detect import Detector
 from nosology.deid.rewrite import rewrite
 from nosology.deid.secret import Secret, load_secret
@@ -14,6 +16,7 @@ from nosology.records import Span
 
 SECRET = Secret(b"k" * 32)
 DAYS = SECRET.shift_days("p")
+AS_OF = datetime.date(2026, 6, 1)
 
 
 def spans_of(text, *values):
@@ -43,12 +46,32 @@ def test_the_zip_list_is_the_policys():
         load(overrides=["deid.zip_list=2010"])
 
 
-def test_a_year_that_tells_an_age_over_89_goes():
-    assert done("born 1928-05-05", ("1928-05-05", "DATE"), reference=datetime.date(2019, 1, 1)).text == "born [DATE]"
-    assert done("born 1930-05-05", ("1930-05-05", "DATE"), reference=datetime.date(2019, 1, 1)).text == "born 1930"
+@pytest.mark.parametrize("reference", [None, datetime.date(2015, 5, 1), datetime.date(2026, 5, 1)])
+@pytest.mark.parametrize(("value", "language"), [("3/4/{}", "en"), ("03/04/{}", "en"), ("March of {}", "en"), ("3 de abril de {}", "es")])
+@pytest.mark.parametrize("dates", ["year", "shift"])
+def test_a_year_that_tells_an_age_over_89_goes(value, language, reference, dates):
+    """By the run's day, whatever the note's, and whatever else stands in the note."""
+    for year, goes in ((1936, True), (1937, False)):
+        written = value.format(year)
+        new = done(f"born {written}", (written, "DATE"), reference=reference, language=language, dates=dates, as_of=AS_OF).text
+        assert (new == "born [DATE]") == goes and (goes or "19" in new)
+
+
+def test_a_note_from_after_the_runs_day_tells_ages_by_its_own():
+    values = ("born 3/4/1940", ("3/4/1940", "DATE"))
+    assert done(*values, reference=datetime.date(2030, 1, 1), as_of=AS_OF).text == "born [DATE]"
+    assert done(*values, reference=datetime.date(2029, 1, 1), as_of=AS_OF).text == "born 1940"
+
+
+def test_a_span_of_dates_goes_with_its_first_year_and_a_marked_year_too():
     assert done("1/1/1920-2/2/2019", ("1/1/1920-2/2/2019", "DATE")).text == "[DATE]"
-    assert done("born 1/2/1928", ("1/2/1928", "DATE"), dates="shift").text == "born [DATE]"
     assert done("born in 1928", dates="shift").text == "born in [DATE]"
+
+
+def test_two_digits_are_read_by_the_date_of_the_note():
+    assert done("seen 3/4/19", ("3/4/19", "DATE"), reference=datetime.date(2020, 1, 1)).text == "seen 2019"
+    assert done("born 3/4/37", ("3/4/37", "DATE"), reference=None, as_of=AS_OF).text == "born 1937"
+    assert done("born 3/4/30", ("3/4/30", "DATE"), reference=datetime.date(2015, 1, 1), as_of=AS_OF).text == "born [DATE]"
 
 
 def test_a_range_keeps_both_years():
@@ -84,9 +107,9 @@ def test_every_date_of_a_patient_moves_by_the_same_days():
     new = done(text, *spans, dates="shift", reference=reference).text
     expected = text
     for value in ("03/14/2019", "March 20", "Monday"):
-        expected = expected.replace(value, shifted(value, DAYS, near=2019))
+        expected = expected.replace(value, shifted(value, DAYS, near=Anchor(reference, 60), latest=2019))
     for year in ("1960", "2018"):
-        expected = expected.replace(f" {year}", f" {shifted(year, DAYS)}")
+        expected = expected.replace(f" {year}", f" {shifted(year, DAYS, latest=2019)}")
     assert new == expected.replace("last spring", "[DATE]") and "Monday" not in new
     assert "2019 guidelines" in new and "in 2000 mg" in new
 
@@ -109,12 +132,70 @@ def test_marked_years_are_those_outside_of_spans(pieces):
             spans.append(Span(start=len(text), end=len(text) + len(value), label="NAME"))
         text += value + ", "
     new = rewrite(text, spans, DeidConfig(dates="shift"), SECRET, patient="p", reference=datetime.date(2020, 1, 1))
-    years = {year: shifted(year, DAYS, language="en", near=2020, latest=2020) for year in ("2018", "1999")}
+    years = {year: shifted(year, DAYS, latest=2020) for year in ("2018", "1999")}
     expected = "".join(
         ("[NAME]" if marked and value.strip() else value.replace("2018", years["2018"]).replace("1999", years["1999"])) + ", "
         for value, marked in pieces
     )
     assert new.text == expected
+
+
+def moved(text, **given):
+    """The years that stand in a text under each of many shifts, next to those that stood there."""
+    for patient in map(str, range(60)):
+        new = done(text, dates="shift", patient=patient, **given).text
+        yield [int(year) for year in re.findall(r"\d{4}", new)], new
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("in 2012, 2013 and 2014", "en"),
+        ("in 2012, 2013, 2014", "en"),
+        ("in 2012 and 2014", "en"),
+        ("in 2012-2014", "en"),
+        ("from 2015 to 2018", "en"),
+        ("from 2015 through 2018", "en"),
+        ("between 2015 and 2018", "en"),
+        ("2016: stroke\n2018 - fall\n", "en"),
+        ("* 2016-2018: smoker", "en"),
+        ("en 2012, 2013 y 2014", "es"),
+        ("de 2015 a 2018", "es"),
+        ("desde 2015 hasta 2018", "es"),
+        ("2016: ictus", "es"),
+    ],
+)
+def test_a_marked_year_takes_the_rest_of_its_list_with_it(text, language):
+    before = [int(year) for year in re.findall(r"\d{4}", text)]
+    found = [years for years, _ in moved(text, language=language)]
+    assert {tuple(b - a for a, b in zip(before, years, strict=True)) for years in found} == {(by,) * len(before) for by in (-1, 0, 1)}, (
+        "all of them by the same, and not never"
+    )
+
+
+def test_a_short_year_of_a_span_moves_too():
+    assert {new for _, new in moved("in 2012-14")} == {"in 2011-13", "in 2012-14", "in 2013-15"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BNP rose from 1900 to 2050", "calories up from 1850 to 2000", "from 2050 to 1900", "in 2012 patients, 2000 mg", "2000: VS stable\n0630: asleep",
+        "2100: asleep", "1930: asleep", "1930: meds given\n0630: asleep", "2016 guidelines", "scores of 1999 and 2001", "pasó de 1900 a 2050",
+    ],
+)  # fmt: skip
+def test_what_is_no_year_stays(text):
+    assert {new for _, new in moved(text)} == {text}
+
+
+def test_days_without_a_year_keep_their_interval_across_new_year():
+    text, spans = "Admitted 12/30, discharged 1/2", (("12/30", "DATE"), ("1/2", "DATE"))
+    for patient in map(str, range(200)):
+        new = done(text, *spans, dates="shift", patient=patient, reference=datetime.date(2021, 1, 3)).text
+        first, last = (tuple(map(int, value.split("/"))) for value in re.findall(r"\d+/\d+", new))
+        shift = datetime.timedelta(SECRET.shift_days(patient))
+        for told, day in ((first, datetime.date(2020, 12, 30)), (last, datetime.date(2021, 1, 2))):
+            assert told == ((day + shift).month, (day + shift).day)
 
 
 def test_the_shift_is_never_a_whole_week():

@@ -41,6 +41,18 @@ def test_row(detector: Callable[[str, str], Detector], row: Row) -> None:
         assert {i for i in range(start, end) if row.text[i].isalnum()} <= covered, spans
 
 
+# rows without an identifier in which both passes mark anything: may fall, never rise
+OVER = {"en": 46, "es": 52}
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_the_tagger_leaves_what_holds_nothing(code: str) -> None:
+    texts = [row.text for row in ROWS if row.code == code and not row.spans]
+    found = Detector(DeidConfig(language=code, policy="safe_harbor")).find(texts)
+    touched = [(text, [(s.label, text[s.start : s.end]) for s in spans]) for text, spans in zip(texts, found, strict=True) if spans]
+    assert len(touched) <= OVER[code], touched
+
+
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_tables_are_whole(code: str) -> None:
     """All 18 letters; enough rows of each kind in every table; every text once."""

@@ -124,6 +124,7 @@ def test_the_bundle_says_what_was_done_and_what_it_lacks(made: Path) -> None:
         bundle["run"]["outputs"]["documents"]
         == hashlib.sha256("".join(sorted(p.digest for p in seen.table("documents"))).encode()).hexdigest()
     )
+    assert bundle["run"]["as_of"] == json.loads(seen.job.fingerprint["deid.as_of"]) and len(bundle["run"]["as_of"]) == 10
     assert bundle["run"]["notes"] == 24 and bundle["run"]["spans_by_class"]["NAME"] >= 24
     assert bundle["uniqueness"]["k"] == 4 and bundle["uniqueness"]["persons"] == 24, "two sexes, three ages"
     assert set(bundle["recognizers"]) and all(len(digest) == 64 for digest in bundle["recognizers"].values())

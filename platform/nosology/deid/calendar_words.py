@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Order = Literal["mdy", "dmy"]
+# a span of hours (`0700-1900`), which is none of years
+HOURS = r"(?!(?:1[89]|20)\d\d\s?[-–]\s?(?:1[89]|20)\d\d)(?:[01]\d|2[0-3])[0-5]\d\s?[-–]\s?(?:[01]\d|2[0-4])[0-5]\d(?!\d)"
 OfYear = Callable[[int], datetime.date]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nosology.deid.clock import on_its_day, told_on
 from nosology.deid.languages import language
 from nosology.deid.lexicon import listed
 from nosology.deid.patterns import Scan
@@ -37,6 +39,7 @@ class Detector:
         self._language = language(config.language)
         self._policy = policy_of(config)
         self._left_out = frozenset(config.leave_out)
+        self._config = on_its_day(config)
         self.tagging: Tagging | None = None
         if not rules_only:
             from nosology.deid.ner import load_tagging
@@ -44,8 +47,18 @@ class Detector:
             self.tagging = load_tagging(tagger_folder(config), config.threshold, dict(config.thresholds.items()))
         self._scan = _rules(config.language)  # last: it takes seconds where it is the first, and a model can be wrong
 
-    def find(self, texts: Sequence[str], known: Sequence[Sequence[Known]] | None = None) -> list[list[Span]]:
-        """Disjoint spans of each text, in order of their start. `known`: of each text, what records say of its patient and itself."""
+    def find(
+        self,
+        texts: Sequence[str],
+        known: Sequence[Sequence[Known]] | None = None,
+        dates: Sequence[datetime.date | None] | None = None,
+    ) -> list[list[Span]]:
+        """Disjoint spans of each text, in order of their start.
+
+        Args:
+            known: of each text, what records say of its patient and itself.
+            dates: of each text, its date, where it has one.
+        """
         read = [Composed(text) for text in texts]
         scored = self.tagging.score([one.text for one in read]) if self.tagging else None
         return [
@@ -55,6 +68,7 @@ class Detector:
                     ruled(self._scan, one.text),
                     self._tagged(one.text, scored[number]) if scored else [],
                     known[number] if known else (),
+                    dates[number] if dates else None,
                 )
             )
             for number, one in enumerate(read)
@@ -66,7 +80,7 @@ class Detector:
         read = [Composed(text) for text in texts]
         found, scored = [ruled(self._scan, one.text) for one in read], self.tagging.score([one.text for one in read])
         return [
-            [one.given(self._resolved(one.text, found[n], self._tagged(one.text, scored[n], threshold), ())) for n, one in enumerate(read)]
+            [one.given(self._resolved(one.text, found[n], self._tagged(one.text, scored[n], threshold))) for n, one in enumerate(read)]
             for threshold in thresholds
         ]
 
@@ -74,11 +88,14 @@ class Detector:
         assert self.tagging is not None
         return [*self.tagging.spans(text, tokens, threshold), *listed(text, tokens, self._language, self.tagging.least(threshold))]
 
-    def _resolved(self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], known: Sequence[Known]) -> list[Span]:
+    def _resolved(
+        self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], known: Sequence[Known] = (), date: datetime.date | None = None
+    ) -> list[Span]:
         found = [*ruled, *(span for span in tagged if not self._language.keeps(text, span))]
         folded = Folded(text)
         placed = [span for one in known for span in one.find(folded)]
-        spans = [*(span for span in found if self._policy.takes(text, span)), *placed]
+        on = told_on(self._config, date)
+        spans = [*(span for span in found if self._policy.takes(text, span, on)), *placed]
         spans = resolve(text, self._wanted(spans) if self._left_out else spans)
         if wide := widened(text, spans, self._language):
             spans = resolve(text, [*spans, *wide])

@@ -35,6 +35,7 @@ class Rule:
         cue: what the text must hold somewhere for the rule to match at all; it narrows the gate where that cannot see it in the pattern
             (the gate drops look-arounds).
         relabel: another class for a match whose surroundings tell it (a phone number that is a fax); None keeps `label`.
+        each: of a list, what in it is an identifier; each of them becomes a span of its own.
     """
 
     label: str
@@ -43,6 +44,7 @@ class Rule:
     score: float = 0.9
     relabel: Relabel | None = None
     cue: re.Pattern[str] | None = None
+    each: re.Pattern[str] | None = None
     grouped: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,9 +55,11 @@ class Rule:
         for match in self.pattern.finditer(text) if places is None else _matches(self.pattern, text, places):
             if self.check is None or self.check(match):
                 start, end = match.span("v") if self.grouped else match.span()
-                if start < end:
-                    label = self.relabel(match) if self.relabel else None
-                    yield Span(start=start, end=end, label=label or self.label, score=self.score, source=source)
+                label = (self.relabel(match) if self.relabel else None) or self.label
+                found = [(start, end)] if self.each is None else [one.span() for one in self.each.finditer(text, start, end)]
+                for begin, stop in found:
+                    if begin < stop:
+                        yield Span(start=begin, end=stop, label=label, score=self.score, source=source)
 
 
 def _matches(pattern: re.Pattern[str], text: str, places: Iterable[int]) -> Iterator[re.Match[str]]:
@@ -76,9 +80,12 @@ def rule(
     flags: int = 0,
     relabel: Relabel | None = None,
     cue: str | None = None,
+    each: str | None = None,
 ) -> Rule:
-    """A rule from the texts of its pattern and of its cue, which share the flags."""
-    return Rule(label, re.compile(pattern, flags), check, score, relabel, None if cue is None else re.compile(cue, flags))
+    """A rule from the texts of its pattern, its cue and the parts of its list, which share the flags."""
+    own, cued, parts = (None if one is None else re.compile(one, flags) for one in (pattern, cue, each))
+    assert own is not None
+    return Rule(label, own, check, score, relabel, cued, parts)
 
 
 class Patterns:
@@ -117,10 +124,23 @@ class Gate:
             return
         self._always = []
         for start in range(0, len(patterns), _GROUP):
-            self._compile(hyperscan, dict(enumerate(patterns[start : start + _GROUP], start)))
+            group = dict(enumerate(patterns[start : start + _GROUP], start))
+            try:
+                database = self._compiled(hyperscan, group)
+            except hyperscan.error:  # it does not take all of them
+                self._always += [number for number, pattern in group.items() if not self._takes(hyperscan, pattern)]
+                database = self._compiled(hyperscan, {number: group[number] for number in group.keys() - set(self._always)})
+            self._databases.append(database)
 
-    def _compile(self, hyperscan: Any, group: Mapping[int, re.Pattern[str]]) -> None:
-        """A database of some patterns; of those among them that Hyperscan takes, where it does not take all."""
+    def _takes(self, hyperscan: Any, pattern: re.Pattern[str]) -> bool:
+        try:
+            self._compiled(hyperscan, {0: pattern})
+        except hyperscan.error:
+            return False
+        return True
+
+    def _compiled(self, hyperscan: Any, group: Mapping[int, re.Pattern[str]]) -> Any:
+        """A database of some patterns."""
         flags = []
         for pattern in group.values():
             own = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_ALLOWEMPTY
@@ -129,16 +149,8 @@ class Gate:
             own |= hyperscan.HS_FLAG_DOTALL if pattern.flags & re.S else 0
             flags.append(own)
         database = hyperscan.Database()
-        try:
-            database.compile(expressions=[folded(pattern.pattern) for pattern in group.values()], ids=list(group), flags=flags)
-        except hyperscan.error:
-            if len(group) == 1:
-                self._always += group
-            else:
-                for number, pattern in group.items():
-                    self._compile(hyperscan, {number: pattern})
-            return
-        self._databases.append(database)
+        database.compile(expressions=[folded(pattern.pattern) for pattern in group.values()], ids=list(group), flags=flags)
+        return database
 
     def candidates(self, plain: bytes) -> list[int]:
         """Numbers of the patterns that may match a folded text, in order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import re
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from nosology.config import DeidConfig
 
 OLDEST = 89  # years of age that may stay (45 CFR 164.514(b)(2)(i)(C))
+_BIRTH_YEAR = re.compile(r"(?:1[89]|20)\d\d")  # in the place of an age: a year alone is no identifier but by the age that it tells
 # of MEDDOCAN's guideline, beside the Safe Harbor classes
 WIDER = frozenset({"SEX", "RELATIVE", "PROFESSION"})
 
@@ -75,6 +77,11 @@ def told_age(value: str) -> str | None:
     return "old" if written.old.search(value) else None
 
 
+def tells_over_89(year: int, on: datetime.date) -> bool:
+    """Whether someone of that year of birth is 90 or older; years alone decide, so that the cut to the year cannot tell it either."""
+    return on.year - year > OLDEST
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A rule of what counts as an identifier.
@@ -94,9 +101,15 @@ class Policy:
     every_year: bool = False
     columns: frozenset[str] = frozenset()
 
-    def takes(self, text: str, span: Span) -> bool:
-        """Whether a finding is to be removed."""
+    def takes(self, text: str, span: Span, on: datetime.date) -> bool:
+        """Whether a finding is to be removed.
+
+        Args:
+            on: day by which a year of birth tells an age (`clock.told_on`).
+        """
         value = text[span.start : span.end]
+        if span.label == "AGE" and _BIRTH_YEAR.fullmatch(value):
+            return tells_over_89(int(value), on)
         if span.label == "AGE" and not self.every_age:
             return told_age(value) != "young"
         if span.label == "DATE" and not self.every_year:

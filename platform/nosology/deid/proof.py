@@ -37,8 +37,8 @@ FORMAT = "nosology proof of de-identification, 1"
 FOLDER, SUMS = "proof", "SHA256SUMS"
 _KINDS = ("json", "html")
 _OURS = re.compile(r"proof-[0-9a-f]{16}\.(json|html)")
-# settings of `deid` that say nothing of what is removed: the key, the place of the model (its digest counts), the consent
-_APART = frozenset({"key_file", "ner", "accept_residual"})
+# settings of `deid` that say nothing of the policy: the key, the place of the model (its digest counts), the consent, the run's day
+_APART = frozenset({"key_file", "ner", "accept_residual", "as_of"})
 _THRESHOLDS = frozenset({"threshold", "thresholds"})
 _REWRITING = frozenset({"rewrite", "dates", "zip_list", "reversible", "consistency"})  # a measurement takes each note by itself
 _LIBRARIES = ("hyperscan", "onnxruntime", "phonenumbers", "presidio-analyzer", "tokenizers", "transformers", "torch")
@@ -51,7 +51,7 @@ Settings = Mapping[str, Any]
 
 def settings_of(config: DeidConfig) -> dict[str, Any]:
     """The section `deid` as a run's fingerprint holds it."""
-    return {name: json.loads(json.dumps(value)) for name, value in flatten(config)}
+    return dict(flatten(config))
 
 
 def settings_of_run(fingerprint: Mapping[str, str]) -> dict[str, Any]:
@@ -305,6 +305,7 @@ def page(bundle: Mapping[str, Any]) -> str:
     warnings.append("The digests find a changed bundle, not a forged one.")
     facts = {
         "policy": policy["name"],
+        "ages as of": run["as_of"] or "not told",
         "made": bundle["made"],
         "signer": bundle["signer"] or "unsigned",
         "package": bundle["package"],

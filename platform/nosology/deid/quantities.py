@@ -3,5 +3,6 @@
 Source: units of the UCUM that notes write behind a number of five digits or more; with fewer, any small letters are taken for a unit.
 """
 
-LARGE_UNIT = r"(?:iu|units?|u|mg|mcg|[µu]g|ng|kg|lbs?|ml|mm|cfu|copies|cells?|platelets?|k|x|rpm|hz|steps|k?cal|meq|mmol|doses|usd|eur|%)"
-QUANTITY = rf"(?:\d{{1,4}}\s?[a-zµ%]+|\d{{5,}}\s?{LARGE_UNIT})"
+_LARGE_UNIT = r"(?:iu|units?|u|mg|mcg|[µu]g|ng|kg|lbs?|ml|mm|cfu|copies|cells?|platelets?|k|x|rpm|hz|steps|k?cal|meq|mmol|doses|usd|eur|%)"
+LARGE_QUANTITY = rf"\d{{5,}}\s?{_LARGE_UNIT}"
+QUANTITY = rf"(?:\d{{1,4}}\s?[a-zµ%]+|{LARGE_QUANTITY})"

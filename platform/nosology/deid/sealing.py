@@ -32,7 +32,8 @@ _OWN_ID = {
     "patients": "patient_id", "encounters": "encounter_id", "conditions": "condition_id", "procedures": "procedure_id",
     "documents": "document_id", "claims": "claim_id", "remittances": "claim_id",
 }  # fmt: skip
-_NO_POLICY = frozenset(("key_file", "reversible"))  # where the key lies and what is kept beside decide nothing of what is removed
+# where the key lies and what is kept beside decide nothing of what is removed; by its day alone no clean record is cleaned again
+_NO_POLICY = frozenset(("key_file", "reversible", "as_of"))
 
 
 def policy_digest(config: DeidConfig, secret: Secret) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology.config import Config, DeidConfig, InputConfig
+from nosology.deid.clock import on_its_day
 from nosology.deid.dossier import Dossier
 from nosology.deid.known import Known, Value
 from nosology.deid.languages import language
@@ -37,7 +38,7 @@ class Deidentify:
     """A `Stage`. Picklable before `open`; the key travels inside it, so that every worker has the same one, and never shows.
 
     Args:
-        config: `deid` section.
+        config: `deid` section; without `as_of` its day is today.
         columns: `input` section: where a user's rows hold text and id.
         max_document_bytes: a longer note (UTF-8) is dead-lettered; None is the default of `ingest`.
         dossier: folder of what the records of the run say of its patients (`deid.dossier`); None: a row knows its own names alone.
@@ -52,7 +53,7 @@ class Deidentify:
         max_document_bytes: int | None = None,
         dossier: str | None = None,
     ) -> None:
-        self._config = config
+        self._config = on_its_day(config)
         self._columns = columns or Config().input
         self._max_document_bytes = max_document_bytes or Config().ingest.max_document_bytes
         self._secret: Secret = load_secret(config)
@@ -188,7 +189,11 @@ class Deidentify:
 
     def spans_of(self, notes: Sequence[Mapping[str, Any]]) -> list[list[Span]]:
         """What is to be removed from rows of `documents`."""
-        return self._ready().find([note["text"] for note in notes], [self._known_of("documents", note) for note in notes])
+        return self._ready().find(
+            [note["text"] for note in notes],
+            [self._known_of("documents", note) for note in notes],
+            [note.get("date") for note in notes],
+        )
 
     def done(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         """The Clean row, where a row is one that this policy and key made already."""

@@ -28,8 +28,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology.deid import codes
+from nosology.deid.clock import told_on
 from nosology.deid.languages import language, languages
-from nosology.deid.policies import OLDEST, policy_of
+from nosology.deid.policies import OLDEST, policy_of, tells_over_89
 from nosology.deid.rewrite import TAG, rewrite
 from nosology.deid.zips import postal_code
 from nosology.errors import RecordError
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 # fields whose id says whose dates these are, the best first
 PERSON = ("patient_id", "encounter_id", "claim_id", "document_id", "condition_id", "procedure_id")
-# dates that can tell what age a date of birth means
 REFERENCE = ("service_from", "service_to", "start_date", "date", "onset_date", "death_date")
 
 CODE = re.compile(r"[A-Z0-9]{1,2}|0?\d{3}", re.A)
@@ -104,11 +104,6 @@ def date_under(value: datetime.date, config: DeidConfig, days: int) -> datetime.
         return datetime.date(value.year, value.month, value.day) + datetime.timedelta(days=days)
     except OverflowError:
         return None
-
-
-def age_over_89(birth: datetime.date, on: datetime.date) -> bool:
-    """True when the person is 90 or older; years alone decide, so that the cut to the year cannot tell it either."""
-    return on.year - birth.year > OLDEST
 
 
 def coded(field: str, value: str | None) -> str | None:
@@ -193,8 +188,12 @@ def relabelled(value: str, spans: Sequence[Span], row: Mapping[str, Any], config
         whole = "NAME"
     if whole:
         spans = [Span(start=0, end=len(value), label=whole)]
-    dates = [row[name] for name in REFERENCE if isinstance(row.get(name), datetime.date)]
-    return rewrite(value, spans, config, secret, patient=patient_of(row), reference=max(dates, default=None)).text
+    return rewrite(value, spans, config, secret, patient=patient_of(row), reference=max(_dates(row), default=None)).text
+
+
+def _dates(row: Mapping[str, Any]) -> list[datetime.date]:
+    """Those of a record that can tell what age a date of birth means."""
+    return [row[name] for name in REFERENCE if isinstance(row.get(name), datetime.date)]
 
 
 def clean(
@@ -218,8 +217,7 @@ def clean(
     if table not in TABLES:
         raise RecordError("unknown_table", "_table", f"one of {', '.join(TABLES)}")
     days = secret.shift_days(patient_of(row))
-    dates = [row[name] for name in REFERENCE if isinstance(row.get(name), datetime.date)]
-    on = max(dates) if dates else datetime.date.today()
+    on = told_on(config, *_dates(row))
     treatments = {item.name: item.metadata["phi"] for item in dataclasses.fields(TABLES[table])}
     dropped = policy_of(config).columns
     cleaned: dict[str, Any] = {}
@@ -272,11 +270,11 @@ def _treated(phi: str | None, value: Any, config: DeidConfig, secret: Secret, da
     if phi == "postal_code":
         return postal_code(value, config)
     if phi == "date":  # a date of someone's life that long ago tells an age over 89 (164.514(b)(2)(i)(C))
-        return None if isinstance(value, datetime.date) and age_over_89(value, datetime.date.today()) else date_under(value, config, days)
+        return None if isinstance(value, datetime.date) and tells_over_89(value.year, on) else date_under(value, config, days)
     if phi == "birth_date":
         if isinstance(value, int | float):
             return None if value > OLDEST else value
-        return None if age_over_89(value, on) else date_under(value, config, days)
+        return None if tells_over_89(value.year, on) else date_under(value, config, days)
     return None  # names, contacts, places: never in a Clean record
 
 

@@ -92,6 +92,7 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
     proof.check(config, out, wanted)
     _check_places(config, source, out, spans)
     with Run(out, "deidentify", config, source=source, spans=spans, **({"evidence": evidence} if evidence else {})) as run:
+        config = _on_its_day(config, out)
         check_apart([source], out)  # before the plan, which would find what this run has written there
         files = plan([source], input_columns(config.input), list(TABLES))  # never the originals
         if spans and not any(file.table == "rows" for file in files):
@@ -121,11 +122,21 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
         run.lineage("models", {"tagger": marks["deid_tagger"]})
         extra |= {
             "policy": policy_name(config.deid),
+            "as_of": str(config.deid.as_of),
             "left_out": list(config.deid.leave_out),
             "uniqueness": proof.uniqueness(out, config.proof),
         }
         extra |= proof.gather(config, out, wanted)
         return finish(run, report, extra)
+
+
+def _on_its_day(config: Config, out: str) -> Config:
+    """The configuration with the day of the run: its own, else that on which the run in this folder began, else today."""
+    from nosology.deid.clock import on_its_day
+    from nosology.distributed.sink import is_run, read_job
+
+    held = json.loads(read_job(out).fingerprint.get("deid.as_of", "null")) if is_run(out) else None
+    return config.model_copy(update={"deid": on_its_day(config.deid, held)})
 
 
 def _check_places(config: Config, source: str, out: str, spans: str | None) -> None:

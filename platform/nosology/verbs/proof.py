@@ -323,6 +323,7 @@ def _run_facts(run: str, seen: Snapshot) -> dict[str, Any]:
         notes += part.num_rows
         spans.update(span["label"] for spans_of in part["spans"].to_pylist() for span in spans_of)
     return {
+        "as_of": proof.settings_of_run(seen.job.fingerprint).get("as_of"),
         "job": storage.digest(storage.join(run, "job.json")), "config": proof.digest_of(seen.job.fingerprint),
         "files": len(seen.job.files), "inputs": joined(file.digest for file in seen.job.files), "outputs": _outputs(seen),
         "records_in": seen.tally.records, "records_ok": seen.tally.ok, "records_dead": seen.tally.dead.total(),

@@ -25,6 +25,7 @@ LANGUAGES = tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) 
 # of every language; last, because of findings that are as sure the first gives the class
 SHARED: dict[str, str] = {
     "contacts": "nosology.deid.recognizers.contacts:Contacts",
+    "coordinates": "nosology.deid.recognizers.coordinates:Coordinates",
     "bare_codes": "nosology.deid.recognizers.bare_codes:BareCodes",
     "phones": "nosology.deid.recognizers.phones:Phones",
     "segments": "nosology.deid.recognizers.segments:Segments",

@@ -29,7 +29,7 @@ def _vin(match: re.Match[str]) -> bool:
 
 
 _CODE_SYSTEM = re.compile(
-    r"(?:snomed|sct|rxnorm|rxcui|loinc|ndc|icd|cpt|hcpcs|code|pmid|pmc|doi|nct"
+    r"(?:snomed|sct|rxnorm|rxcui|loinc|ndc|icd|cie|cpt|hcpcs|code|c[óo]digo|pmid|pmc|doi|nct"
     r"|umls|cui|taxonomy)\W{0,6}(?:\w{1,4}\W{1,3})?[(\[]?$",
     re.I,
 )
@@ -51,6 +51,12 @@ class BareCodes(Patterns):
     rules = (
         rule("ACCOUNT", r"(?<![\w-])\d(?:[ -]?\d){11,18}(?![\w-])", check=_card, score=1.0),
         rule("ACCOUNT", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", check=_iban, flags=re.I, score=1.0),
+        rule(
+            "ACCOUNT",
+            r"\b(?:card|visa|master ?card|amex|discover|debit|credit|account|acct|tarjeta|cuenta)\W{1,3}(?:(?:number|no|on file|n[úu]mero)\W{1,3})?"
+            r"(?:end(?:ing|s|ed)|terminad[ao]|acabad[ao]|que (?:termina|acaba))(?:\s(?:in|with|en))?\W{1,3}(?P<v>\d{4})\b",
+            flags=re.I,
+        ),
         rule("VEHICLE", r"\b[A-HJ-NPR-Z0-9]{17}\b", check=_vin, score=1.0),
         rule("DEVICE", r"\(01\)\d{14}(?:\(\d{2}\)[\w/-]{1,20})*", score=1.0),
         # HIBCC's code (ANSI/HIBC 2.6, 2.1) and ICCBBA's (ISBT 128, data structure 034 and what is joined to it)

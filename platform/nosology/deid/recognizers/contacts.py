@@ -14,6 +14,16 @@ CALL = (
 )
 FAX_BEFORE = re.compile(r"(?:\bfax(?:e[ds]|ing)?|facsimile)(?:[\s_]*(?:number|no\.?|#))?(?:\s(?:us |it )?(?:to|at|is|on))?\W{0,6}$", re.I)
 FAX_AFTER = re.compile(r"\s{0,2}[-(]?\s?fax\b", re.I)
+# top-level domains that are hardly a word, an abbreviation or a unit; those that are one count behind a cue or before a path (IANA root zone)
+COUNTRIES = (
+    r"(?:ar|au|be|bo|br|ch|cl|cn|co|cr|cu|cz|de|dk|ec|ee|es|eu|fm|fr|gg|gl|gr|gt|hk|hn|hu|ie|im|in|it|jp|ke|kr|la|li|ly|me|mx|ng|ni|nl|nz|pa|ph|pl|py"
+    r"|ru|se|sg|sh|sv|tv|uk|us|uy|ve|ws|za|blog|dental|doctor|family|link|live|online|page|shop|site|social|xyz)"
+)
+SITE = r"(?:web ?sites?|home ?page|web ?page|portal|url|domain|p[áa]gina(?: web)?|sitio(?: web)?|web|enlace|dominio)"
+NETWORK = (
+    r"(?:instagram|insta|ig|twitter|tik ?tok|snap ?chat|snap|facebook|fb|telegram|skype|discord|reddit|linkedin|venmo|cash ?app|zelle|paypal"
+    r"|youtube|we ?chat|threads|bluesky|twitch|whats ?app)"
+)
 TLD = r"(?:com|org|net|edu|gov|mil|info|biz|health|care|clinic|hospital|io|dev|app|co\.uk|nhs\.uk|test|example|invalid)"
 
 
@@ -58,6 +68,14 @@ class Contacts(Patterns):
     name = "contacts"
     rules = (
         rule("EMAIL", r"(?<![\w.+%'-])[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+", score=1.0),
+        rule(
+            "EMAIL",  # written out, so that no program reads it
+            r"(?<![\w.+%'-])[\w.+%'-]{1,64}\s?(?:[(\[{<]\s?(?:at|arroba)\s?[)\]}>]|_at_|\sarroba\s)\s?[\w-]{1,63}"
+            r"(?:\s?(?:\.|[(\[{<]\s?(?:dot|punto)\s?[)\]}>]|\s(?:dot|punto)\s|_dot_)\s?[\w-]{2,63}){1,4}",
+            flags=re.I,
+            score=1.0,
+        ),
+        rule("EMAIL", rf"(?<![\w.+%'-])[\w.+%'-]{{2,64}} at (?:[\w-]{{2,63}} dot ){{1,3}}(?:{TLD}|{COUNTRIES})\b", flags=re.I),
         rule("URL", r"\b(?:https?|ftp|sftp)://[^\s<>\"')\]};,]+[^\s<>\"')\]};,.:!?]", flags=re.I, score=1.0),
         rule("URL", r"(?<![\w])(?:file|sftp|smb|s3|ftps)://[^\s<>\"')\]};,]+[^\s<>\"')\]};,.:!?]", flags=re.I, score=1.0),
         rule("URL", r"\bwww\.[\w-]+(?:\.[\w-]+)+(?:/[^\s<>\"')\];,]*[^\s<>\"')\];,.:!?])?", flags=re.I, score=1.0),
@@ -66,6 +84,30 @@ class Contacts(Patterns):
             rf"(?<![@\w.-])(?:[a-z0-9][a-z0-9-]{{1,62}}\.)+{TLD}\b(?![\w@-])(?!\.\w)(?:/[^\s<>\"')\];,]*[^\s<>\"')\];,.:!?])?",
             flags=re.I,
         ),
+        rule(
+            "URL",
+            rf"(?<![@\w.-])(?:[a-z0-9][a-z0-9-]{{1,62}}\.){{1,4}}{COUNTRIES}/[\w~%?#=-][^\s<>\"')\];,]{{0,200}}",
+            flags=re.I,
+        ),
+        rule(
+            "URL",
+            rf"\b{SITE}\W{{1,4}}(?:(?:is|es|at|en)\s)?(?P<v>(?:[a-z0-9][a-z0-9-]{{1,62}}\.){{1,4}}{COUNTRIES})\b(?![\w@-])",
+            flags=re.I,
+        ),
+        rule("URL", r"(?<![\w\\])(?:[a-z]:\\(?=\w)|\\\\[\w.-]{2,60}\\)[^\s<>\"|?*]{2,200}", flags=re.I),
+        rule("URL", r"(?<![\w/.])/(?:home|users|mnt|media|volumes|srv|var|data)/[^\s<>\"')\];,]{2,200}", flags=re.I),
+        rule(
+            "ID",
+            rf"\b{NETWORK}\W{{1,3}}(?:(?:is|id|handle|name|user|username|account|usuario|cuenta)\W{{1,3}}){{0,2}}(?P<v>[@$][A-Za-z][\w.-]{{1,29}}\w)",
+            flags=re.I,
+        ),
+        rule(
+            "ID",
+            rf"\b{NETWORK}\W{{1,3}}(?:(?:id|handle|user ?name|account name|usuario)\W{{1,3}}(?:is\W{{1,3}})?)(?P<v>[A-Za-z][\w.-]{{2,29}}\w)",
+            flags=re.I,
+        ),
+        rule("ID", rf"(?<![\w@./])(?P<v>@[A-Za-z][\w.]{{1,29}}\w) (?:on|en) {NETWORK}\b", flags=re.I),
+        rule("ID", r"(?<![\w@./])@(?=[A-Za-z.]{0,29}[_\d]|[a-z]{2,20}[A-Z])[A-Za-z][\w.]{2,29}\b", score=0.6),
         rule("IP", r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]\d)", check=_address, score=1.0),
         rule(
             "IP",

@@ -26,6 +26,7 @@ LANGUAGE = Language(
     calendar=CALENDAR,
     recognizers={
         "dates": "nosology.deid.languages.en.dates:Dates",
+        "short_dates": "nosology.deid.languages.en.short_dates:ShortDates",
         "ages": "nosology.deid.languages.en.ages:Ages",
         "identifiers": "nosology.deid.languages.en.identifiers:Identifiers",
         "references": "nosology.deid.languages.en.references:References",

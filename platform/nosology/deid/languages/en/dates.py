@@ -1,4 +1,4 @@
-"""Dates: every element but the year (45 CFR 164.514(b)(2)(i)(C)). A bare year is no identifier."""
+"""Dates: every element but the year (45 CFR 164.514(b)(2)(i)(C)). A bare year is no identifier. Days written `3/14`: see `short_dates`."""
 
 from __future__ import annotations
 
@@ -35,12 +35,9 @@ CLOCK = r"(?:[T ]\s?(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?:\s?[AaPp
 YEAR = r"(?:1[89]|20)\d\d"
 SHORT_MONTH = r"(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)"
 DAY = r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
-CUE = (
-    r"(?:\b(?:on|since|dated?|until|till|by|from|starting|through|thru|to|admitted"
-    r"|discharged|seen|visit|dos|doa|dod|dob|last|of|as of|due|around|before"
-    r"|after"
-    r"|between|and|surgery|scheduled|appointment|expires?|lmp|edd)\b)"
-)
+# several days of a month: `3-5`, `4, 5 and 6`
+DAYS = rf"{DAY}(?:(?:,\s?{DAY}(?!\d)){{0,6}},?\s{{0,4}}(?:-|–|&|to|through|and)\s{{0,4}}(?:the\s)?{DAY}(?![\d/]))?"
+ROMAN = r"(?:XI{0,2}|IX|IV|V?I{1,3}|V)"
 
 
 def _numeric(match: re.Match[str]) -> bool:
@@ -54,30 +51,6 @@ def _numeric(match: re.Match[str]) -> bool:
     return match["s"] == "/" or (len(match["a"]) == 2 and len(match["b"]) == 2 and match["s"] == "-")
 
 
-_SCORE_AFTER = re.compile(
-    r"\s{0,4}(?:strength|motor|murmur|power|pain|scale|tab|dose|mg|systolic|diastolic"
-    r"|reflex|bilateral|pulse|in\b|throughout|(?:lymph )?nodes?|cores?|biops|teeth|points?|correct|/)",
-    re.I,
-)
-
-
-_RATIO_BEFORE = re.compile(
-    r"\b(?:gcs|mmse|moca|phq-?\d*|gad-?\d*|apgars?|score[sd]?|scale|scored|vision|va|acuity|od|os|ou|pain|strength|motor|dtrs?|reflexes|pulses?|grade"
-    r"|rated|murmur|bp|ratio|of|hba1c|vent|settings|ps|fio2|ldl|hdl|cup|c/d|nihss|ecog|aldrete|braden|kps|slums|epworth|apache|sofa|rpe|nodes)"
-    r"[^\w\n]{0,3}(?:(?:is|was|of|at|score)\W{0,2})?(?:(?:\d{1,2}/\d{1,2}|[a-z]+)[\s,;]{1,2})?$",
-    re.I,
-)
-
-
-def is_ratio(text: str, start: int, end: int) -> bool:
-    """Whether the words around `a/b` make it a score out of a total, a visual acuity or a strength."""
-    return bool(_SCORE_AFTER.match(text, end) or _RATIO_BEFORE.search(text, max(0, start - 32), start))
-
-
-def _no_ratio(match: re.Match[str]) -> bool:
-    return not is_ratio(match.string, match.start("v" if "v" in match.re.groupindex else 0), match.end())
-
-
 def _no_version(match: re.Match[str]) -> bool:
     """`v. 1.2.10` and `section 4.2.11` are no dates."""
     return not re.search(
@@ -85,11 +58,6 @@ def _no_version(match: re.Match[str]) -> bool:
         match.string[max(0, match.start() - 12) : match.start()],
         re.I,
     )
-
-
-def _no_score(match: re.Match[str]) -> bool:
-    """`3/5 strength`, `2/6 murmur`, `1/2 tab` are no dates."""
-    return not _SCORE_AFTER.match(match.string, match.end())
 
 
 class Dates(Patterns):
@@ -109,43 +77,33 @@ class Dates(Patterns):
         rule("DATE", r"(?<![\d./-])(?:19|20)\d\d[-/](?:0[1-9]|1[0-2])(?![\d/-])(?!\.\d)"),
         rule(
             "DATE",
-            rf"{CUE}\s{{0,4}}:?\s{{0,4}}\(?(?P<v>(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])(?:\s?-\s?"
-            r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01]))?)(?![\d/%])(?!\.\d)",
-            check=_no_score,
-            flags=re.I,
+            r"(?<![\d./-])(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])\s?[-–]\s?(?:0?[1-9]|[12]\d|3[01])/(?:(?:19|20)\d\d"
+            r"|(?<=(?:1[3-9]|2\d|3[01])/)\d\d)(?![\d/])",
         ),
-        rule("DATE", r"(?<![\d./])0[1-9]/(?:0[1-9]|[12]\d|3[01])(?![\d/%])", check=_no_score),
-        rule("DATE", r"(?<![\d./])1[0-2]/0[1-9](?![\d/%])", check=_no_score),
         rule(
             "DATE",
-            rf"\b{MONTH}\s{{0,4}}{DAY}(?!\d)(?!\s?(?:mg|mcg|ml|%|tab))(?:\s{{0,4}}(?:-|–|to|through"
-            rf"|and)\s{{0,4}}(?:{MONTH}\s{{0,4}})?{DAY}(?![\d/]))?(?:\s{{0,4}},?\s{{0,4}}{YEAR}\b)?{CLOCK}",
+            rf"\b{MONTH}\s{{0,4}}{DAYS}(?!\d)(?!\s?(?:mg|mcg|ml|%|tab))(?:\s{{0,4}}(?:-|–|to|through"
+            rf"|and)\s{{0,4}}{MONTH}\s{{0,4}}{DAY}(?![\d/]))?(?:\s{{0,4}},?\s{{0,4}}{YEAR}\b)?{CLOCK}",
             check=lambda m: not m[0].startswith(("may ", "march ")),
             flags=re.I,
         ),
         rule(
             "DATE",
-            rf"(?<![\w.])(?:the\s+)?{DAY}(?:\s+day)?(?:\s+of)?[\s-]+{MONTH}\b(?:\s{{0,4}},?[\s-]*"
-            rf"(?:{YEAR}|'?\d\d)\b)?{CLOCK}",
+            rf"(?<![\w.])(?:the\s+)?{DAYS}(?:\s+day)?(?:\s+of)?[\s/-]{{1,4}}{MONTH}\b(?:\s{{0,4}},?[\s/-]{{0,4}}"
+            rf"(?:{YEAR}|'?\d\d)\b(?!:\d))?{CLOCK}",
             check=lambda m: " may" not in m[0],
             flags=re.I,
         ),
-        rule("DATE", rf"\b(?:{FULL_MONTHS}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?\s{{0,4}}(?:of\s+|,\s{{0,4}}|-|/)?{YEAR}\b"),
+        rule("DATE", rf"(?<![\w.])(?:0?[1-9]|[12]\d|3[01])(?:{SHORT_MONTH}|may)(?:{YEAR}|\d\d)(?!\w)", flags=re.I),
+        rule("DATE", rf"\b(?:(?-i:{FULL_MONTHS})|{SHORT_MONTH})\b\.?\s{{0,4}}(?:of\s+|,\s{{0,4}}|-|/)?{YEAR}\b", flags=re.I),
         rule(
             "DATE",
-            r"\b(?:[Ii]n|[Ss]ince|[Ll]ast|[Tt]his|[Nn]ext|[Uu]ntil|[Bb]y|[Ee]arly|[Ll]ate"
-            r"|[Mm]id|[Oo]f|[Dd]uring|[Tt]hrough|[Ff]rom|[Bb]etween|[Bb]eginning|[Ee]nd of)[\s-]+"
+            r"\b(?:[Ii]n|[Ss]ince|[Ll]ast|[Tt]his|[Nn]ext|[Uu]ntil|[Bb]y|[Oo]f|[Dd]uring|[Tt]hrough|[Ff]rom|[Bb]etween|[Bb]eginning)[\s-]+"
             rf"(?P<v>{FULL_MONTHS})\b(?!\s+\d)(?!\s+[A-Z][a-z]+\b)",
         ),
         rule(
             "DATE",
             rf"\b(?:on|last|this|next|by|until|since)\s+(?P<v>{WEEKDAY})\b(?!\s{{0,4}}[,/&]?\s{{0,4}}(?:and\s+)?{WEEKDAY})",
-            flags=re.I,
-        ),
-        rule(
-            "DATE",
-            rf"\b(?P<v>{WEEKDAY})\s{{0,4}},?\s{{0,4}}(?:the\s+)?(?=(?:{MONTH}\s{{0,4}}\d|\d{{1,2}}[/.-]\d"
-            r"|\d{1,2}(?:st|nd|rd|th)\b))",
             flags=re.I,
         ),
         rule("DATE", rf"\bthe\s+(?P<v>{DAY}\s+of\s+(?:this|last|next)\s+month)\b", flags=re.I),
@@ -195,23 +153,12 @@ class Dates(Patterns):
             flags=re.I,
         ),
         rule("DATE", rf"\b{SEASON}\s+(?:of\s+)?(?:{YEAR}|['’]\d\d)\b", flags=re.I),
-        rule("DATE", rf"\b(?P<v>{SHORT_MONTH}\.?\s+{YEAR})\b", flags=re.I),
         # with a dash a range is likelier, unless the second part begins with 0
         rule("DATE", r"(?<![\w./:-])(?:0?[1-9]|1[0-2])-0[1-9](?![\w/%-])(?!\.\d)"),
         # day, month and short year with dots; day and month in Roman numerals
         rule("DATE", r"(?<![\d.,/-])(?:0?[1-9]|[12]\d|3[01])\.(?:0?[1-9]|1[0-2])\.(?:\d\d)(?![\d.]\d|\d|%)", check=_no_version),
-        rule("DATE", r"(?<![\w./-])(?:0?[1-9]|[12]\d|3[01])[-/](?:XI{0,2}|IX|IV|V?I{1,3}|V)(?:[-/](?:19|20)\d\d)?(?![\w/])", flags=re.I),
-        # month and day without a cue: the second part is too large for a scale, and nothing around it says score
-        rule("DATE", r"(?<![\d./:-])(?:0?[1-9]|1[0-2])/(?:1[3-9]|2\d|3[01])(?![\d/%:])(?!\.\d)(?!\s?(?:-|to)\s?\d)", check=_no_ratio),
-        rule("DATE", r"(?<![\d./:-])(?:1[3-9]|2\d|3[01])/(?:0[1-9]|1[0-2])(?![\d/%:])(?!\.\d)", check=_no_ratio),
-        rule(
-            "DATE",
-            r"\b(?:born|next|return|placed|labs?|orif|adm|admit|admission|f/u|follow[- ]?up|appt|sent|found|given|drawn|booked|transfused|see|level|inr|report"
-            r"|visit|surgery|recheck|started|start today|says|tee|tte|mri|ct|xr|echo|seen on|dc|d/c|op|or|postop|exam)\s{0,4}:?\s{0,4}"
-            r"(?P<v>(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])|(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|1[0-2]))(?![\d/%])(?!\.\d)",
-            check=_no_ratio,
-            flags=re.I,
-        ),
+        rule("DATE", rf"(?<![\w./-])(?:0?[1-9]|[12]\d|3[01])[-/]{ROMAN}(?:[-/](?:19|20)\d\d)?(?![\w/])", flags=re.I),
+        rule("DATE", rf"(?<![\w./-])(?:0?[1-9]|[12]\d|3[01])\.\s?{ROMAN}\.\s?(?:19|20)\d\d(?!\w)", flags=re.I, score=1.0),
         rule(
             "DATE",
             r"(?<![\w.-])(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:(?:[01]\d"

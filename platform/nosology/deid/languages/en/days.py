@@ -7,7 +7,7 @@ import datetime
 from nosology.deid.calendar_words import Calendar, easter, fixed, nth
 
 _JOINTS = """the of on and or to through thru until till from between at day by since in year early late mid middle beginning end last this
-    next past night morning afternoon evening"""
+    next past week weekend night morning afternoon evening"""
 
 
 def _english_ordinal(day: int, like: str) -> str:
@@ -64,7 +64,7 @@ CALENDAR = Calendar(
     ordinal=r"(?:st|nd|rd|th)",
     ordinal_of=_english_ordinal,
     before_year=("in", "since", "of", "from", "until", "till", "by", "before", "after", "year", "the", "during", "circa", "early", "late", "mid"),
-    between_years=("to", "and"),
+    between_years=("to", "and", "or", "through", "&"),
     years=r"years?",
     old=(r"(?:tenth|eleventh|10th|11th) decade", r"ninet(?:y|ie)\w*", r"(?:super)?centenarian", r"nonagenarian", r"centur\w+", r"hundred\w*"),
     numbers=_NUMBERS,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
-from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH, is_ratio
+from nosology.deid.calendar_words import HOURS
+from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH
 from nosology.deid.languages.en.lists import COMMON, EVERYDAY, STOP, SURE_EPONYMS, is_sure_eponym
 from nosology.deid.languages.en.persons import is_eponym, may_be_name, shows_person
-from nosology.deid.quantities import QUANTITY
+from nosology.deid.languages.en.short_dates import is_ratio
+from nosology.deid.quantities import LARGE_QUANTITY, QUANTITY
 from nosology.records import Span
 
 CAPITALISED = re.compile(r"(?<=[a-z\d,] )[A-Z][a-z]")  # within a sentence: who writes so knows capitals
@@ -33,9 +35,11 @@ DURATION = re.compile(
     r"|(?:pod|hd|dol)\s?#?\d+|\d{1,2}/\d{1,2}|\d{1,4}(?:\.\d+)?%?",
     re.I,
 )
+TIME = re.compile(rf"{HOURS}|\d{{1,2}}:\d\d(?::\d\d)?(?:\s?[-–]\s?\d{{1,2}}:\d\d)?(?:\s?[ap]\.?\s?m\.?)?", re.I)
 VARIANT = re.compile(
     r"(?:[A-Z][A-Z0-9-]{1,9}[ :])?[cgmnrp]\.\(?[*\w>+=?-]+\)?|\d+(?:_\d+)?(?:del|dup|ins|fs)\w*", re.A
 )  # of a gene, in the nomenclature of HGVS
+MANY = re.compile(LARGE_QUANTITY)
 HANDLE = re.compile(r"[\d@]")
 ROMAN = re.compile(r"[ivx]{1,4}[ab]?")
 ZIP3 = re.compile(r"(?:zip(?: code)?\W{0,3})?\d{3}", re.I)  # what an earlier pass left of a ZIP code
@@ -86,7 +90,7 @@ def _plain(text: str, span: Span, value: str) -> bool:
 
 def keeps(text: str, span: Span) -> bool:
     """Whether a tagger's span holds no identifier: bare years, younger ages, durations, eponyms, clinical codes."""
-    value = text[span.start : span.end].strip(" .,;:()[]=\"'")
+    value = text[span.start : span.end].strip(" .,;:()[]=\"'/")
     if not any(c.isalnum() for c in value):
         return True
     at = text.index(value, span.start)
@@ -96,7 +100,7 @@ def keeps(text: str, span: Span) -> bool:
             # a range of 12 to 31 is rarer than a day, and nothing but dates is written with a zero before it
             told = large > 5 if "/" in value else span.score >= 0.5 and (large > 12 or any(part[0] == "0" for part in written.groups()))
             return not (0 < small <= 12 and large <= 31 and told) or is_ratio(text, span.start, span.end)
-        if BARE_YEAR.fullmatch(value) or _duration(value):
+        if any(each.fullmatch(value) for each in (BARE_YEAR, TIME, MANY)) or _duration(value):
             return True
     if span.label == "AGE":
         return bool(YOUNG.fullmatch(value))

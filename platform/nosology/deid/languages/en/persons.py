@@ -121,7 +121,8 @@ def after_title(text: str, title: re.Match[str], start: int, end: int) -> bool:
     """Whether text[start:end] behind a title (group `t` of the match) is a name: any word that is not ordinary, Dr. Parkinson too; of the ordinary
     ones those that are names (Dr. May), unless the title ends a clause and they open the next (`the Dr. May go home`)."""
     first = text[start:end].split()[0].strip(".,:")
-    if (apart := first.partition("-"))[2].islower() and apart[0].lower() in STOP:
+    opening, _, rest = text[start : end + 2].partition("-")
+    if rest[:1].islower() and opening.lower() in STOP:
         return False  # `Dr. On-call`
     first, said = first.lower(), title["t"].lower()
     if said in _RELATIVES and (first in SURE_EPONYMS or EPONYM_NOUN.match(text, end)):

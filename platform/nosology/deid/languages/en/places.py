@@ -56,9 +56,10 @@ class Places(Patterns):
         rule(
             "LOCATION",
             r"(?<![\w.])\d{1,6}[A-Za-z]?(?:\s{1,8}(?:[NSEW]|NE|NW|SE|SW)\b\.?)?(?:[ \t]{1,8}"
-            rf"(?:{WORD}|\d{{1,3}}(?:st|nd|rd|th)|of|de|la|del)){{1,4}}?[ \t]{{1,8}}{STREET}\b\.?"
+            rf"(?:{WORD}|(?:[A-Z]|Jr|Sr|St|Dr|Mt)\.|\d{{1,3}}(?:st|nd|rd|th)|of|de|la|del)){{1,6}}?[ \t]{{1,8}}{STREET}\b\.?"
             rf"(?!\s{{0,8}}[A-Z]?[a-z]+\s{{1,8}}(?:Score|Scale))(?:\s{{1,8}}(?:[NSEW]|NE|NW|SE|SW)\b\.?)?{UNIT}?",
         ),
+        rule("LOCATION", rf"\b\d{{2,5}} block of (?:[NSEW]\.? )?{WORD}(?: {WORD}){{0,3}}"),
         rule("LOCATION", r"\b(?:P\.?\s?O\.?\s?Box|Post Office Box|POB)\s*#?\s?\d{1,6}\b", flags=re.I, score=1.0),
         rule(
             "LOCATION",

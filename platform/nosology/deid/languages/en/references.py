@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from nosology.deid.languages.en.lists import COMMON, EVERYDAY
 from nosology.deid.patterns import Patterns, rule
 from nosology.deid.quantities import QUANTITY
 
@@ -74,6 +75,11 @@ def _built(match: re.Match[str]) -> bool:
     )
 
 
+def _handle(match: re.Match[str]) -> bool:
+    """No word that notes put behind an @ (`pain @rest`, `5 mg @bedtime`)."""
+    return match["v"].lower() not in COMMON and match["v"].lower() not in EVERYDAY
+
+
 def _referred(label: str, names: str) -> tuple[str, str]:
     return label, rf"{START}(?i:(?:{names})(?:'s)?)(?![A-Za-z]){LINK}{CODE}"
 
@@ -102,7 +108,7 @@ REFERRED = (
     _referred("PHOTO", r"photos?|photographs?|pictures?|images?(?: stored as)?|camera|snapshot|facial image|video|film|selfie|headshot"),
     _referred(
         "DEVICE",
-        r"lot|serial|s/n|sn|ref(?= [A-Z0-9-]{6,})|device(?: log)?|implant|generator|lead|pump|valve|stent|graft lot|screws lot|plate lot|pacer|icd(?= [A-Z]{2,4}\d{4,})|cgm|probe|model",
+        r"lot|serial|s/n|sn|ref(?= [A-Z0-9-]{6,})|device(?: log)?|implant|generator|lead|pump|valve|stent|graft lot|screws lot|plate lot|pacer|icd(?= [A-Z]{2,4}\d{4,})|cgm|probe|transmitter|sensor|receiver|model",
     ),
     _referred(
         "ID",
@@ -114,7 +120,7 @@ REFERRED = (
 
 
 class References(Patterns):
-    """Codes behind the name of their kind, codes by their build, names of picture files, aircraft, handles."""
+    """Codes behind the name of their kind, codes by their build, aircraft, handles."""
 
     name = "references"
     rules = (
@@ -131,7 +137,7 @@ class References(Patterns):
             score=0.8,
         ),
         rule("VEHICLE", r"(?<![\w-])N[1-9]\d{1,3}[A-HJ-NP-Z]{2}(?![\w-])", score=0.6),
-        rule("ID", r"(?<![\w@./])@[A-Za-z]\w*\d\w*\b", score=0.6),
+        rule("ID", r"(?<![\w@./])@(?P<v>[A-Za-z]{5,30})\b(?![.@])", check=_handle, score=0.5),
         rule(
             "SSN",
             r"(?i:\b(?:ssn|social(?: security)?)\b\W{0,3}(?:number )?(?:ending(?: in)?|ends (?:in|with)|last ?(?:4|four))\W{0,3})(?P<v>\d{4})\b",

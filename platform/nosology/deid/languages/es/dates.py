@@ -48,9 +48,11 @@ class Dates(Patterns):
             flags=re.I,
             score=1.0,
         ),
+        rule("DATE", r"(?<![\w/.,-])(?:0?[1-9]|[12]\d|3[01])([-/.])(?:XI{0,2}|IX|IV|V?I{1,3}|V)\1(?:19|20)\d\d(?!\w)", flags=re.I, score=1.0),
+        rule("DATE", rf"(?<![\w/.,-])(?:0?[1-9]|[12]\d|3[01])(?:{SHORT}|jan|apr|aug|dec)(?:19|20)\d\d(?!\w)", flags=re.I, score=1.0),
         rule(
             "DATE",
-            rf"(?<![\d/.,-]){DAY}\s{{0,8}}(?:,|y|e|al|a|-|hasta el|y el|y del)\s{{0,8}}(?:d[ií]a\s{{1,8}})?{DAY}\s{{1,8}}de\s{{1,8}}{MONTH}\b{OF_YEAR}?",
+            rf"(?<![\d/.,-])(?:{DAY},\s{{1,4}}){{0,5}}{DAY}\s{{0,8}}(?:,|y|e|al|a|-|hasta el|y el|y del)\s{{0,8}}(?:d[ií]a\s{{1,8}})?{DAY}\s{{1,8}}de\s{{1,8}}{MONTH}\b{OF_YEAR}?",
             flags=re.I,
             score=1.0,
         ),
@@ -80,7 +82,7 @@ class Dates(Patterns):
         ),
         rule(
             "DATE",
-            r"\b(?:termin\w+|extubad[oa]|intubad[oa]|ingres\w+|alta|operad[oa]|retirad[oa]|d[ií]as,|semanas?,|visto|vista|control)\s+(?P<v>el\s+(?:[1-9]|[12]\d|3[01]))(?=[.,;)](?!\d))",
+            r"\b(?:termin\w+|extubad[oa]|intubad[oa]|ingres\w+|alta|operad[oa]|retirad[oa]|d[ií]as,|semanas?,|visto|vista|control)\s+(?P<v>el\s+(?:[1-9]|[12]\d|3[01]))(?=[.,;)](?!\d|[IVX]{1,4}\.))",
             flags=re.I,
             score=0.7,
         ),

@@ -46,9 +46,9 @@ CALENDAR = Calendar(
         (r"domingo de (?:resurrección|pascua)", easter),
     ),
     ordinal=r"(?:\.?º|\.?ª|\.?°|ro|er)",
-    ordinal_of=lambda day, like: like,
+    ordinal_of=lambda day, like: like if day == 1 else "",  # of a month only the first is one
     before_year=("en", "de", "del", "desde", "hasta", "el", "año", "antes de", "después de"),
-    between_years=("a", "y"),
+    between_years=("a", "y", "e", "o", "al", "hasta"),
     years=r"a[ñn]os?",
     old=(r"(?:d[ée]cima|und[ée]cima) d[ée]cada", r"novent\w+", r"nonagenari\w+", r"centenari\w+", r"cien(?:to)?"),
     numbers=_NUMBERS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from nosology.deid.calendar_words import HOURS
 from nosology.deid.languages.es.dates import HOLIDAY, WEEKDAY
 from nosology.deid.languages.es.lists import MONTH, words
 from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym, shows_person
@@ -26,6 +27,7 @@ DURATION = re.compile(
 )
 NAMED_DAY = re.compile(rf"\b(?:{MONTH}|{WEEKDAY}|{HOLIDAY})(?!\w)", re.I)
 NO_DATE = re.compile(
+    rf"{HOURS}|"
     r"/?\d{1,3}/?|\d{1,2}:\d\d|(?:ciclo|semana|fase|grado|dosis|nivel)s?\s\d+|\d{1,3}(?:[.,]\d{1,3}){0,2}%?|(?:3[2-9]|[4-9]\d|\d{3})/\d+|\d+/(?:3[2-9]|[4-9]\d|\d{3})",
     re.I,
 )

@@ -17,6 +17,8 @@ SUBJECT = r"(?:var[óo]n|mujer|hombre|niñ[oa]|ninos?|paciente|lactante|ancian[o
 LASTING = r"(?!\s*(?:de\s+(?:evoluci|tratam|segui|duraci|antig|matrim|histor|supervi|diagn|inicio|reposo|ingreso|estancia|terapia|consumo|h[áa]bito|embarazo|gestaci|diferencia|latencia|experiencia)\w*|atr[áa]s|antes|despu[ée]s|previos?|m[áa]s tarde|post|con\s+(?:buena|mala))|-)"
 RELATIVE = r"(?:madres?|padres?|progenitor[a]?(?:es)?|hij[oa]s?|herman[oa]s?|hermanastr[oa]s?|espos[oa]|marido|c[óo]nyuge|abuel[oa]s?|bisabuel[oa]s?|t[ií][oa]s?[ ](?:matern|patern)[oa]s?|sobrin[oa]s?|niet[oa]s?|cu[ñn]ad[oa]s?|suegr[oa]s?|nuera|yerno|mamá|papá|hijastr[oa]|exmarido|ex-marido|exmujer|viud[oa] de|madrastra|padrastro)"
 
+BIRTH_YEAR = r"(?P<v>(?:18|19)\d\d)\b(?![-/.]\d|\s?(?:g|gr|gramos|h|horas)\b)"
+
 
 JOB = "|".join(re.escape(job) for job in listed("occupations.txt"))
 # a length of time follows these, no age
@@ -60,6 +62,8 @@ class Subjects(Patterns):
         rule("AGE", rf"\b(?P<v>{AGE})\s+de\s+(?:edad|vida)\b", flags=re.I, score=0.95),
         rule("AGE", rf"\bedad\b(?:\s+(?:del?\s+(?:la\s+)?paciente|actual|cronol[óo]gica))?\s*(?::|=|-|de|es de)?\s*(?P<v>{AGE}|\d{{1,3}}(?:[,.]\d)?(?:\s?(?:a\b\.?|m\b\.?|d\b))?)(?!\s?[%/\d])", flags=re.I, score=0.95),
         rule("AGE", rf"\btiene\s+(?P<v>\d{{1,3}}\s+años)\b{LASTING}", flags=re.I, score=0.8),
+        rule("AGE", r"\bedad[\"'’]?\s{0,3}(?:\((?:en\s)?(?:años|a)\)|\(?a[ñn]os\)?)?[\"'’]?\s{0,3}[:=|>]\s{0,8}[\"'’]?(?P<v>(?:[1-9]?\d|1[01]\d)(?:\.\d)?)(?![\w%/]|[.,]\d)", flags=re.I, score=0.95),
+        rule("AGE", r"(?<![\w.,/-])(?P<v>[1-9]\d|1[01]\d)\s?(?:a\.?|años)?\s?/\s?[HMFV](?![\w/])", score=0.8),
         rule("AGE", r"(?<![\w])(?:[HMVF]|[Vv]ar[óo]n|[Mm]ujer|[Hh]ombre)[ ,/-]{1,3}(?P<v>\d{1,3}\s?(?:a|años)?)(?![\w.,/%])", score=0.8),
         rule("AGE", rf"\b(?P<w>\w+),?\s+de\s+(?:\d{{1,2}}\s+y\s+)?(?P<v>(?:[1-9]\d|10\d)\s+años)\b{LASTING}", check=_no_period, score=0.8),
         rule("AGE", r"\bde\s+(?P<v>\d{1,2}(?:,\s\d{1,2})?)\s+y\s+\d{1,2}\s+años\b", score=0.8),
@@ -68,6 +72,9 @@ class Subjects(Patterns):
         # what tells of an age over 89 without its number
         rule("AGE", r"\bnonagenari[oa]s?\b|\b(?:super)?centenari[oa]s?\b(?!\s+de(?:l)?\b)", check=_no_thing, flags=re.I, score=0.9),
         rule("AGE", r"\b(?:d[ée]cima|und[ée]cima)\s+d[ée]cada\s+de\s+(?:la|su)\s+vida\b", flags=re.I, score=0.9),
+        # years of birth, of which the policy takes those that tell such an age
+        rule("AGE", rf"\b(?:F\.?\s?N\b\.?|(?:f(?:echa\b|\.)\s?(?:de\s)?|a[ñn]o\s(?:de\s)?)?nac(?:imiento\b|\.|\b)|nacid[oa]s?\b)[\"'’]?\W{{0,5}}(?:(?:en|el|del|de|a[ñn]o)\s){{0,3}}{BIRTH_YEAR}", flags=re.I, score=0.9),
+        rule("AGE", rf"\b[Nn]acid[oa]s?\s(?:y\s(?:criad|residente)\w*\s)?(?:en|de)\s(?:[A-ZÁÉÍÓÚÑ][\w.'’-]{{0,20}},?\s(?:del?\s(?:l[ao]s?\s)?)?){{1,4}}(?:\([^()\n]{{1,24}}\),?\s)?(?:en\s)?(?:el\s)?(?:a[ñn]o\s)?\(?{BIRTH_YEAR}", score=0.9),
         rule("SEX", r"(?<=[,–—|·/-])\s*(?P<v>masculin[oa]|femenin[oa]|hembra)(?=\s*[,.;–—|·/-])", flags=re.I, score=0.9),
         rule("SEX", r"\b(?:sexo|g[ée]nero)\s*(?:[:.=-]\s*){0,2}(?P<v>[HMFV]\b|var[óo]n|mujer|hombre|masculin[oa]|femenin[oa]|niñ[oa]|indeterminado)", flags=re.I, score=1.0),
         rule("SEX", r"(?<![\w-])(?:var[óo]n|mujer|hombre|niñ[oa]|ancian[oa]|VARON|NIÑ[OA])(?![\w-])", flags=re.I, score=0.8),
