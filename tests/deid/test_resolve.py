@@ -1,9 +1,10 @@
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nosology.deid.languages import language
-from nosology.deid.resolve import repeated, resolve, trimmed
+from nosology.deid.resolve import repeated, resolve, trimmed, widened
 from nosology.deid.spelling import Folded
 from nosology.records import Span
 
@@ -79,3 +80,28 @@ def test_what_a_tagger_marks_and_the_rule_does_not_name():
     assert ENGLISH.keeps(text, Span(start=0, end=9, label="NAME"))
     assert ENGLISH.keeps(text, Span(start=wilson[0][0], end=wilson[0][1], label="NAME"))
     assert not ENGLISH.keeps(text, Span(start=wilson[1][0], end=wilson[1][1], label="NAME"))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "wider"),
+    [
+        ("Will Nguyen came", "Nguyen", ["Will Nguyen"]),
+        ("then May Smith came", "Smith", ["May Smith"]),
+        ("in may Smith came", "Smith", []),
+        ("WILL Smith come", "Smith", []),
+        ("Then Smith came", "Smith", []),  # no given name
+        ("Bjørn Åström was here", "Bjørn", ["Bjørn Åström"]),
+        ("Svetlana Fever since Monday", "Svetlana", []),
+        ("Svetlana Monday", "Svetlana", []),
+        ("Svetlana Lipitor", "Svetlana", []),
+        ("Rose Bengal positive", "Rose", []),  # no lone given name: an ordinary word
+        ("Svetlana Ambulatedly The Hall", "Svetlana", []),  # all words have capitals
+        ("Svetlana Q. came", "Svetlana", []),
+        ("Unlistedname Åström", "Unlistedname", []),
+    ],
+)
+def test_a_name_takes_the_given_name_before_it_and_the_unknown_word_behind(text, name, wider):
+    start = text.index(name)
+    found = widened(text, [Span(start=start, end=start + len(name), label="NAME", score=0.4)], ENGLISH)
+    assert [text[s.start : s.end] for s in found] == wider
+    assert not widened(text, [Span(start=start, end=start + len(name), label="LOCATION")], ENGLISH)

@@ -53,6 +53,9 @@ KEPT = [
     ("Exploración sin hallazgos", "sin hallazgos", "LOCATION"),
     ("Pauta de 3 días con corticoide", "3 días con corticoide", "DATE"),
     ("Entró por la puerta", "puerta", "NAME"),
+    ("lo ve la Dra. Alta con tratamiento", "Alta", "NAME"),
+    ("su madre Parkinson, su padre Crohn", "Parkinson", "NAME"),
+    ("Toma 25000ui cada semana", "25000ui", "ID"),
 ]
 
 
@@ -68,6 +71,7 @@ REMOVED = [
     ("reside en Quilicura", "Quilicura", "LOCATION"),
     ("expediente 88231-7", "88231-7", "ID"),
     ("varón de 53 años", "53 años", "AGE"),
+    ("con muestra 88213kb", "88213kb", "ID"),
     ("vive con su ahijado", "su ahijado", "PROFESSION"),
     ("su prima Yolanda", "prima", "RELATIVE"),
     ("paciente femenina", "femenina", "SEX"),
@@ -77,6 +81,10 @@ REMOVED = [
     ("Lo trae fernández quiroga en coche", "fernández quiroga", "NAME"),
     ("vino a los 3 días, el 14 de Mayo", "3 días, el 14 de Mayo", "DATE"),
     ("tras 2 semanas Mayo", "2 semanas Mayo", "DATE"),
+    ("lo ve la Dra. Alta.", "Alta", "NAME"),
+    ("Paciente: Parkinson", "Parkinson", "NAME"),
+    ("con su hijo Wilson", "Wilson", "NAME"),
+    ("la enfermera Kelly informa", "Kelly", "NAME"),
 ]
 
 

@@ -106,6 +106,8 @@ def test_what_the_form_of_a_name_shows_stays():
     assert name("de la Cruz, Ana").startswith("de la ") and name("Ludwig van Beethoven").split()[1] == "van"
     assert re.fullmatch(r"Dr\. \w+ Jr", name("Dr. O'Brien Jr")) and re.fullmatch(r"[A-Z]{3}", name("JSM"))
     assert re.fullmatch(r"\w+, MD", name("Smith, MD")) and "Van" not in name("Van Le")
+    assert "DO" not in name("VAN MINH DO") and "Don" not in name("Don Larkspire") and name("Don Anselmo", language="es").startswith("Don ")
+    assert re.fullmatch(r"Sister \w+", name("Sister Larkspire")) and "DOE" not in name("DOE^JANE^A") and name("DOE^JANE^A").count("^") == 2
     assert len(name("王小明")) == 3 and len(name("김민수")) == 3 and name("王小明") != "王小明"
     assert re.fullmatch(r"[a-z]{6}\d\d", name("jsmith42"))
 

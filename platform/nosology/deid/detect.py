@@ -16,7 +16,7 @@ from nosology.deid.lexicon import listed
 from nosology.deid.patterns import Scan
 from nosology.deid.policies import policy_of
 from nosology.deid.readings import Composed, ruled
-from nosology.deid.resolve import rank, repeated, resolve
+from nosology.deid.resolve import rank, repeated, resolve, widened
 from nosology.deid.rewrite import TAG
 from nosology.deid.spelling import Folded
 from nosology.records import Span
@@ -97,6 +97,8 @@ class Detector:
         on = told_on(self._config, date)
         spans = [*(span for span in found if self._policy.takes(text, span, on)), *placed]
         spans = resolve(text, self._wanted(spans) if self._left_out else spans)
+        if wide := widened(text, spans, self._language):
+            spans = resolve(text, [*spans, *wide])
         again = [] if "NAME" in self._left_out else repeated(folded, spans, self._language)
         return _outside_tags(text, resolve(text, spans + again) if again else spans)
 

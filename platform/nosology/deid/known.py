@@ -42,6 +42,7 @@ _STATE = re.compile(r",\s{0,2}(?:[A-Z]{2}\b|[A-Z][a-z]{3,})|\s(?:[A-Z]{2}\s)?\d{
 _PHONE_GAP = re.compile(r"[\s().\-/+·–_]{0,4}")  # noqa: RUF001
 _NUMBER_GAP = re.compile(r"[ \t.\-/_#:–]?")  # noqa: RUF001
 _PHRASE_GAP = re.compile(r"[\W_]{1,4}")
+_KIND = re.compile(r"\s*[^\W\d_]{1,8}[-_#. ]{1,2}(?=\d[\d-]*\s*\Z)")  # before a number of digits alone
 _UNIT = re.compile(r"[\s,]{1,3}(?:#\s?|(?:apt|apartment|unit|suite|ste|room|rm|floor|fl|lot|bldg|no)\b\.?\s?#?\s?)\w{1,6}(?!\w)", re.I)
 _UNITS = frozenset(["apt", "apartment", "unit", "suite", "ste", "room", "rm", "floor", "fl", "lot", "bldg", "building", "no"])
 _STREETS = {  # USPS Publication 28, appendix C1: the usual ones, each with how it is shortened
@@ -72,6 +73,27 @@ _ALIKE = _alike()
 _WAY_WORDS = frozenset(word for long, short in _WAYS.items() for word in (long, *short.split()))
 _TURNED = frozenset((*_DIRECTIONS, *_DIRECTIONS.values()))
 _SUFFIXED = frozenset(word for long, short in _STREETS.items() for word in (long, *short.split()))
+_LEGAL_FORMS = frozenset(
+    [
+        "inc",
+        "incorporated",
+        "corp",
+        "corporation",
+        "co",
+        "company",
+        "llc",
+        "llp",
+        "lp",
+        "ltd",
+        "limited",
+        "pllc",
+        "pc",
+        "plc",
+        "sl",
+        "sa",
+        "gmbh",
+    ]
+)
 _MANY = 32  # values, from which on it pays to know first what the text has at all
 _MOST_FORMS = 24  # of one address
 _LEAST_NUMBER, _LEAST_PHONE = 5, 7  # characters of a number that is looked for; digits of a telephone number
@@ -134,17 +156,30 @@ class Known:
         elif kind == "street":
             for words, bare in _streets(text):
                 self._phrase(kind, words, capital=bare)
-        elif kind in ("city", "organization", "email"):
+        elif kind == "organization":
+            self._organization(_WORDS.findall(fold(text)))
+        elif kind in ("city", "email"):
             words = _WORDS.findall(fold(text))
             if kind == "city" and len(words) == 1:
                 self._towns.append(words[0])
-            elif len(words) > 1 or kind == "organization" and words and len(words[0]) > 3 and not is_ordinary(words[0], self._language):
+            elif len(words) > 1:
                 self._phrase(kind, words)
         else:
             for form in _numbers(text):
                 gap = _NUMBER_GAP if len(form) > _LEAST_PHONE or not form.isdigit() else None
                 kept = "ssn" if kind == "id" and _SSN.fullmatch(text.strip()) else kind
                 self._strings.setdefault(form, _String(kept, gap, _breaks(text, form)))
+
+    def _organization(self, words: Sequence[str]) -> None:
+        """As the record has it, and without its legal form; a name of ordinary words alone needs the capitals of one then."""
+        short = list(words)
+        while len(short) > 1 and short[-1] in _LEGAL_FORMS:
+            short.pop()
+        telling = any(len(word) > 3 and not is_ordinary(word, self._language) for word in short)
+        if len(words) > 1 or telling:
+            self._phrase("organization", words)
+        if len(short) < len(words) and (len(short) > 1 or telling):
+            self._phrase("organization", short, capital=not telling)
 
     def _phrase(self, kind: str, words: Sequence[str], capital: bool = False) -> None:
         ends = frozenset(itertools.accumulate(map(len, words)))
@@ -169,7 +204,10 @@ class Known:
     def _placed(self, folded: Folded, at: int, end: int, string: _String) -> Span | None:
         """The span of a string that the letters and digits hold, if it stands there by itself and written as one."""
         places = folded.within(at, end)
-        if not folded.whole(places[0], places[-1] + 1):
+        first = places[0]
+        while string.kind in _NUMBERED and first and folded.plain[first - 1] == "0":
+            first -= 1  # a number that the record has without them
+        if not folded.whole(first, places[-1] + 1):
             return None
         for number, (one, other) in enumerate(itertools.pairwise(places), 1):
             if other - one == 1:
@@ -177,7 +215,7 @@ class Known:
             allowed = _NUMBER_GAP if string.gap is None else string.gap
             if number not in string.ends and (string.phrase or string.gap is None) or not allowed.fullmatch(folded.plain[one + 1 : other]):
                 return None
-        start, stop = folded.span(places[0], places[-1] + 1)
+        start, stop = folded.span(first, places[-1] + 1)
         few = string.kind in _NUMBERED and end - at < _LEAST_PHONE and folded.condensed[at:end].isdigit()
         if few and not _CUED.search(folded.text[max(0, start - 16) : start]):
             return None  # `25000 units` is nobody's number
@@ -227,9 +265,11 @@ def _phones(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[str]:
-    """Letters and digits of an identifier: of the whole, and of what stands behind the system in a URI."""
+    """Letters and digits of an identifier: of the whole, of what stands behind the system in a URI, and without letters before a dash (`MRN-`)
+    and zeros at its beginning."""
+    last = re.split(r"[:/|]", text)[-1]
     forms = set()
-    for one in {text, re.split(r"[:/|]", text)[-1]}:
+    for one in (text, last, bare := _KIND.sub("", last), bare.lstrip("0")):
         form = "".join(c for c in fold(one) if c.isalnum())
         if len(form) >= _LEAST_NUMBER and any(c.isdigit() for c in form):
             forms.add(form)

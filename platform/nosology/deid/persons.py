@@ -1,7 +1,8 @@
 """Names of persons that are known, looked for in a text word by word: in any case, with or without accents, whatever stands around.
 
 A word that is an ordinary one too (Grant, May, Rose), or has three letters or fewer, counts only in the case of a name; the ordinary one
-beside another word of the name or a title besides.
+besides only beside another word of the name, behind a title, where the sentence shows a person (`May came`; see `Language.shows_person`), or
+with its capital behind a word in small letters, if clinical texts hardly write it so (`seen with Grant`, but not `in May`).
 """
 
 from __future__ import annotations
@@ -15,20 +16,15 @@ from typing import NamedTuple
 
 from nosology.deid.languages import Language, language
 from nosology.deid.spelling import Folded, fold
+from nosology.deid.titles import PARTICLES, TITLES, alternation, is_suffix, is_title
 from nosology.records import Span
 
-_SPACES = re.compile(r"[\s,;/^_|-]+")
-_OF_TITLES = """mr mrs ms miss mx dr drs prof professor doctor sr sra srta dra don doña rev reverend fr sir dame lady lord capt col lt sgt
-    maj hon"""
-_TITLES = frozenset(_OF_TITLES.split())
-_OF_SUFFIXES = """jr sr ii iii iv md do rn np pa phd dds dmd dpm dpt esq facs facc lpn lcsw aprn fnp od mba mph bsn msn dnp"""
-_SUFFIXES = frozenset(_OF_SUFFIXES.split())
-_OF_PARTICLES = """de la las los del della di da dos das du van der den von zu zur bin bint ibn al el ter ten y e af av le lo st"""
-_PARTICLES = frozenset(_OF_PARTICLES.split())
-_TITLE = re.compile(
-    r"(?<!\w)(?:mr|mrs|ms|miss|mx|drs?|prof(?:essor)?|doctor|nurse|sra?|srta|dra|don|dona|rev|sgt|capt|col|lt|sister|señora?)\.?\s{1,2}\Z",
-    re.I,
-)
+_SPACES = re.compile(r"[\s,;/^*_|-]+")
+_TITLE = re.compile(rf"(?<!\w){alternation(TITLES)}\.?\s{{1,2}}\Z", re.I)
+_WITHIN = re.compile(r"(?<!\w)[a-zà-ÿ]{1,20} \Z")  # a word in small letters before
+_GROUP = re.compile(
+    r"-| (?:man|woman|male|female|boy|girl|patients?|adults?|people|americans?|hispanic|coat)\b", re.I
+)  # of a white or black person
 _INITIAL_BEHIND, _INITIAL_BEFORE = re.compile(r",? ([A-Z])\b\.?"), re.compile(r"(?<!\w)([A-Z])\.? ?\Z")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _BETWEEN = re.compile(r"[ ,.'-](?:[^\W\d_]|[ .'-])*")  # initials and particles between two words
@@ -74,38 +70,44 @@ class Names:
     Args:
         values: names.
         language: whose ordinary words count as such.
-        found: they were found in a note, and not said by a record: words that the language calls ordinary are left out, the others that
-            are ordinary too count in the form in which they were found.
+        found: they were found in a note, and not said by a record: words that the language calls ordinary and that nobody is called are left
+            out; those that are everyday words count in the form in which they were found.
     """
 
     def __init__(self, values: Iterable[str], language: Language, *, found: bool = False) -> None:
         self._language, self._found = language, found
         self._words: dict[str, _Word] = {}
         self._between: set[str] = set()  # particles and initials
-        for number, value in enumerate(values):
-            self._take(value, number)
+        for place, value in enumerate(values):
+            self._take(value, place)
 
     def __bool__(self) -> bool:
         return bool(self._words)
 
-    def _take(self, value: str, number: int) -> None:
-        pieces = [piece.strip('."“”()[]*') for piece in _SPACES.split(value)]
-        pieces = [piece for piece in pieces if any(c.isalpha() for c in piece)]
-        plain = [fold(piece) for piece in pieces]
-        while len(pieces) > 1 and plain[0].strip(".") in _TITLES:
-            del pieces[0], plain[0]
-        while len(pieces) > 1 and plain[-1].replace(".", "") in _SUFFIXES and (len(pieces) > 2 or not pieces[-1].istitle()):
-            del pieces[-1], plain[-1]
-        for piece, key in zip(pieces, plain, strict=True):
+    def _take(self, value: str, place: int) -> None:
+        pieces = [
+            (piece, part)
+            for part, words in enumerate(value.split(","))
+            for piece in (word.strip('."“”()[]*') for word in _SPACES.split(words))
+            if any(c.isalpha() for c in piece)
+        ]
+        while len(pieces) > 1 and is_title(fold(pieces[0][0]).strip("."), self._language.code):
+            del pieces[0]
+        while len(pieces) > 1 and is_suffix(pieces[-1][0], value):
+            del pieces[-1]
+        for number, (piece, part) in enumerate(pieces):
+            key = fold(piece)
             bare = key.replace("'", "").replace(".", "")
-            if len(bare) > 1 and bare not in _PARTICLES:
+            # the last word before a comma or the end is a name, if it looks like a particle (Le, Do)
+            particle = bare in PARTICLES and number + 1 < len(pieces) and pieces[number + 1][1] == part
+            if len(bare) > 1 and not particle:
                 for one, written in self._forms(key, piece):
-                    self._add(one, written, number, several=len(pieces) > 1)
+                    self._add(one, written, place, several=len(pieces) > 1)
                 for one in _respelled(piece, key):
                     if one not in self._words and not is_ordinary(one, self._language):
-                        self._words[one] = _Word(sure=True, accented=one in _shrunk(key), of={number})
+                        self._words[one] = _Word(sure=True, accented=one in _shrunk(key), of={place})
             if bare:
-                self._between.add(bare if bare in _PARTICLES else bare[0])
+                self._between.add(bare if particle else bare[0])
 
     def _forms(self, key: str, piece: str) -> Iterator[tuple[str, str]]:
         """A word, without its apostrophe, and what stands behind that."""
@@ -123,15 +125,18 @@ class Names:
         word = self._words.setdefault(key, _Word(sure=not ordinary and not short, short=short, ordinary=ordinary))
         word.accented = False  # another value's accents, which are not asked for where one is written so itself
         word.of.add(number)
-        if self._found and (ordinary or short):
+        if self._found and (ordinary or short) and not self._common(key, piece):
             word.exact |= {piece}
+
+    def _common(self, key: str, piece: str) -> bool:
+        """Whether a word is an ordinary one or an eponym to the language, whatever its case."""
+        spoken = self._language
+        return any(word in words for word in (key, piece.lower()) for words in (spoken.ordinary, spoken.sure_eponyms))
 
     def _again(self, key: str, piece: str, several: bool) -> bool:
         """Whether a word of a name that was found in a note is looked for elsewhere."""
-        spoken = self._language
-        small = piece.lower()
-        common = any(word in words for word in (key, small) for words in (spoken.ordinary, spoken.sure_eponyms))
-        return piece[:1].isupper() and not common and (len(key) > 2 or several)
+        nameless = self._common(key, piece) and piece.lower() not in self._language.borne
+        return piece[:1].isupper() and not nameless and (len(key) > 2 or several)
 
     def find(self, folded: Folded) -> list[Span]:
         """Where the names stand; a possessive 's is left."""
@@ -192,10 +197,9 @@ class Names:
         """The span of words that stand together, with an initial on either side; none where they are not enough."""
         start, end = run[0].start, run[-1].end
         first, last = folded.span(start, end)
-        titled = folded.text[first].isupper() and _TITLE.search(folded.text[max(0, first - 12) : first])
         strongest = max(hit.strength for hit in run)
         others = {hit.key for hit in run if strongest == _SHORT or hit.strength >= _ORDINARY}
-        if strongest != _SURE and not titled and len(others) < 2:
+        if strongest != _SURE and len(others) < 2 and not self._shown(folded.text, first, last):
             return []
         behind = _INITIAL_BEHIND.match(folded.text, last)
         if behind and fold(behind[1]) in self._between:
@@ -204,6 +208,23 @@ class Names:
         if before and fold(before[1]) in self._between:
             first -= len(before[0])
         return [Span(start=first, end=last, label="NAME", score=1.0, source="known")]
+
+    def _shown(self, text: str, start: int, end: int) -> bool:
+        """Whether a word that is an ordinary one too stands as a name: behind a title, where the language sees a person, or with a capital within
+        a sentence. Words of the language's own lists and those of two letters (symbols) stand so in headings and formulas as well."""
+        if not text[start].isupper():
+            return False
+        if _TITLE.search(text[max(0, start - 12) : start]) or self._language.shows_person(text, start, end):
+            return True
+        word = text[start:end]
+        return (
+            word.istitle()
+            and len(word) > 2
+            and not self._common(fold(word), word)
+            and bool(_WITHIN.search(text[max(0, start - 24) : start]))
+            and not _GROUP.match(text, end)
+            and not self._language.is_eponym(text, start, end)
+        )
 
 
 @functools.cache

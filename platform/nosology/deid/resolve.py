@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 
 from nosology.deid.languages import Language
 from nosology.deid.persons import Names
-from nosology.deid.spelling import Folded
+from nosology.deid.spelling import Folded, fold
 from nosology.records import Span
 
 # spans of these classes that touch, or that only blanks part, are one identifier
@@ -75,6 +76,30 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
             joined.append(span)
     # a point that ends a lone initial ends no longer word that it became part of
     return [part for span in joined if (part := trimmed(text, span))]
+
+
+_WORD_BEFORE = re.compile(r"(?<![\w'’-])([^\W\d_]{2,40}) \Z")
+_WORD_BEHIND = re.compile(r" ([^\W\d_][^\W\d_'’-]{1,40})(?![\w'’-])(?! [A-ZÀ-Þ][a-zà-ÿ])")  # and no further capital, as in a title
+
+
+def widened(text: str, spans: Iterable[Span], language: Language) -> list[Span]:
+    """Names with the word beside them that the tagger doubts: a given name that is an ordinary word before a name (Will Nguyen), and behind a lone
+    given name of the list a word with a capital that is no other (Bjørn Åström)."""
+    found = []
+    for span in spans:
+        if span.label != "NAME":
+            continue
+        before = _WORD_BEFORE.search(text, max(0, span.start - 42), span.start)
+        if before and before[1].istitle() and before[1].lower() in language.forenames and text[span.start].isupper():
+            found.append(dataclasses.replace(span, start=before.start(1)))
+        given, behind = fold(text[span.start : span.end]), _WORD_BEHIND.match(text, span.end)
+        if given not in language.listed.get("NAME", ()) or given in language.everyday or not text[span.start].isupper():
+            continue
+        if behind and behind[1].istitle():
+            plain = any(behind[1].lower() in words for words in (language.ordinary, language.everyday, language.sure_eponyms))
+            if not plain and not any(language.is_eponym(text, start, behind.end(1)) for start in (span.start, behind.start(1))):
+                found.append(dataclasses.replace(span, end=behind.end(1)))
+    return found
 
 
 def repeated(folded: Folded, spans: Iterable[Span], language: Language) -> list[Span]:

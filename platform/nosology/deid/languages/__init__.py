@@ -28,6 +28,7 @@ SHARED: dict[str, str] = {
     "coordinates": "nosology.deid.recognizers.coordinates:Coordinates",
     "bare_codes": "nosology.deid.recognizers.bare_codes:BareCodes",
     "phones": "nosology.deid.recognizers.phones:Phones",
+    "segments": "nosology.deid.recognizers.segments:Segments",
 }
 
 
@@ -44,10 +45,13 @@ class Language:
         tagger: folder of the shipped tagger of pass 2.
         keeps: whether a span that a tagger marked holds nothing that the rule names (a bare year, an eponym, a clinical code).
         is_eponym: whether text[start:end] is the eponym of a disease, sign, device or score rather than a person.
+        shows_person: whether what stands around text[start:end], which can be a name, shows that a person is meant.
         ordinary: words, in small letters, that are never taken for a part of a name found elsewhere.
         kinds: words, in small letters, of which the names of kinds of documents are made.
         label_words: words, in small letters, that a short title (document type, payer) may hold and that nobody is called.
         sure_eponyms: such words and phrases (blanks written `_`) that are hardly ever a patient's name.
+        borne: ordinary words and eponyms, in small letters, that are names too: one where `shows_person` says so.
+        forenames: those of them that are given names, so that one with a capital before a name belongs to it.
         everyday: words, abbreviations and symbols that are names too at most, so that a name among them needs capitals and a name beside it.
         listed: class -> words, in small letters without accents, that are hardly anything else when they are capitalised; see `deid.lexicon`.
         keeps_zip: whether its postal codes are ZIP codes of the United States, of which three digits may stay (`nosology.deid.zips`).
@@ -61,10 +65,13 @@ class Language:
     tagger: Path
     keeps: Callable[[str, Span], bool]
     is_eponym: Callable[[str, int, int], bool]
+    shows_person: Callable[[str, int, int], bool]
     ordinary: frozenset[str]
     kinds: frozenset[str]
     label_words: frozenset[str]
     sure_eponyms: frozenset[str]
+    borne: frozenset[str]
+    forenames: frozenset[str]
     everyday: frozenset[str]
     listed: Mapping[str, frozenset[str]]
     keeps_zip: bool

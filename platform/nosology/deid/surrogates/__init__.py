@@ -33,7 +33,7 @@ class Surrogates:
     ) -> None:
         self._zip_code = zip_code
         found = list(identifiers)
-        names = {word for value, label in found if label == "NAME" for word in words_of(value)}
+        names = {word for value, label in found if label == "NAME" for word in words_of(value, language)}
         towns = {word for value, label in found if label in ("LOCATION", "ORGANIZATION") for word in places.words_of(value, label)}
         values = frozenset(compact(value) for value, _ in found)
         self._draw = Draw(secret, patient, frozenset(names | towns), values, language)

@@ -20,18 +20,11 @@ from dataclasses import dataclass, field
 
 from nosology.deid.surrogates.draw import Draw, Stream, fold
 from nosology.deid.surrogates.lists import by_initial, invented, known, sections
+from nosology.deid.titles import PARTICLES, is_suffix, is_title
 
-TOKEN = re.compile(r"[^\s,.;:()\[\]{}\"“”/\\_|<>+*=~#@!?&-]+")
+TOKEN = re.compile(r"[^\s^,.;:()\[\]{}\"“”/\\_|<>+*=~#@!?&-]+")
 INITIALS = "ABCDEFGHLMNPRST"  # with which there are enough invented names
-_TITLE_WORDS = """dr drs mr mrs ms miss mx prof professor doctor sr sra srta dra don doña dña rev reverend sgt lt capt col hon rabbi pastor
-    imam nurse"""
-_DEGREE_WORDS = """md do rn np pa phd dpm dds dmd lcsw aprn fnp crna dpt pharmd mbbs facs facc lpn cnm rph od esq jr ii iii iv mph msn bsn ms
-    pt ot"""
-_PARTICLE_WORDS = "da das di do dos van von der den ter ten zu bin ibn al el le du e"
-_TITLES = frozenset(_TITLE_WORDS.split())
-_DEGREES = frozenset(_DEGREE_WORDS.split())
 _ARTICLES = frozenset(("de", "la", "las", "los", "del", "y"))
-_PARTICLES = _ARTICLES | frozenset(_PARTICLE_WORDS.split())
 _MARKS = (("slavic", "łđ"), ("nordic", "øæ"), ("turkish", "ı"))  # what `fold` leaves; other accents come and go between two notes
 _ENDINGS = (
     (re.compile(r"(?:[^aeiou]|u|gu|qu)ez$"), "es"), (re.compile(r"(?:ski|ska|sky|czyk|wicz|vic|kov|ova|nov|enko|chuk)$"), "slavic"),
@@ -41,22 +34,26 @@ _BY_SYLLABLE = {"Hani": "given", "Hang": "given"}
 _SCRIPTS = {"CYRILLIC": "Cyrl", "ARABIC": "Arab", "CJK": "Hani", "HANGUL": "Hang", "DEVANAGARI": "Deva", "GREEK": "Grek", "HEBREW": "Hebr"}
 
 
-def words_of(value: str) -> list[str]:
+def words_of(value: str, language: str = "en") -> list[str]:
     """Folded words of a name that must not come back: no title, degree, particle or single letter."""
-    return [fold(word) for token, keep in _tokens(value) if not keep and len(word := _bare(token)[0]) > 1 and any(map(str.isalnum, word))]
+    return [
+        fold(word)
+        for token, keep in _tokens(value, language)
+        if not keep and len(word := _bare(token)[0]) > 1 and any(map(str.isalnum, word))
+    ]
 
 
-def _tokens(value: str) -> list[tuple[str, bool]]:
+def _tokens(value: str, language: str) -> list[tuple[str, bool]]:
     """The words of a name, and whether each stays: a title before a word, a degree after one, a particle between."""
     tokens = TOKEN.findall(value)
     marked = []
     for number, token in enumerate(tokens):
         word, before, after = token.lower(), number > 0, number + 1 < len(tokens)
         stays = (
-            (after and word in _TITLES)
-            or (before and word in _DEGREES and (token.isupper() or word in ("jr", "esq")))
+            (after and is_title(word, language))
+            or (before and is_suffix(token, value))
             or (after and word in _ARTICLES)
-            or (after and word in _PARTICLES and (before or token.islower()))
+            or (after and word in PARTICLES and (before or token.islower()))
         )
         marked.append((token, stays))
     if all(stays for _, stays in marked):
@@ -81,7 +78,7 @@ class Names:
 
     def of(self, value: str) -> str | None:
         """The name in another name's words; None when there is none to give."""
-        tokens = iter(_tokens(value))
+        tokens = iter(_tokens(value, self.draw.language))
         failed = False
 
         def other(match: re.Match[str]) -> str:

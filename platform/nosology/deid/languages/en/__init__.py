@@ -6,8 +6,9 @@ from pathlib import Path
 
 from nosology.deid.languages import Language
 from nosology.deid.languages.en.days import CALENDAR
-from nosology.deid.languages.en.keep import COMMON, EVERYDAY, keeps
-from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
+from nosology.deid.languages.en.keep import keeps
+from nosology.deid.languages.en.lists import BORNE, COMMON, EVERYDAY, FORENAMES, NAMES_AS_WORDS, STOP, SURE_EPONYMS
+from nosology.deid.languages.en.persons import is_eponym, shows_person
 from nosology.deid.patterns import words
 
 HERE = Path(__file__).parent
@@ -36,11 +37,14 @@ LANGUAGE = Language(
     tagger=HERE / "tagger",
     keeps=keeps,
     is_eponym=is_eponym,
+    shows_person=shows_person,
     ordinary=STOP | COMMON,
     kinds=frozenset(KINDS.split()),
     label_words=STOP | COMMON,
     sure_eponyms=SURE_EPONYMS,
-    everyday=EVERYDAY | words(HERE / "names_as_words.txt"),
+    borne=BORNE,
+    forenames=FORENAMES,
+    everyday=EVERYDAY | NAMES_AS_WORDS,
     listed={"NAME": words(HERE / "given_names.txt"), "LOCATION": words(HERE / "cities.txt")},
     keeps_zip=True,
 )

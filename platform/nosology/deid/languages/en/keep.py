@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from nosology.deid.calendar_words import HOURS
 from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH
-from nosology.deid.languages.en.names import STOP, SURE_EPONYMS, is_eponym
+from nosology.deid.languages.en.lists import COMMON, EVERYDAY, STOP, SURE_EPONYMS, is_sure_eponym
+from nosology.deid.languages.en.persons import is_eponym, may_be_name, shows_person
 from nosology.deid.languages.en.short_dates import is_ratio
-from nosology.deid.patterns import words
+from nosology.deid.quantities import LARGE_QUANTITY, QUANTITY
 from nosology.records import Span
 
-COMMON = words(Path(__file__).parent / "common_words.txt")
-EVERYDAY = words(Path(__file__).parent / "everyday_words.txt")
 CAPITALISED = re.compile(r"(?<=[a-z\d,] )[A-Z][a-z]")  # within a sentence: who writes so knows capitals
 
 BARE_YEAR = re.compile(
@@ -41,13 +39,14 @@ TIME = re.compile(rf"{HOURS}|\d{{1,2}}:\d\d(?::\d\d)?(?:\s?[-–]\s?\d{{1,2}}:\d
 VARIANT = re.compile(
     r"(?:[A-Z][A-Z0-9-]{1,9}[ :])?[cgmnrp]\.\(?[*\w>+=?-]+\)?|\d+(?:_\d+)?(?:del|dup|ins|fs)\w*", re.A
 )  # of a gene, in the nomenclature of HGVS
+MANY = re.compile(LARGE_QUANTITY)
 HANDLE = re.compile(r"[\d@]")
 ROMAN = re.compile(r"[ivx]{1,4}[ab]?")
 ZIP3 = re.compile(r"(?:zip(?: code)?\W{0,3})?\d{3}", re.I)  # what an earlier pass left of a ZIP code
 YOUNG = re.compile(r"\D*([0-8]?\d)\b\D*")
 CLINICAL_CODE = re.compile(
     r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
-    r"|\d+\s?[a-zµ%]+|[CTLS]\d{1,2}(?:[-/][CTLS]?\d{1,2})?",
+    rf"|{QUANTITY}|[CTLS]\d{{1,2}}(?:[-/][CTLS]?\d{{1,2}})?",
     re.A,
 )
 # a number of five digits is a code only behind the name of a code system, or in a list behind one; else it may be a ZIP code or a chart's
@@ -101,7 +100,7 @@ def keeps(text: str, span: Span) -> bool:
             # a range of 12 to 31 is rarer than a day, and nothing but dates is written with a zero before it
             told = large > 5 if "/" in value else span.score >= 0.5 and (large > 12 or any(part[0] == "0" for part in written.groups()))
             return not (0 < small <= 12 and large <= 31 and told) or is_ratio(text, span.start, span.end)
-        if BARE_YEAR.fullmatch(value) or TIME.fullmatch(value) or _duration(value):
+        if any(each.fullmatch(value) for each in (BARE_YEAR, TIME, MANY)) or _duration(value):
             return True
     if span.label == "AGE":
         return bool(YOUNG.fullmatch(value))
@@ -110,11 +109,14 @@ def keeps(text: str, span: Span) -> bool:
         numbered is not None and value[0].isupper() and not value.isupper() and not numbered.search(value)
     )  # a name of the wrong class
     if span.label == "NAME" or misnamed:
-        parts = value.lower().split()
+        parts = [word.strip(".,'’") for word in value.split()]
+        cased = not value.islower() or not CAPITALISED.search(text)  # as names are in this text
+        if cased and may_be_name(parts) and shows_person(text, at, at + len(value)):
+            return False
         return (
             is_eponym(text, at, at + len(value))
             or _plain(text, span, value)
-            or all((bare := w.strip(".,'’")) in STOP or bare in SURE_EPONYMS or len(bare) == 1 or ROMAN.fullmatch(bare) for w in parts)
+            or all(w.lower() in STOP or is_sure_eponym(w) or len(w) == 1 or ROMAN.fullmatch(w.lower()) for w in parts)
         )
     if span.label in ("LOCATION", "ORGANIZATION"):
         parts = value.lower().split()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
-from nosology.deid.languages.en.keep import COMMON, EVERYDAY
+from nosology.deid.languages.en.lists import COMMON, EVERYDAY
 from nosology.deid.patterns import Patterns, rule
+from nosology.deid.quantities import QUANTITY
 
 START = r"(?<![A-Za-z0-9[])"  # not the tag that an earlier pass put there
 LINK = (
@@ -27,6 +28,7 @@ CODE = (
 
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _UNIT = re.compile(UNIT, re.I)
+_QUANTITY = re.compile(QUANTITY)
 _COUNTED = re.compile(r"\s?(?:of|to|and|or|with|out|per)\b", re.I)  # what follows a small number in a sentence
 _CLINICAL = re.compile(
     r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|[A-Z]\d{4}|\d{4,5}[A-Z]?(?:-\d\d)?|[CTLSD]\d{1,2}(?:[-/][CTLSD]?\d{1,2})+|[A-Z]{1,4}-?\d{1,3}[a-z]?"
@@ -50,7 +52,8 @@ def _code(match: re.Match[str]) -> bool:
         return False
     if re.fullmatch(r"\d{1,2}[/.-]\d{1,2}(?:[/.-]\d{2,4})?|\d{1,2}:\d\d|\d+\.\d+|(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?", value):
         return False
-    if re.fullmatch(r"\d+[a-z]{1,4}|\d{1,3}-?[a-z]+(?:-[a-z]+)*", value):
+    first, _, rest = value.partition(" ")
+    if _QUANTITY.fullmatch(first) and not any(c.isdigit() for c in rest) or re.fullmatch(r"\d{1,3}-?[a-z]+(?:-[a-z]+)*", value):
         return False
     return digits >= 4 or any(not c.isdigit() for c in value)
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from nosology.deid.languages import Language
 from nosology.deid.languages.es.days import CALENDAR
 from nosology.deid.languages.es.keep import COMMON, keeps
-from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym
-from nosology.deid.patterns import words
+from nosology.deid.languages.es.names import AS_WORDS, BORNE, EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym, shows_person
 
 HERE = Path(__file__).parent
 
@@ -31,11 +30,14 @@ LANGUAGE = Language(
     tagger=HERE / "tagger",
     keeps=keeps,
     is_eponym=is_eponym,
+    shows_person=shows_person,
     ordinary=ORDINARY,
     kinds=frozenset(KINDS.split()),
     label_words=ORDINARY | (COMMON - GIVEN - FAMILY),
     sure_eponyms=EPONYMS,
-    everyday=words(HERE / "names_as_words.txt") | COMMON,
+    borne=BORNE,
+    forenames=frozenset(),
+    everyday=AS_WORDS | COMMON,
     listed={},
     keeps_zip=False,
 )

@@ -7,7 +7,8 @@ import re
 from nosology.deid.calendar_words import HOURS
 from nosology.deid.languages.es.dates import HOLIDAY, WEEKDAY
 from nosology.deid.languages.es.lists import MONTH, words
-from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym
+from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym, shows_person
+from nosology.deid.quantities import QUANTITY
 from nosology.records import Span
 
 COMMON = words("common_words.txt")
@@ -31,7 +32,9 @@ NO_DATE = re.compile(
     re.I,
 )
 CLINICAL_CODE = re.compile(
-    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}|\d+\s?[a-zµ%]+|[CTLSD]\d{1,2}(?:[-/][CTLSD]?\d{1,2})?|p?T\d\w?N\w?M\w?",
+    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
+    rf"|{QUANTITY}"
+    r"|[CTLSD]\d{1,2}(?:[-/][CTLSD]?\d{1,2})?|p?T\d\w?N\w?M\w?",
     re.A,
 )
 SEX = re.compile(
@@ -92,6 +95,8 @@ def keeps(text: str, span: Span) -> bool:
     if span.label == "RELATIVE":
         return not KIN.search(value) and (_plain(value) or _small(text, span))
     if span.label == "NAME":
+        if shows_person(text, at := text.index(value, span.start), at + len(value)):
+            return False
         return is_eponym(text, span.start, span.end) or _plain(value) or (_small(text, span) and not _borne(value))
     if span.label in ("LOCATION", "ORGANIZATION"):
         return _plain(value) or _small(text, span) and not re.search(r"\d", value)

@@ -11,6 +11,8 @@ ORDINARY = words("ordinary_words.txt")
 EPONYMS = words("eponyms.txt")
 GIVEN = words("given_names.txt")
 FAMILY = words("family_names.txt")
+AS_WORDS = frozenset(word for line in words("names_as_words.txt") for word in line.split())
+BORNE = AS_WORDS | EPONYMS  # ordinary words and eponyms that are names too
 NEXT = rf"(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}(?!{HEAD})(?:{WORD}|{UPPER}\.))"
 NAME = rf"(?:(?:[Dd]e|[Dd]el|[Dd]e la)[ ]+)?(?!{HEAD})(?:M\.[ªa][ ]|M[ªa][ ]|{UPPER}\.[ ]?)?(?:{WORD}|{UPPER}\.){NEXT}{{0,4}}"
 FULL = rf"(?!{HEAD})(?![IVX]\.)(?:{WORD}|{UPPER}\.)(?:{NEXT}){{1,4}}"
@@ -42,10 +44,53 @@ def is_eponym(text: str, start: int, end: int) -> bool:
 _NO_TITLE = re.compile(r"(?i)(?:vitamina|vit\.?|grupo|tipo|hepatitis|grado|clase|factor|plan|anti)\s*$")
 
 
+_PARTICLES = frozenset(["de", "del", "la", "las", "el", "los", "y"])
+# what may stand behind a name, and hardly behind the first word of a sentence (`lo ve la Dra. Alta con tratamiento`)
+_STANDS = re.compile(
+    r"[ ]*(?:$|[,;:.()/\r\n–—-])|[ ]+(?:y|e|que|quien|quienes|[a-záéíóúñ]{2,20}(?:ó|aron|ieron)|indica|informa|recomienda|solicita|decide|valora|pauta"
+    r"|refiere|comenta|acude|remite|deriva|explica|confirma|propone|realiza|opera)(?!\w)"
+)
+_TITLED = re.compile(rf"(?<![\w./-]){TITLE}(?:[.:][ ]{{0,2}}|[ ]{{1,2}})\Z")
+_LABELLED = re.compile(rf"(?<!\w){FIELD}[ ]{{0,2}}\.?:[ ]{{0,2}}\Z", re.I)
+_OF_KIN = re.compile(rf"\b(?:{RELATIVE}|enfermer[oa]|auxiliar|matrona|fisioterapeuta|trabajador[a]? social)[ ]?(?:,[ ]|\([ ]?|[ ])\Z")
+
+
+def _words(value: str) -> list[str]:
+    return [word for word in (w.strip(".,:;()").lower() for w in value.split()) if word and word not in _PARTICLES]
+
+
+def _after_title(text: str, start: int, end: int) -> bool:
+    """A title makes a person of any word that is not ordinary; of those that are, where they are names too, if no clause can begin with them."""
+    words = re.split(r"[\s.]+", text[start:end])
+    first = next((word.lower() for word in words if word.lower() not in _PARTICLES), "")
+    if _NO_TITLE.search(text, max(0, start - 18), start):
+        return False
+    return first not in ORDINARY or first in BORNE and text[start].isupper() and bool(_STANDS.match(text, end))
+
+
+def shows_person(text: str, start: int, end: int) -> bool:
+    """Whether what stands before text[start:end] shows that a person is meant, of words that can be a name: a title, a label, a relative, a nurse."""
+    words = _words(text[start:end])
+    if not words or any(word in ORDINARY and word not in BORNE for word in words):
+        return False
+    if _TITLED.search(text, max(0, start - 14), start):
+        return _after_title(text, start, end)
+    if _LABELLED.search(text, max(0, start - 40), start):
+        return all(word not in ORDINARY for word in words)
+    return bool(_OF_KIN.search(text, max(0, start - 24), start)) and all(word in EPONYMS and word in GIVEN | FAMILY for word in words)
+
+
 def _person(match: re.Match[str]) -> bool:
-    """A title makes a person of any word that is not ordinary."""
-    first = re.split(r"[\s.]+", str(match["v"]))[0].lower()
-    return first not in ORDINARY and not _NO_TITLE.search(match.string, max(0, match.start() - 12), match.start())
+    return _after_title(match.string, *match.span("v"))
+
+
+def _labelled(match: re.Match[str]) -> bool:
+    """No word of it is an ordinary capitalised one, unless it is a name too and stands beside one; an eponym alone ends the field."""
+    words = _words(match["v"].replace(",", " "))
+    if len(words) == 1 and words[0] in EPONYMS and re.match(r"[ ]+[a-záéíóúñ]", match.string[match.end("v") : match.end("v") + 3]):
+        return False
+    ordinary = [word for word in words if word in ORDINARY]
+    return not ordinary or all(word in BORNE for word in ordinary) and any(word in GIVEN | FAMILY for word in words if word not in ordinary)
 
 
 def _persons(match: re.Match[str]) -> bool:
@@ -95,7 +140,7 @@ class Names(Patterns):
         rule("NAME", rf"(?<![\w./-]){TITLE}(?:[.:][ ]*|[ ]+)(?:(?:[Dd]ra?|D|D[ñn]a)\.[ ]*)?(?P<v>{NAME})", check=_person, score=1.0),
         rule("NAME", rf"(?<![\w./-])(?<!Vitamina )(?<!vitamina )(?<!Vit\. )D\.[ ]*(?P<v>{FULL})", check=_persons, score=0.9),
         rule("NAME", rf"(?<![\w./-])(?:Dres|Dras|[Dd]octor(?:es|as))\.?[ ]+(?P<v>{WORD}(?:[ ]{WORD})*(?:,[ ]{WORD}(?:[ ]{WORD})*){{0,5}}(?:[ ]+(?:y|e)[ ]+{WORD}(?:[ ]{WORD})?)?)", score=1.0),
-        rule("NAME", rf"(?<![\w])(?i:{FIELD})[ \t]*\.?:[ \t]*:?(?:\n[ \t]*)?(?:{TITLE}[.:]?[ ]+)?(?P<v>{LAST_FIRST}|{NAME})", check=_persons, score=0.95),
+        rule("NAME", rf"(?<![\w])(?i:{FIELD})[ \t]*\.?:[ \t]*:?(?:\n[ \t]*)?(?:{TITLE}[.:]?[ ]+)?(?P<v>{LAST_FIRST}|{NAME})", check=_labelled, score=0.95),
         rule("NAME", rf"(?<![\w])(?i:firmado|fdo|remitido|derivado|enviado|atendido|informado)\.?:?[ ]+(?:por[ ]+)?(?:(?:el|la)[ ]+)?(?:{TITLE}[.:]?[ ]+)(?P<v>{NAME})", check=_person, score=1.0),
         rule("NAME", rf"\b{RELATIVE}(?:[ ](?:mayor|menor|matern[oa]|patern[oa]|gemel[oa]))?[ ]?(?:,[ ]|\([ ]?|[ ])(?P<v>{FULL})", check=_persons, score=0.7),
         rule("NAME", rf"\b(?i:se llama|llamad[oa]|de nombre|me llamo|conocid[oa] como|a nombre de|doctora?|enfermer[oa]|paciente)[ ]+(?P<v>{FULL})", check=_persons, score=0.8),
