@@ -20,6 +20,7 @@ import pytest
 from nosology import cli, storage, verbs
 from nosology.config import Config, load
 from nosology.deid import proof as bundles
+from nosology.deid.languages import language
 from nosology.distributed import sink, stages, train
 from nosology.distributed.stages import read_output
 from nosology.errors import ConfigError, InputError, NosologyError
@@ -212,6 +213,7 @@ def test_at_every_instant_a_whole_bundle_is_there(tmp_path: Path, monkeypatch: p
 def test_another_policy_is_refused_by_the_name_of_the_setting(way: Path) -> None:
     refused(way, "deid.rewrite", "deid.rewrite=mask")
     refused(way, "deid.dates, deid.leave_out", "deid.dates=shift", "deid.leave_out=[DEVICE]", "deid.accept_residual=true")
+    refused(way, "names: deid.rules_alone", "deid.rules_alone=[NAME]", "deid.accept_residual=true")
     bundle = bundles.read(str(way / "clean"))
     other = bundles.policy({**bundle["policy"]["settings"], "rewrite": "surrogates"})
     forged = bundles.sealed(
@@ -417,6 +419,26 @@ def test_a_category_that_is_left_out_is_said_everywhere(tmp_path: Path, made: Pa
     assert "no Safe Harbor de-identification" in page
 
 
+def test_a_class_that_no_tagger_looked_for_is_said_everywhere(tmp_path: Path, made: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", [{"id": "1", "text": NOTES[0]}])
+    common = ("deidentify", "--in", source, "--out", tmp_path / "out", f"deid.key_file={made / 'key'}", "deid.rules_alone=[NAME, DATE]")
+    status, said = command(*common)
+    assert status == 2 and "NAME, DATE" in said and "--accept-residual" in said and not (tmp_path / "out").exists()
+    assert command(*common, "--accept-residual", "--proof", "--sample", "1") == (0, "")
+    name = "safe_harbor with rules alone for NAME, DATE"
+    assert read_output(str(tmp_path / "out"), "audit")["policy"][0].as_py() == name
+    report, bundle = storage.read_json(str(tmp_path / "out" / "report.json")), bundles.read(str(tmp_path / "out"))
+    assert (
+        report["policy"] == name
+        and report["rules_alone"] == ["NAME", "DATE"] == bundle["policy"]["rules_alone"]
+        and bundle["accept_residual"]
+    )
+    assert not bundle["policy"]["safe_harbor"] and "NAME, DATE looked for by rules alone" in bundle["policy"]["basis"]
+    page = only(tmp_path / "out" / "proof", "html").read_text()
+    assert "no Safe Harbor de-identification" in page and name in page and "[NAME] (LOOKED FOR BY RULES ALONE)" in page
+    assert "No tagger looked for NAME, DATE" in (tmp_path / "out" / "sample" / "sheet.html").read_text()
+
+
 def test_shifted_dates_are_named_as_no_safe_harbor(tmp_path: Path, made: Path) -> None:
     source = jsonl(tmp_path / "in.jsonl", [{"id": "1", "text": NOTES[0]}])
     common = ("deidentify", "--in", source, "--out", tmp_path / "out", f"deid.key_file={made / 'key'}", "deid.dates=shift")
@@ -437,6 +459,8 @@ def test_shifted_dates_are_named_as_no_safe_harbor(tmp_path: Path, made: Path) -
     (("deid.language=es",), "meddocan", "Safe Harbor, 45 CFR"), (("deid.policy=meddocan", "deid.dates=shift"), "meddocan with shifted dates", "dates are moved"),
     (("deid.dates=shift", "deid.leave_out=[PHONE, FAX]"), "safe_harbor with shifted dates without PHONE, FAX", "dates are moved.*; PHONE, FAX left"),
     (("deid.dates=shift", "deid.leave_out=[DATE]"), "safe_harbor without DATE", ": DATE left"),
+    (("deid.rules_alone=[NAME]",), "safe_harbor with rules alone for NAME", ": NAME looked for by rules alone"),
+    (("deid.rules_alone=[NAME]", "deid.leave_out=[DEVICE]"), "safe_harbor without DEVICE with rules alone for NAME", "DEVICE left.*; NAME looked for"),
 ])  # fmt: skip
 def test_a_policy_says_what_it_stands_on(sets: tuple[str, ...], name: str, words: str) -> None:
     held = bundles.policy(bundles.settings_of(load([], [*sets, "deid.accept_residual=true"]).deid))
@@ -459,10 +483,25 @@ def test_models_and_policies_that_cannot_be_used_end_with_exit_2(tmp_path: Path,
     config |= {"architectures": ["BertForTokenClassification"], "id2label": {"0": "O", "1": "B-MISC"}, "label2id": {"O": 0, "B-MISC": 1}}
     (labels / "config.json").write_text(json.dumps(config))
     source = jsonl(tmp_path / "in.jsonl", [{"id": "1", "text": NOTES[0]}])
+
+    def own(name: str, file: str, **values: Any) -> Path:
+        shutil.copytree(language("en").tagger, tmp_path / name)
+        said = json.loads((tmp_path / name / file).read_text())
+        (tmp_path / name / file).write_text(json.dumps({**said, **values}))
+        return tmp_path / name
+
+    unknown = {str(n): label for n, label in enumerate(("O", "ORG", "ORG", "ORG", "DATE", "ID", "PHONE"))}
     for folder, why in (
         (home() / "encoder", "no token classifier"),
         (labels, "names an identifier"),
         (tmp_path / "none", "holds no model"),
+        (own("few", "config.json", id2label={"0": "O", "1": "NAME"}), "names 2 labels, and its classifier has 7 rows"),
+        (own("nameless", "config.json", id2label=unknown), "is NAME, LOCATION, which rules alone do not find"),
+        (own("heads", "config.json", num_attention_heads=7), "fails on a window"),
+        (own("high", "tagger.json", threshold="high"), "no number from 0 to 0.9"),
+        (own("single", "tagger.json", thresholds={"NAME": "x"}), "no number from 0 to 0.9"),
+        (own("list", "tagger.json", thresholds=[1]), "no object of classes"),
+        (own("five", "tagger.json", threshold=5), "no number from 0 to 0.9"),
     ):
         for words in (
             ("--in", source, "--out", tmp_path / f"out-{folder.name}"),
@@ -470,6 +509,7 @@ def test_models_and_policies_that_cannot_be_used_end_with_exit_2(tmp_path: Path,
         ):
             status, said = command("deidentify", *words, f"deid.key_file={made / 'key'}", f"deid.ner={folder}")
             assert status == 2 and why in said, (folder, words, said)
+            assert not (tmp_path / f"out-{folder.name}").exists(), "no row was read"
 
 
 @pytest.mark.parametrize(("words", "why"), [

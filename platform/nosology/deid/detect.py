@@ -17,12 +17,15 @@ from nosology.deid.readings import Composed, ruled
 from nosology.deid.resolve import rank, repeated, resolve
 from nosology.deid.rewrite import TAG
 from nosology.deid.spelling import Folded
+from nosology.errors import ModelError
 from nosology.records import Span
 
 if TYPE_CHECKING:
     from nosology.config import DeidConfig
     from nosology.deid.known import Known
     from nosology.deid.ner import Tagging, Tokens
+
+NO_RULES_SUFFICE = ("NAME", "LOCATION", "DATE")  # the other classes have forms, or words before them, that rules know
 
 
 class Detector:
@@ -39,9 +42,7 @@ class Detector:
         self._left_out = frozenset(config.leave_out)
         self.tagging: Tagging | None = None
         if not rules_only:
-            from nosology.deid.ner import load_tagging
-
-            self.tagging = load_tagging(tagger_folder(config), config.threshold, dict(config.thresholds.items()))
+            self.tagging = load_tagger(config)
         self._scan = _rules(config.language)  # last: it takes seconds where it is the first, and a model can be wrong
 
     def find(self, texts: Sequence[str], known: Sequence[Sequence[Known]] | None = None) -> list[list[Span]]:
@@ -100,6 +101,32 @@ def _rules(code: str) -> Scan:
     """Pass 1 of a language. Building its scan takes seconds, so a process has one."""
     spoken = language(code)
     return Scan(spoken.recognizer(name) for name in spoken.names)
+
+
+def load_tagger(config: DeidConfig) -> Tagging:
+    """The tagger of pass 2.
+
+    Raises:
+        ModelError: its directory cannot be used, or no label of it is a class that rules do not find without one.
+    """
+    from nosology.deid.ner import load_tagging
+
+    folder = tagger_folder(config)
+    tagging = load_tagging(folder, config.threshold, dict(config.thresholds.items()), config.rules_alone)
+    known = {*tagging.classes, *config.rules_alone, *config.leave_out}
+    if lacking := ", ".join(name for name in NO_RULES_SUFFICE if name not in known):
+        raise ModelError(
+            f"deid.ner: no label of {folder} is {lacking}, which rules alone do not find. Name a model that knows them, or give these classes "
+            f"to the rules by name: deid.rules_alone=[{lacking}], with --accept-residual"
+        )
+    return tagging
+
+
+def tagger_digest(config: DeidConfig) -> str:
+    """SHA-256 over the tagger's directory. Raises ModelError where it holds no model."""
+    from nosology.deid.classifier import digest
+
+    return digest(tagger_folder(config))
 
 
 def tagger_folder(config: DeidConfig) -> Path:

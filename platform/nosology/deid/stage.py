@@ -242,11 +242,11 @@ def _placed(value: str, known: Sequence[Known]) -> list[Span]:
 
 
 def _fingerprint(config: DeidConfig, secret: Secret) -> dict[str, str]:
-    from nosology.deid.classifier import digest
-    from nosology.deid.detect import tagger_folder
+    from nosology.deid.detect import load_tagger, tagger_digest
     from nosology.deid.proof import rules_digest
 
-    return {"deid_key": secret.fingerprint, "deid_tagger": digest(tagger_folder(config)), "deid_rules": rules_digest()}
+    load_tagger(config)  # one that cannot work is refused here, not by a worker that holds rows
+    return {"deid_key": secret.fingerprint, "deid_tagger": tagger_digest(config), "deid_rules": rules_digest()}
 
 
 def policy_name(config: DeidConfig) -> str:

@@ -122,6 +122,7 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
         extra |= {
             "policy": policy_name(config.deid),
             "left_out": list(config.deid.leave_out),
+            "rules_alone": list(config.deid.rules_alone),
             "uniqueness": proof.uniqueness(out, config.proof),
         }
         extra |= proof.gather(config, out, wanted)

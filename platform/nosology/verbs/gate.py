@@ -30,7 +30,7 @@ def provenance(config: Config, source: str) -> dict[str, Any]:
 
     Returns:
         basis (`proof`, `vouched`, `no patients`, `labels only`), and proofs {run: digest of its bundle}, policy (digest), policy_name,
-        lacks (what the bundles lack), left_out; and vouched_by where somebody vouches, with `proof` for the phrases alone.
+        lacks (what the bundles lack), left_out, rules_alone; and vouched_by where somebody vouches, with `proof` for the phrases alone.
 
     Raises:
         InputError: a bundle is missing, was changed, is of other data or of another policy, or nobody vouches.
@@ -117,7 +117,7 @@ def _proved(config: Config, runs: dict[str, set[str]]) -> dict[str, Any]:
     from nosology.distributed.sink import snapshot
 
     wanted = proof.policy(proof.settings_of(config.deid))
-    named = {"policy": wanted["digest"], "policy_name": wanted["name"], "left_out": wanted["left_out"]}
+    named = {"policy": wanted["digest"], "policy_name": wanted["name"], **{name: wanted[name] for name in ("left_out", "rules_alone")}}
     found: dict[str, Any] = {"basis": "proof", "proofs": {}, "lacks": [], **named}
     for run, digests in sorted(runs.items()):
         bundle, seen = proof.read(run), snapshot(run)
