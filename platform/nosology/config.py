@@ -166,6 +166,18 @@ class ProofConfig(Section):
         ("sex", "birth_year", "postal_code", "state", "first_service_year"),
         description="what together could single out a person in the tables; the smallest group is reported as k",
     )
+    require: tuple[Literal["measured", "sampled", "signed"], ...] = Field(
+        (),
+        description="what train wants of each bundle: a measured recall, a sample that a person read, a signer; a bundle without is refused",
+    )
+    least_recall: Share | None = Field(
+        None,
+        description="train refuses a bundle whose measured recall of what the policy removes (covered) may be lower: the lower end of its 95 % interval",
+    )
+    most_left: Share | None = Field(
+        None,
+        description="train refuses a bundle whose sample leaves it possible that a larger share of the notes holds an identifier (95 % limit)",
+    )
     vouched_by: str | None = Field(
         None,
         description="who says that text which this product did not clean holds no identifiers, as `name, organisation, YYYY-MM-DD`; "

@@ -305,6 +305,45 @@ def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> No
     assert status == 2 and "another sheet" in said
 
 
+def test_training_asks_for_what_the_site_requires(way: Path) -> None:
+    """Each bar refuses a bundle without the evidence, and one whose figures do not reach it; with the evidence it is taken."""
+    run, blocks = way / "clean", str(way / "prepare" / "blocks")
+
+    def taken(*sets: str) -> bool:
+        return bool(provenance(tree(way, *sets), blocks)["proofs"])
+
+    assert taken(), "a demo needs none"
+    refused(way, "no measured recall.*deidentify --measure", "proof.require=[measured, sampled, signed]")
+    refused(way, "no measured recall.*deidentify --measure", "proof.least_recall=0")
+    refused(way, "no sample that a person read.*--sample", "proof.most_left=1")
+    refused(way, "nobody signed.*--signer", "proof.require=[signed]")
+    proof.measure(tree(way), jsonl(way / "empty.jsonl", [{"id": 1, "text": "a cough", "spans": []}]), str(way / "empty"))
+    proof.gather(tree(way), str(run), proof.Evidence(proof=True, measured=str(way / "empty")))
+    refused(way, "no measured recall on gold with identifiers", "proof.require=[measured]")
+    # nine names and an age that Safe Harbor keeps, so that it counts for nothing; one name that nothing finds
+    rows = [{"id": n, "text": NOTES[n], "spans": [{"start": 9, "end": 28, "label": "PATIENT"}]} for n in range(9)]
+    rows += [
+        {"id": 9, "text": "aged 61", "spans": [{"start": 5, "end": 7, "label": "AGE"}]},
+        {"id": 10, "text": "a cough", "spans": [{"start": 2, "end": 7, "label": "PATIENT"}]},
+    ]
+    proof.measure(tree(way), jsonl(way / "gold.jsonl", rows), str(way / "measured"))
+    form = run / "sample" / "form.json"
+    found = {"read": 10, "notes_with_identifier": 1, "categories": {"A": 1}, "reader": "Ada Byron", "date": "2026-05-04"}
+    form.write_text(json.dumps({**json.loads(form.read_text()), **found}))
+    asked = proof.Evidence(proof=True, measured=str(way / "measured"), sampled=str(form))
+    proof.gather(tree(way), str(run), asked)
+    low, most = 0.5958, 0.3942  # Wilson of 9 in 10; Clopper and Pearson of 1 in 10
+    assert taken("proof.require=[measured, sampled]", f"proof.least_recall={low - 0.001}", f"proof.most_left={most + 0.001}")
+    refused(way, r"may be as low as 0\.595\d, and proof.least_recall is", f"proof.least_recall={low + 0.001}")
+    refused(way, r"0\.394\d of the notes may hold an identifier, and proof.most_left", f"proof.most_left={most - 0.001}")
+    refused(way, "nobody signed", "proof.require=[measured, sampled, signed]")
+    proof.gather(tree(way), str(run), proof.Evidence(proof=True, signer="Ada Byron"))
+    assert taken("proof.require=[measured, sampled, signed]", "proof.least_recall=0.5", "proof.most_left=0.5")
+    sets = (f"deid.key_file={way / 'key'}", f"model.base={next(way.parent.glob('generator*'))}", "proof.most_left=0.1")
+    status, said = command("train", "--in", blocks, "--out", way / "never", *sets)
+    assert status == 2 and "proof.most_left is 0.1" in said and not (way / "never").exists()
+
+
 @pytest.mark.parametrize(("evidence", "why"), [
     ({"measured": "none"}, "none/report.json"), ({"measured": "clean"}, "not the report of a measurement"),
     ({"measured": "half"}, "not the report of a measurement"), ({"measured": "elsewhere"}, "deid.threshold differ"),

@@ -203,6 +203,20 @@ def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**whole, "digest": digest_of(whole)}
 
 
+def least_recall(bundle: Mapping[str, Any]) -> float | None:
+    """Lower end of the 95 % interval of the measured recall (covered) of what the policy removes; None where nothing was measured."""
+    if not (measured := bundle["measured"]):
+        return None
+    every = POLICIES[bundle["policy"]["rule"]].every_age  # else gold may mark ages to 89 and years alone, which stay
+    recall = measured["categories"]["all"]["recall"]["cover"] if every else measured["named_by_rule"]["recall"]
+    return float(recall["low"]) if recall else None
+
+
+def most_left(bundle: Mapping[str, Any]) -> float | None:
+    """At most this share of the notes holds an identifier, by the sample (95 % limit); None where nobody read one."""
+    return float(bundle["sample"]["at_most"]) if bundle["sample"] else None
+
+
 def unsigned(bundle: Mapping[str, Any]) -> str:
     """SHA-256 of what a signer signs: all of a sealed bundle but the signature and its day."""
     return digest_of({name: value for name, value in bundle.items() if name not in ("made", "signer", "lacks", "digest")})
