@@ -255,7 +255,7 @@ def test_labels_follow_the_mode_of_rewriting(stage, mode):
     from nosology.records import Span
 
     config, row = DeidConfig(rewrite=mode), to_dict(claim(payer="Doe, Jane", service_from=datetime.date(2021, 6, 9)))
-    new = relabelled("Doe, Jane", [Span(start=5, end=9, label="NAME")], row, config, stage._secret)
+    new = relabelled("Doe, Jane", [Span(start=5, end=9, label="NAME")], row, config, stage._secret, "p")
     assert "Jane" not in new and "Doe" not in new and (mode != "mask" or new == "*" * 9)
 
 

@@ -30,6 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology.deid import codes
+from nosology.deid.dossier import whose
 from nosology.deid.languages import language, languages
 from nosology.deid.policies import OLDEST, policy_of
 from nosology.deid.rewrite import TAG, rewrite
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from nosology.config import DeidConfig
     from nosology.deid.secret import Secret
 
-# fields whose id says whose dates these are, the best first
-PERSON = ("patient_id", "encounter_id", "claim_id", "document_id", "condition_id", "procedure_id")
 # dates that can tell what age a date of birth means
 REFERENCE = ("service_from", "service_to", "start_date", "date", "onset_date", "death_date")
 
@@ -114,11 +113,6 @@ _PAYER_WORDS = """of the and a b c d health healthcare plan plans insurance comp
 _INSURERS = frozenset(_PAYERS.split())
 _PAYER_VOCABULARY = _INSURERS | frozenset(_PAYER_WORDS.split())
 _IN_PLACE = frozenset({"DATE", "AGE", "ZIP"})
-
-
-def patient_of(row: Mapping[str, Any]) -> str:
-    """Whose secret applies to a row: its patient, else the event it belongs to, else the row itself."""
-    return next((str(row[name]) for name in PERSON if row.get(name) is not None), f"{row.get('source_digest')}/{row.get('source_row')}")
 
 
 def date_under(value: datetime.date, config: DeidConfig, days: int) -> datetime.date | None:
@@ -199,12 +193,13 @@ def _ordinary(value: str, spans: Sequence[Span], words: frozenset[str]) -> bool:
     return all(word.isdigit() or word in words or word in _kinds() or word in _PAYER_VOCABULARY for word in found)
 
 
-def relabelled(value: str, spans: Sequence[Span], row: Mapping[str, Any], config: DeidConfig, secret: Secret) -> str:
+def relabelled(value: str, spans: Sequence[Span], row: Mapping[str, Any], config: DeidConfig, secret: Secret, patient: str) -> str:
     """A searched label without identifiers. A label gives a tagger nothing to go by but the words themselves, so that a word which is no
     ordinary one counts as a name, found or not.
 
     Args:
         spans: what the detector found in it, and what records say of its patient and itself.
+        patient: as in `clean`.
     """
     spoken = language(config.language)
     whole = next((s.label for s in spans if s.label not in _IN_PLACE), None)
@@ -213,7 +208,7 @@ def relabelled(value: str, spans: Sequence[Span], row: Mapping[str, Any], config
     if whole:
         spans = [Span(start=0, end=len(value), label=whole)]
     dates = [row[name] for name in REFERENCE if isinstance(row.get(name), datetime.date)]
-    return rewrite(value, spans, config, secret, patient=patient_of(row), reference=max(dates, default=None)).text
+    return rewrite(value, spans, config, secret, patient=patient, reference=max(dates, default=None)).text
 
 
 def clean(
@@ -224,10 +219,12 @@ def clean(
     *,
     text: str | None = None,
     labels: Mapping[str, str] | None = None,
+    patient: str | None = None,
 ) -> dict[str, Any]:
     """The Clean row of a row of `table`.
 
     Args:
+        patient: whose secret moves the dates (`dossier.whose`); None: the row alone says it.
         text: the rewritten note, for documents.
         labels: the labels of `to_search` after `relabelled`, by field; one that is missing here is not kept.
 
@@ -236,7 +233,7 @@ def clean(
     """
     if table not in TABLES:
         raise RecordError("unknown_table", "_table", f"one of {', '.join(TABLES)}")
-    days = secret.shift_days(patient_of(row))
+    days = secret.shift_days(patient or whose(row, secret))
     dates = [row[name] for name in REFERENCE if isinstance(row.get(name), datetime.date)]
     on = max(dates) if dates else datetime.date.today()
     treatments = {item.name: item.metadata["phi"] for item in dataclasses.fields(TABLES[table])}
