@@ -19,7 +19,7 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from nosology.deid.surrogates.draw import Draw, Stream, fold
-from nosology.deid.surrogates.lists import by_initial, invented, known, sections
+from nosology.deid.surrogates.lists import by_initial, invented, known, marked, sections
 
 TOKEN = re.compile(r"[^\s,.;:()\[\]{}\"“”/\\_|<>+*=~#@!?&-]+")
 INITIALS = "ABCDEFGHLMNPRST"  # with which there are enough invented names
@@ -27,7 +27,7 @@ _TITLE_WORDS = """dr drs mr mrs ms miss mx prof professor doctor sr sra srta dra
     imam nurse"""
 _DEGREE_WORDS = """md do rn np pa phd dpm dds dmd lcsw aprn fnp crna dpt pharmd mbbs facs facc lpn cnm rph od esq jr ii iii iv mph msn bsn ms
     pt ot"""
-_PARTICLE_WORDS = "da das di do dos van von der den ter ten zu bin ibn al el le du e"
+_PARTICLE_WORDS = "da das di do dos van von der den ter ten zu bin ibn al el le du e thị thi văn"  # the last three say a Vietnamese's sex
 _TITLES = frozenset(_TITLE_WORDS.split())
 _DEGREES = frozenset(_DEGREE_WORDS.split())
 _ARTICLES = frozenset(("de", "la", "las", "los", "del", "y"))
@@ -116,7 +116,9 @@ class Names:
         if new is None:
             return None
         usual = known().get(fold(word), ("", "", ""))[2]
-        if word.isascii() and not usual.isascii():  # Garcia without its accent
+        if not word.isascii():
+            new = marked().get(fold(new), new)  # Nguyễn with its accents
+        elif not usual.isascii() or fold(word) in marked():  # Garcia without its accent
             new = _plain(new)
         return new.upper() if word.isupper() else new.lower() if word.islower() else new
 
@@ -191,4 +193,6 @@ def _scrambled(word: str, stream: Stream) -> str:
 
 
 def _plain(word: str) -> str:
+    """A word without accents, a D without its stroke."""
+    word = word.translate({ord("đ"): "d", ord("Đ"): "D"})
     return "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
