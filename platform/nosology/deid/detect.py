@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nosology.deid import LABELS
 from nosology.deid.languages import language
 from nosology.deid.lexicon import listed
 from nosology.deid.patterns import Scan
-from nosology.deid.policies import policy_of
+from nosology.deid.policies import WIDER, policy_of
 from nosology.deid.readings import Composed, ruled
 from nosology.deid.resolve import rank, repeated, resolve
 from nosology.deid.rewrite import TAG
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from nosology.deid.known import Known
     from nosology.deid.ner import Tagging, Tokens
 
+_PUT_THERE = re.compile(r"\[(?:" + "|".join((*LABELS, *sorted(WIDER))) + r")\]|\*{2,}")
 NO_RULES_SUFFICE = ("NAME", "LOCATION", "DATE")  # the other classes have forms, or words before them, that rules know
 
 
@@ -48,7 +51,7 @@ class Detector:
     def find(self, texts: Sequence[str], known: Sequence[Sequence[Known]] | None = None) -> list[list[Span]]:
         """Disjoint spans of each text, in order of their start. `known`: of each text, what records say of its patient and itself."""
         read = [Composed(text) for text in texts]
-        scored = self.tagging.score([one.text for one in read]) if self.tagging else None
+        scored = self.tagging.score([_hidden(one.text) for one in read]) if self.tagging else None
         return [
             one.given(
                 self._resolved(
@@ -65,7 +68,7 @@ class Detector:
         """As `find`, at each of some thresholds of the tagger; None is what it has. Rules and model work once."""
         assert self.tagging is not None, "rules have no threshold"
         read = [Composed(text) for text in texts]
-        found, scored = [ruled(self._scan, one.text) for one in read], self.tagging.score([one.text for one in read])
+        found, scored = [ruled(self._scan, one.text) for one in read], self.tagging.score([_hidden(one.text) for one in read])
         return [
             [one.given(self._resolved(one.text, found[n], self._tagged(one.text, scored[n], threshold), ())) for n, one in enumerate(read)]
             for threshold in thresholds
@@ -132,6 +135,12 @@ def tagger_digest(config: DeidConfig) -> str:
 def tagger_folder(config: DeidConfig) -> Path:
     """Where the tagger of pass 2 lies: what `deid.ner` names, else the shipped one of the language."""
     return Path(config.ner) if config.ner else language(config.language).tagger
+
+
+def _hidden(text: str) -> str:
+    """The text as the tagger sees it: dashes where an earlier pass put tags or masks, at which a tagger that was trained on whole text takes
+    the word beside for a name. Of what can stand there, dashes cost the fewest names beside them."""
+    return _PUT_THERE.sub(lambda found: "-" * len(found[0]), text)
 
 
 def _outside_tags(text: str, spans: list[Span]) -> list[Span]:

@@ -7,8 +7,10 @@ Dates under `year` keep their year, or years. Under `shift` every date of a pati
 `calendar_dates`), and so does a year that a word such as `in` or `since` marks, which no recognizer calls an identifier, so that it stays
 on its side of the dates around it. A date that tells an age over 89 by its year, and one that cannot be moved, becomes the tag or mask.
 
-Cleaning a clean text changes nothing where it has tags or masks. A shifted date or a surrogate looks like a real one, and would be
-replaced once more: by their mark the stage knows records that it has cleaned (see `marks`), and leaves them as they are.
+Cleaning a clean text of tags or masks changes nothing by rules. The tagger, which is not shown them, sees words without what stood
+beside them and now and then takes one more: in fewer than 1 % of the English texts of the tests' tables and 3.5 % of the Spanish ones, of
+a few words each. A shifted date or a surrogate looks like a real one, and would be replaced once more: by their mark the stage knows
+records that it has cleaned (see `marks`), and leaves them as they are, whatever stands there.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from nosology.deid import LABELS
 from nosology.deid.calendar_dates import shifted, years_of
 from nosology.deid.languages import languages
 from nosology.deid.offsets import Edit, Rewritten
-from nosology.deid.policies import OLDEST, WIDER, told_age
+from nosology.deid.policies import OLDEST, WIDER, is_year, told_age
 from nosology.deid.surrogates import Surrogates
 from nosology.deid.zips import postal_code
 from nosology.records import Span
@@ -152,6 +154,8 @@ class _Work:
         if years and self._latest - min(years) > OLDEST:
             return None
         if self._config.dates == "year":
+            if is_year(value):
+                return value
             return "-".join(map(str, dict.fromkeys((min(years), max(years))))) if years else None
         return shifted(
             value, self._secret.shift_days(self._patient), language=self._language, order=self._order, near=self._latest, latest=self._until
