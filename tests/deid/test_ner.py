@@ -256,6 +256,11 @@ def test_weights_that_are_not_there_or_not_finite_are_refused(other, tmp_path):
     assert AutoModelForTokenClassification.from_pretrained(tmp_path / "lacking") is not None, "filled by chance"
     with pytest.raises(ModelError, match="lack classifier"):
         load_tagging(tmp_path / "lacking")
+    square = state["bert.encoder.layer.0.attention.self.query.weight"]
+    shutil.copytree(other, tmp_path / "narrow")
+    save_file({**state, "bert.encoder.layer.0.attention.self.query.weight": square[:3, :3]}, tmp_path / "narrow" / "model.safetensors")
+    with pytest.raises(ModelError, match="narrow.*Give the directory"):
+        load_tagging(tmp_path / "narrow")
     state["classifier.bias"][:] = float("nan")
     save_file(state, tmp_path / "endless" / "model.safetensors")
     with pytest.raises(ModelError, match="not finite"):

@@ -273,7 +273,12 @@ def _model(folder: Path, config: Mapping[str, Any], said: Mapping[str, Any], our
         state = _state(folder, said)
         if ours and "shapes.weight" not in state:
             raise ModelError(f"deid.ner: {folder} calls itself a Tagger, and its weights have no shapes.weight. {_REMEDY}, as it was saved")
-        return _Int8(state, shape)
+        try:
+            return _Int8(state, shape)
+        except Exception as error:  # as in `_try`
+            raise ModelError(
+                f"deid.ner: the weights of {folder} are not those of the model in its config.json ({type(error).__name__}). {_REMEDY}, as it was saved"
+            ) from error
     if ours:
         raise ModelError(
             f"deid.ner: {folder} calls itself a Tagger, and is not a BERT-type model in model.safetensors. {_REMEDY}, as it was saved"
@@ -305,7 +310,9 @@ def _state(folder: Path, said: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
     if "embeddings.word_embeddings.weight" not in state:
         directory = encoder_directory(None)
         if said.get("encoder_sha256") != DIGESTS["model.safetensors"]:
-            raise ModelError(f"deid.ner: {folder.name} was made on another encoder than {directory.name}")
+            raise ModelError(
+                f"deid.ner: {folder} was made on another encoder than the one in {directory}. Give the tagger whole, not packed"
+            )
         words = tensors(directory / "model.safetensors")
         state |= {name: words[name] for name in words if name.startswith("embeddings.") and name not in state}
     return state if any(name.endswith(".scale") for name in state) else quantized_state(state)
@@ -326,7 +333,9 @@ def _tokenizer(folder: Path, ours: bool) -> Tokenizer:
 
             made = AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
     except Exception as error:  # tokenizers raises bare Exceptions
-        raise ModelError(f"deid.ner: {folder.name} has no fast tokenizer, which character offsets need ({type(error).__name__})") from error
+        raise ModelError(
+            f"deid.ner: {folder} has no fast tokenizer, which character offsets need ({type(error).__name__}). Give it a tokenizer.json"
+        ) from error
     made.no_truncation()
     made.no_padding()
     return made
@@ -368,7 +377,7 @@ def _adapter(folder: Path) -> Classifier:
     try:
         adapted = PeftModel.from_pretrained(module, str(folder), local_files_only=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"deid.ner: adapter {folder.name} does not fit the local encoder ({type(error).__name__})") from error
+        raise ModelError(f"deid.ner: adapter {folder} does not fit the local encoder ({type(error).__name__}). {_REMEDY}") from error
     merged = adapted.merge_and_unload().float()
     state = {name.removeprefix("bert."): value.numpy() for name, value in merged.state_dict().items()}
     shape = Shape.of(merged.config.to_dict())
