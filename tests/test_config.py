@@ -90,6 +90,26 @@ def test_a_category_is_left_out_only_by_who_says_so() -> None:
         load([], ["deid.leave_out=[DEVISE]", "deid.accept_residual=true"])
 
 
+def test_the_tagger_is_switched_off_for_a_class_only_by_who_says_so() -> None:
+    for wrong in (
+        "threshold=1.0",
+        "threshold=0.91",
+        "threshold=-0.1",
+        "threshold=.nan",
+        "thresholds={NAME: 1.0}",
+        "thresholds={NAME: 0.95}",
+    ):
+        for accepted in ("false", "true"):
+            with pytest.raises(ConfigError, match=r"deid\.threshold.*rules_alone"):
+                load([], [f"deid.{wrong}", f"deid.accept_residual={accepted}"])
+    assert load([], ["deid.threshold=0.9", "deid.thresholds={NAME: 0.85}"]).deid.thresholds == {"NAME": 0.85}
+    with pytest.raises(ConfigError, match="NAME without the tagger.*--accept-residual"):
+        load([], ["deid.rules_alone=[NAME]"])
+    assert load([], ["deid.rules_alone=[NAME]", "deid.accept_residual=true"]).deid.rules_alone == ("NAME",)
+    with pytest.raises(ConfigError, match="NAME in leave_out and in rules_alone"):
+        load([], ["deid.rules_alone=[NAME]", "deid.leave_out=[NAME]", "deid.accept_residual=true"])
+
+
 def test_who_vouches_has_a_name_an_organisation_and_a_date() -> None:
     assert load([], ["proof.vouched_by=Ada Byron, Example Hospital, 2026-05-04"]).proof.vouched_by
     for wrong in ("yes", "Ada Byron, 2026-05-04", "Ada, Example, May", ", Example, 2026-05-04"):

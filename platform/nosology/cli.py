@@ -167,7 +167,7 @@ def deidentify(
     text_column: Annotated[str | None, typer.Option(help="column that holds the note")] = None,
     id_column: Annotated[str | None, typer.Option(help="column that identifies the row")] = None,
     spans: Annotated[str | None, typer.Option(help="write the spans found, one JSON line an input; local or s3://")] = None,
-    accept_residual: Annotated[bool, typer.Option("--accept-residual", help="take the risk of the classes in deid.leave_out")] = False,
+    accept_residual: Annotated[bool, typer.Option("--accept-residual", help="as deid.accept_residual=true")] = False,
     language: Annotated[str | None, typer.Option(help="language of the notes: en (default) or es")] = None,
     measure: Annotated[str | None, typer.Option(help="JSON lines of {id, text, spans} to measure detection on, and no more")] = None,
     sample: Annotated[int, typer.Option(min=0, help="draw so many cleaned notes for a person to read: a page and a form in the run")] = 0,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator, model_validator
 
 from nosology.errors import ConfigError
 
@@ -27,6 +27,16 @@ Category = Literal[
 WiderCategory = Literal["SEX", "RELATIVE", "PROFESSION"]  # of the policy meddocan, beside those
 QuasiIdentifier = Literal["sex", "birth_year", "postal_code", "state", "first_service_year"]
 Positive = Annotated[int, Field(ge=1)]
+MOST_THRESHOLD = 0.9  # no tagger's recommended one is as high; above it one finds next to nothing, and nothing at 1
+
+
+def _asked(threshold: float) -> float:
+    if not 0 <= threshold <= MOST_THRESHOLD:
+        raise ValueError(f"expected 0 to {MOST_THRESHOLD}; a class that the tagger is not to be asked for is named in deid.rules_alone")
+    return threshold
+
+
+Threshold = Annotated[float, AfterValidator(_asked), WithJsonSchema({"type": "number", "minimum": 0, "maximum": MOST_THRESHOLD})]
 
 
 def home() -> Path:
@@ -100,12 +110,19 @@ class DeidConfig(Section):
     )
     language: str = Field("en", description="language of the notes, by its ISO 639-1 code: a folder of nosology/deid/languages")
     ner: str | None = Field(None, description="directory of a token-classification model; None is the shipped tagger on the local encoder")
-    threshold: Share | None = Field(
-        None, description="least probability at which the model's span counts; None is the one recommended beside the model, else 0.85"
+    threshold: Threshold | None = Field(
+        None,
+        description="least probability at which the model's span counts, 0.9 at most; None is the one recommended beside the model, else 0.85",
     )
-    thresholds: dict[Category, Share] = Field({}, description="the same for single classes, for instance {NAME: 0.1}; over `threshold`")
+    thresholds: dict[Category, Threshold] = Field({}, description="the same for single classes, for instance {NAME: 0.1}; over `threshold`")
     leave_out: tuple[Category, ...] = Field((), description="classes that stay in the text; refused without accept_residual")
-    accept_residual: bool = Field(False, description="whoever sets this takes the risk of what leave_out keeps (also --accept-residual)")
+    rules_alone: tuple[Category, ...] = Field(
+        (),
+        description="classes that the model is not asked for, or does not know (of NAME, LOCATION, DATE); refused without accept_residual",
+    )
+    accept_residual: bool = Field(
+        False, description="whoever sets this takes the risk of what leave_out keeps and rules_alone misses (also --accept-residual)"
+    )
     consistency: Literal["document", "patient"] = Field(
         "document", description="where a name that was found is removed too: in the rest of its note, or in all notes of its patient, which "
         "takes a pass over all notes before the one that cleans them",
@@ -131,10 +148,14 @@ class DeidConfig(Section):
 
     @model_validator(mode="after")
     def _all_categories(self) -> Self:
-        if self.leave_out and not self.accept_residual:
+        if both := [name for name in self.leave_out if name in self.rules_alone]:
+            raise ValueError(f"{', '.join(both)} in leave_out and in rules_alone; what stays in the text is not looked for")
+        faults = [f"leave_out keeps {', '.join(self.leave_out)} in the text"] if self.leave_out else []
+        faults += [f"rules_alone looks for {', '.join(self.rules_alone)} without the tagger"] if self.rules_alone else []
+        if faults and not self.accept_residual:
             raise ValueError(
-                f"leave_out keeps {', '.join(self.leave_out)} in the text, and Safe Harbor (45 CFR 164.514(b)(2)) wants all 18 categories "
-                "removed. Take it out, or say --accept-residual (deid.accept_residual: true); the report, the audit and the proof then say so"
+                f"{'; '.join(faults)}; and Safe Harbor (45 CFR 164.514(b)(2)) wants all 18 categories removed. "
+                "Take it out, or say --accept-residual (deid.accept_residual: true); the report, the audit and the proof then say so"
             )
         return self
 
@@ -148,6 +169,18 @@ class ProofConfig(Section):
     quasi_identifiers: tuple[QuasiIdentifier, ...] = Field(
         ("sex", "birth_year", "postal_code", "state", "first_service_year"),
         description="what together could single out a person in the tables; the smallest group is reported as k",
+    )
+    require: tuple[Literal["measured", "sampled", "signed"], ...] = Field(
+        (),
+        description="what train wants of each bundle: a measured recall, a sample that a person read, a signer; a bundle without is refused",
+    )
+    least_recall: Share | None = Field(
+        None,
+        description="train refuses a bundle whose measured recall of what the policy removes (covered) may be lower: the lower end of its 95 % interval",
+    )
+    most_left: Share | None = Field(
+        None,
+        description="train refuses a bundle whose sample leaves it possible that a larger share of the notes holds an identifier (95 % limit)",
     )
     vouched_by: str | None = Field(
         None,

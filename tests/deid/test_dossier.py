@@ -7,7 +7,7 @@ import pickle
 import pytest
 from nosology import storage
 from nosology.deid import dossier
-from nosology.deid.dossier import COMPLETE, Dossier, Gathering, events_of, is_complete, owner_of, remove
+from nosology.deid.dossier import COMPLETE, MOST_OWNERS, Dossier, Gathering, is_complete, owner_of, remove, whose
 from nosology.deid.known import Value
 from nosology.deid.secret import Secret
 from nosology.errors import InputError
@@ -19,11 +19,7 @@ CANARY = "Zebulon Quackenbush"
 def filled(folder, rows, secret=SECRET, num_patients=1000):
     gathering = Gathering(str(folder), secret, num_patients)
     for row, *names in rows:
-        owner = owner_of(row, secret)
-        gathering.add(owner, [Value("name", name) for name in names])
-        for event in events_of(row, secret):
-            if event != owner:
-                gathering.add(event, (), of=owner)
+        gathering.take(row, [Value("name", name) for name in names])
     gathering.finish()
     return Dossier(str(folder), secret)
 
@@ -52,6 +48,86 @@ def test_whose_values_a_row_gets(held):
     assert names(held, encounter_id="e2") == ["Someone Else"]  # a claim without a patient
     assert names(held, patient_id="p2") == names(held, patient_id="c1") == names(held) == []
     assert all(names(held, patient_id=f"q{n}") == [f"Person {n}"] for n in range(200))
+
+
+def one(held, *rows):
+    """Whose the rows are, where it is one and the same."""
+    return set(held.whose([dict(row) for row in rows]))
+
+
+def test_a_row_without_a_patient_is_the_patients_whose_claim_or_encounter_it_is_of(held, tmp_path):
+    """Whatever row says so, however many there are between."""
+    patient = whose({"patient_id": "p1"}, SECRET)
+    assert one(held, {"patient_id": "p1"}, {"claim_id": "c1"}, {"encounter_id": "e1"}, {"claim_id": "c1", "encounter_id": "e9"}) == {
+        patient
+    }
+    assert held.whose([{"claim_id": "c1", "document_id": "d"}, {"patient_id": "p2"}]) == [patient, whose({"patient_id": "p2"}, SECRET)]
+    # a claim that names its encounter, an encounter that names its patient
+    far = filled(tmp_path / "far", [({"claim_id": "c1", "encounter_id": "e1"},), ({"encounter_id": "e1", "patient_id": "p1"},)])
+    assert one(far, {"claim_id": "c1"}, {"encounter_id": "e1"}, {"claim_id": "c1", "encounter_id": "e1"}) == {patient}
+    assert names(filled(tmp_path / "far2", [({"patient_id": "p1"}, CANARY), ({"claim_id": "c1", "encounter_id": "e1"},),
+                                            ({"encounter_id": "e1", "patient_id": "p1"},)]), claim_id="c1") == [CANARY]  # fmt: skip
+
+
+def test_without_a_patient_one_event_stands_for_all_that_belong_together(held):
+    """A claim, its remittance and its notes; a claim and its encounter."""
+    alone = whose({"claim_id": "c7"}, SECRET)
+    assert one(held, {"claim_id": "c7"}, {"claim_id": "c7", "document_id": "d1"}, {"claim_id": "c7", "source_row": 3}) == {alone}
+    assert len(one(held, {"claim_id": "c2"}, {"encounter_id": "e2"}, {"claim_id": "c2", "encounter_id": "e2"})) == 1
+    assert (
+        len(one(held, {"claim_id": "c2"}, {"claim_id": "c1"}, {"claim_id": "c7"}, {"encounter_id": "c7"}, {"document_id": "c7"}, {})) == 6
+    )
+    rows = [
+        {"document_id": "1"},
+        {"condition_id": "1"},
+        {"procedure_id": "1"},
+        {"patient_id": "1"},
+        {"source_digest": "d", "source_row": 1},
+    ]
+    assert len({whose(row, SECRET) for row in rows}) == 5, "an id of one kind is none of another"
+
+
+def test_what_joins_two_patients_is_nobodys(tmp_path):
+    """A claim number that two submitters gave stands for itself; the nearest patient counts where one is nearer."""
+    rows = [({"claim_id": "c1", "patient_id": p, "encounter_id": f"e-{p}"},) for p in ("p1", "p2")] + [
+        ({"claim_id": "c1", "encounter_id": "e3"},)
+    ]
+    held = filled(tmp_path, rows)
+    itself = whose({"claim_id": "c1"}, SECRET)
+    assert one(held, {"claim_id": "c1"}, {"claim_id": "c1", "document_id": "d"}) == {itself}
+    assert one(held, {"encounter_id": "e-p1"}, {"patient_id": "p1"}) == {whose({"patient_id": "p1"}, SECRET)}
+
+
+def test_an_event_of_more_patients_than_there_can_be_joins_nobody_and_costs_no_memory(tmp_path, monkeypatch):
+    """A default in the column of encounters; whatever chunks the gathering made of it."""
+    monkeypatch.setattr(dossier, "_HELD_BYTES", 20_000)
+    gathering = Gathering(str(tmp_path / "held"), SECRET, 2000)
+    most = 0
+    for n in range(3000):
+        gathering.take({"patient_id": f"p{n}", "encounter_id": "NONE", "claim_id": f"c{n // (MOST_OWNERS + 1)}"}, ())
+        gathering.take({"patient_id": f"p{n % MOST_OWNERS}", "encounter_id": "FEW"}, ())
+        most = max(most, gathering._held_bytes)
+    gathering.finish()
+    assert most < 60_000
+    held = Dossier(str(tmp_path / "held"), SECRET)
+
+    def of(**row):
+        ((event, *_),) = [dossier.events_of(row, SECRET)]
+        return held._entry(event)[1]
+
+    assert of(encounter_id="NONE") == [] and len(of(encounter_id="FEW")) == MOST_OWNERS and of(claim_id="c3") == []
+    assert one(held, {"encounter_id": "NONE"}) == {whose({"encounter_id": "NONE"}, SECRET)}
+
+
+def test_each_part_is_read_once_for_a_batch(tmp_path, monkeypatch):
+    rows = [({"claim_id": f"c{n}", "patient_id": f"p{n}"},) for n in range(3000)]
+    held = filled(tmp_path / "held", rows, num_patients=20_000)
+    monkeypatch.setattr(dossier, "_HELD_PART_BYTES", 0)
+    read = []
+    monkeypatch.setattr(dossier.storage, "read_bytes", lambda uri, real=storage.read_bytes: read.append(uri) or real(uri))
+    found = held.whose([{"claim_id": f"c{n % 3000}"} for n in range(4000)])
+    assert found[:3000] == [whose({"patient_id": f"p{n}"}, SECRET) for n in range(3000)]
+    assert len(read) == len(set(read)) > 30
 
 
 def test_a_number_is_the_same_patient_as_its_digits(tmp_path):

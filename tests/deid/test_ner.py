@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nosology.config import DeidConfig, home
 from nosology.deid import ner
 from nosology.deid.classifier import DEFAULT_THRESHOLD, safe_harbor
-from nosology.deid.detect import Detector
+from nosology.deid.detect import Detector, load_tagger
 from nosology.deid.languages import language
 from nosology.deid.ner import _spans, _windows, load_tagging
 from nosology.deid.shapes import shapes
@@ -54,15 +54,37 @@ def test_the_shipped_tagger_is_small_and_records_its_threshold(shipped):
 
 def test_a_class_has_its_own_threshold(shipped):
     plain, strict = shipped.find([BARE])[0], load_tagging(SHIPPED, thresholds={"NAME": 1.0}).find([BARE])[0]
-    assert {s.label for s in strict} == {s.label for s in plain} - {"NAME"} != set()
-    config = DeidConfig(thresholds={"NAME": 1.0})
-    assert not [s for s in Detector(config).find([BARE])[0] if s.label == "NAME"]
+    assert {s.label for s in plain} == {"NAME", "LOCATION"}
+    assert "LOCATION" in {s.label for s in strict} and "NAME" not in {s.label for s in strict}
+
+
+def test_a_class_for_the_rules_alone_is_not_asked_of_the_tagger():
+    text = f"{BARE}\nDr. Okonkwo called. Adaeze is well."
+    config = DeidConfig(rules_alone=("NAME",), accept_residual=True)
+    found = Detector(config).find([text])[0]
+    (name,) = (text[s.start : s.end] for s in found if s.label == "NAME")
+    assert "Okonkwo" in name  # the rules' own; nor do the lists beside the tagger add one
+    assert "Wągrowiec" in " ".join(text[s.start : s.end] for s in found)
+    everything = Detector(config).sweep([text], (0.0,))[0][0]
+    assert {s.label for s in everything if s.source == "tagger"} and not [
+        s for s in everything if (s.label, s.source) == ("NAME", "tagger")
+    ]
+
+
+@pytest.mark.parametrize("kept", [{"rules_alone": ("LOCATION",)}, {"leave_out": ("LOCATION",)}, {}])
+def test_a_model_knows_what_rules_do_not_find_or_somebody_accepts_it(other, kept):
+    config = DeidConfig(ner=str(other), accept_residual=True, **kept)
+    if kept:
+        assert load_tagger(config).classes
+    else:
+        with pytest.raises(ModelError, match=r"is LOCATION, which rules.*rules_alone=\[LOCATION\], with --accept-residual"):
+            load_tagger(config)
 
 
 def test_a_sweep_finds_what_each_threshold_finds():
-    texts = [BARE, "Call 415-555-0134", "", "nothing here"]
-    swept = Detector(DeidConfig()).sweep(texts, (0.05, 1.0, None))
-    for threshold, found in zip((0.05, 1.0, None), swept, strict=True):
+    texts = [BARE, "Call 415-555-0134", "", "nothing here", "in spring", "the Bexley form"]
+    swept = Detector(DeidConfig()).sweep(texts, (0.05, 0.9, None))
+    for threshold, found in zip((0.05, 0.9, None), swept, strict=True):
         assert found == Detector(DeidConfig(threshold=threshold)).find(texts)
     assert swept[0] != swept[1]
 
@@ -174,6 +196,77 @@ def test_directories_that_cannot_be_used(other, tmp_path):
     (broken / "model.safetensors").write_bytes(b"x" * 64)
     with pytest.raises(ModelError):
         load_tagging(str(broken), None)
+
+
+def changed(folder, file, **values):
+    said = json.loads((folder / file).read_text()) if (folder / file).is_file() else {}
+    (folder / file).write_text(json.dumps(said | values))
+
+
+def labelled(*names):
+    return {"id2label": dict(enumerate(names)), "label2id": {name: n for n, name in enumerate(names)}}
+
+
+@pytest.mark.parametrize(
+    ("which", "file", "values", "why"),
+    [
+        ("own", "config.json", labelled("O", "NAME"), "names 2 labels, and its classifier has 7 rows.*id2label"),
+        ("own", "config.json", labelled("O", *["NAME"] * 8), "names 9 labels, and its classifier has 7 rows"),
+        ("other", "config.json", labelled("O", "B-PATIENT"), "names 2 labels, and its classifier has 4 rows"),
+        ("other", "config.json", {"id2label": {0: "O", 2: "B-PATIENT", 3: "I-PATIENT", 4: "B-DATE"}}, "does not number its labels"),
+        ("own", "config.json", {"num_attention_heads": 7}, "fails on a window.*heads.*Give the directory"),
+        ("own", "config.json", {"num_attention_heads": None}, "does not describe its model"),
+        ("other", "config.json", {"architectures": ["Tagger"]}, "no shapes.weight"),
+        ("own", "config.json", {"hidden_act": "relu"}, "not a BERT-type model"),
+        *(
+            ("own", "tagger.json", values, "tagger.json is no number from 0 to 0.9")
+            for values in (
+                {"threshold": "high"}, {"threshold": 5}, {"threshold": -1}, {"threshold": 1.0}, {"threshold": None}, {"threshold": True},
+                {"threshold": float("nan")}, {"thresholds": {"NAME": "x"}}, {"thresholds": {"NAME": 1}},
+            )
+        ),
+        ("own", "tagger.json", {"thresholds": [1]}, "thresholds in .*tagger.json is no object of classes"),
+        ("own", "tagger.json", {"thresholds": {"PERSON": 0.5}}, "thresholds in .*tagger.json is no object of classes"),
+    ],
+)  # fmt: skip
+def test_what_a_directory_says_is_looked_at_when_it_is_opened(other, tmp_path, which, file, values, why):
+    """Not at the first note, which would become a dead letter, nor never, so that nothing would be found."""
+    shutil.copytree({"own": SHIPPED, "other": other}[which], tmp_path / "model")
+    load_tagging(tmp_path / "model")
+    changed(tmp_path / "model", file, **values)
+    with pytest.raises(ModelError, match=why) as caught:
+        load_tagging(tmp_path / "model")
+    assert str(tmp_path / "model") in str(caught.value)
+
+
+def test_labels_of_a_tagger_are_read_as_those_of_any_model(tmp_path, shipped):
+    shutil.copytree(SHIPPED, tmp_path / "model")
+    changed(tmp_path / "model", "config.json", **labelled("O", "PERSON", "GPE", "ORG", "DATE", "IDNUM", "PHONE"))
+    assert load_tagging(tmp_path / "model").find([BARE]) == shipped.find([BARE])
+
+
+def test_weights_that_are_not_there_or_not_finite_are_refused(other, tmp_path):
+    from safetensors.numpy import load_file, save_file
+    from transformers import AutoModelForTokenClassification
+
+    for name in ("lacking", "endless", "whole"):
+        shutil.copytree(other, tmp_path / name)
+        changed(tmp_path / name, "config.json", hidden_act="relu")  # goes through transformers
+    state = load_file(tmp_path / "lacking" / "model.safetensors")
+    save_file({name: value for name, value in state.items() if "classifier" not in name}, tmp_path / "lacking" / "model.safetensors")
+    assert AutoModelForTokenClassification.from_pretrained(tmp_path / "lacking") is not None, "filled by chance"
+    with pytest.raises(ModelError, match="lack classifier"):
+        load_tagging(tmp_path / "lacking")
+    square = state["bert.encoder.layer.0.attention.self.query.weight"]
+    shutil.copytree(other, tmp_path / "narrow")
+    save_file({**state, "bert.encoder.layer.0.attention.self.query.weight": square[:3, :3]}, tmp_path / "narrow" / "model.safetensors")
+    with pytest.raises(ModelError, match="narrow.*Give the directory"):
+        load_tagging(tmp_path / "narrow")
+    state["classifier.bias"][:] = float("nan")
+    save_file(state, tmp_path / "endless" / "model.safetensors")
+    with pytest.raises(ModelError, match="not finite"):
+        load_tagging(tmp_path / "endless")
+    assert load_tagging(tmp_path / "whole").classes == load_tagging(other).classes
 
 
 @given(st.integers(0, 2000))

@@ -41,7 +41,7 @@ def test_categories_are_the_18():
 def test_under_meddocan_the_reader_looks_for_what_it_adds(tmp_path):
     looked_for = residual.categories("meddocan")
     assert looked_for.keys() - residual.CATEGORIES.keys() == WIDER
-    page = residual.sheet([("p-1", "a cough")], 10, {}, [], looked_for)
+    page = residual.sheet([("p-1", "a cough")], 10, {}, [], [], looked_for)
     assert all(f"{name} {name.lower()}" in page for name in WIDER)
     given = {"notes_with_identifier": 1, "categories": {"SEX": 1, "RELATIVE": 2, "PROFESSION": 1}}
     assert filled(tmp_path, looked_for=looked_for, **given)["categories"] == given["categories"]
@@ -50,9 +50,18 @@ def test_under_meddocan_the_reader_looks_for_what_it_adds(tmp_path):
 
 
 def test_the_sheet_shows_the_notes_and_what_they_prove():
-    page = residual.sheet([("p-1", "[NAME] has <b>asthma</b>"), ("p-2", "a cough")], 1000, {"seed": "0"}, ["DEVICE"], residual.CATEGORIES)
-    assert "[NAME] has &lt;b&gt;asthma&lt;/b&gt;" in page and "<b>asthma" not in page and "keeps DEVICE" in page
-    assert "dates were moved" not in page and "dates were moved" in residual.sheet([("p", "")], 9, {}, [], residual.CATEGORIES, moved=True)
+    page = residual.sheet(
+        [("p-1", "[NAME] has <b>asthma</b>"), ("p-2", "a cough")], 1000, {"seed": "0"}, ["DEVICE"], ["NAME"], residual.CATEGORIES
+    )
+    assert (
+        "[NAME] has &lt;b&gt;asthma&lt;/b&gt;" in page
+        and "<b>asthma" not in page
+        and "keeps DEVICE" in page
+        and "No tagger looked for NAME" in page
+    )
+    assert "dates were moved" not in page and "dates were moved" in residual.sheet(
+        [("p", "")], 9, {}, [], [], residual.CATEGORIES, moved=True
+    )
     assert page.count("Identifier left?") == 2 and "&lt; 77.64 %" in page and "signature" in page
     assert not re.search(r"<script|https?://|src=", page), "nothing is loaded and nothing runs"
 

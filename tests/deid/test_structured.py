@@ -58,7 +58,9 @@ def claim(**fields):
         ("setting", "AMB"), ("setting", "IMP"), ("setting", "ambulatory"), ("setting", "urgentcare"), ("setting", "I"), ("setting", "11"),
         ("setting", "0131"), ("setting", "131"), ("setting", "Short stay"), ("status", "entered-in-error"), ("status", "BILLED"),
         ("status", "22"), ("status", "F"), ("form", "institutional"), ("sex", "female"), ("sex", "M"), ("state", "MA"),
-        ("state", "West Virginia"), ("state", "massachusetts"),
+        ("state", "West Virginia"), ("state", "massachusetts"), ("state", "US-MA"), ("state", "ON"), ("state", "CA-QC"), ("state", "25"),
+        ("state", "PR"), ("sex", "unknown"), ("sex", "U"), ("payer_type", "MB"), ("payer_type", "16"), ("kind", "OZ"), ("kind", "03"),
+        ("transmission", "EL"), ("group", "CO"), ("setting", "E"), ("setting", "1A"), ("status", "A"), ("status", "19"), ("reason", "45"),
     ],
 )  # fmt: skip
 def test_codes_are_kept(field, value):
@@ -71,7 +73,9 @@ def test_codes_are_kept(field, value):
         ("setting", CANARY), ("setting", "SMITH"), ("setting", "Doe"), ("setting", "seen by Dr. Okonkwo"), ("setting", "00482913"),
         ("setting", "2021"), ("setting", "ambulatory Smith"), ("setting", "jd"), ("status", "active per Jane"), ("status", "1234"),
         ("sex", "female Jane"), ("state", "Virginia Washington"), ("state", "Cambridge"), ("state", "02139"), ("setting", ""),
-        ("setting", "IMP\nSMITH"), ("setting", "１２３"),
+        ("setting", "IMP\nSMITH"), ("setting", "１２３"), ("sex", "JS"), ("sex", "J"), ("sex", "11"), ("sex", "female male"), ("state", "JS"),
+        ("state", "123"), ("state", "US-JS"), ("state", "M"), ("setting", "JS"), ("status", "JS"), ("payer_type", "JS"), ("payer_type", "123"),
+        ("kind", "JS"), ("transmission", "JS"), ("remarks", "JS"), ("transmission", "EL JS"),
     ],
 )  # fmt: skip
 def test_near_misses_of_codes_are_dropped(field, value):
@@ -79,7 +83,8 @@ def test_near_misses_of_codes_are_dropped(field, value):
 
 
 def test_a_form_that_is_none_is_unknown():
-    assert coded("form", CANARY) == "unknown" and coded("setting", None) is None
+    assert coded("form", CANARY) == coded("form", "JS") == "unknown" and coded("setting", None) is None
+    assert coded("group", "JS") == coded("reason", "JS") == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_known_labels_need_no_search(field, value):
     [
         ("kind", "34133-8"), ("kind", "482913-1"), ("kind", "0048291"), ("kind", "Progress note Jane"), ("payer", "Kaiser"),
         ("payer", "Medicare Virginia Dakota"), ("payer", "Blue"), ("payer", "Jane Doe"), ("payer", "Aetna Jane Doe"), ("payer", "Life Care"),
-        ("payer", "Progress note"), ("kind", "Medicare"),
+        ("payer", "Progress note"), ("kind", "Medicare"), ("kind", "JS"), ("payer", "JS"), ("kind", "Ds"),
     ],
 )  # fmt: skip
 def test_near_misses_of_labels_are_searched(field, value):
@@ -201,6 +206,33 @@ def test_too_long_and_wrong_types(stage):
         assert caught.value.reason.code == "wrong_type" and caught.value.reason.field == field and "Zebulon" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("table", "field", "value", "told"),
+    [
+        ("remittances", "charge", "John Smith", "charge"), ("remittances", "paid", ["John"], "paid"), ("remittances", "charge", True, "charge"),
+        ("claims", "total_charge", {"John": 1}, "total_charge"), ("remittances", "lines", "John Smith", "lines"),
+        ("remittances", "lines", ["John"], "lines"), ("remittances", "lines", [{"charge": "John"}], "lines.charge"),
+        ("remittances", "lines", [{"adjustments": [{"group": "CO", "reason": "45", "amount": "John"}]}], "lines.adjustments.amount"),
+        ("claims", "lines", [{"number": 1.5, "system": None, "code": None}], "lines.number"),
+        ("claims", "lines", [{"number": 1, "diagnosis_pointers": ["John"]}], "lines.diagnosis_pointers"),
+        ("claims", "attachments", [{"line": "John"}], "attachments.line"), ("claims", "patient_id", ["John"], "patient_id"),
+        ("claims", "source_row", "John", "source_row"), ("claims", "service_from", "John", "service_from"),
+    ],
+)  # fmt: skip
+def test_a_plain_value_is_of_its_columns_type(table, field, value, told):
+    """Here, and not at the conversion to Arrow: whoever calls `clean` gets no text where a number was."""
+    row = {"claim_id": "c1", "form": "professional", **KEY, field: value}
+    with pytest.raises(RecordError) as caught:
+        clean(table, row, DeidConfig(), Secret(b"0" * 32))
+    assert caught.value.reason.code == "wrong_type" and caught.value.reason.field == told and "John" not in str(caught.value)
+
+
+def test_numbers_of_either_kind_are_amounts():
+    row = {"claim_id": "c1", **KEY, "charge": 5, "paid": 4.5, "lines": [{"charge": 1, "adjustments": []}], "adjustments": None}
+    cleaned = clean("remittances", row, DeidConfig(), Secret(b"0" * 32))
+    assert (cleaned["charge"], cleaned["paid"], cleaned["lines"][0]["charge"]) == (5, 4.5, 1)
+
+
 def test_without_a_search_a_label_is_not_kept():
     row = to_dict(claim(payer=CANARY))
     assert clean("claims", row, DeidConfig(), Secret(b"0" * 32))["payer"] is None
@@ -223,7 +255,7 @@ def test_labels_follow_the_mode_of_rewriting(stage, mode):
     from nosology.records import Span
 
     config, row = DeidConfig(rewrite=mode), to_dict(claim(payer="Doe, Jane", service_from=datetime.date(2021, 6, 9)))
-    new = relabelled("Doe, Jane", [Span(start=5, end=9, label="NAME")], row, config, stage._secret)
+    new = relabelled("Doe, Jane", [Span(start=5, end=9, label="NAME")], row, config, stage._secret, "p")
     assert "Jane" not in new and "Doe" not in new and (mode != "mask" or new == "*" * 9)
 
 

@@ -100,6 +100,30 @@ def test_sex_and_culture_stay(value, culture, role):
         assert not value.isascii() or known()[fold(value)][2].isascii() or new.isascii()
 
 
+def test_a_vietnamese_name_stays_one():
+    """Accents where the name has them, none where it has none; `Thị` and `Văn` say the sex and stay."""
+    families, women, men = ({fold(one) for one in sections("names.txt")["vietnamese", role]} for role in ("family", "female", "male"))
+    for patient in map(str, range(20)):
+        woman, bare, man = (name(value, patient=patient) for value in ("Nguyễn Thị Mai", "Nguyen Thi Huong", "Trần Văn Hùng"))
+        family, middle, own = woman.split()
+        assert middle == "Thị" and fold(family) in families and fold(own) in women
+        assert not any(fold(one) == fold(plain) and one.isascii() and not plain.isascii()
+                       for one in (family, own) for plain in sections("names.txt")["vietnamese", "family"])  # fmt: skip
+        assert bare.isascii() and bare.split()[1] == "Thi" and fold(bare.split()[0]) == fold(family).replace("đ", "d")
+        assert man.split()[1] == "Văn" and fold(man.split()[2]) in men
+    assert name("Đặng Quỳnh").split()[0] != "Đặng" and "Thi" not in name("Thi Mai")
+
+
+def test_a_country_or_state_in_letters_stays_one():
+    states = sections("stems.txt")["en", "place", "state_codes"]
+    for patient in map(str, range(20)):
+        clinic, country, state, letters = made(
+            ("UK clinic", "ORGANIZATION"), ("USA", "LOCATION"), ("NY", "LOCATION"), ("MGH", "ORGANIZATION"), patient=patient
+        )
+        assert clinic in ("US clinic", "NZ clinic") and country in ("UAE", "KSA", "RSA") and state in states and state != "NY"
+        assert letters not in ("MGH", "USA")
+
+
 def test_what_the_form_of_a_name_shows_stays():
     new = name("María García López")
     assert len(new.split()) == 3 and {fold(w) for w in new.split()[1:]} <= {fold(w) for w in sections("names.txt")["es", "family"]}
@@ -149,7 +173,10 @@ def test_two_names_of_a_patient_in_two_notes_meet_as_rarely_as_the_docstring_say
         ("+34 612 345 678", r"\+34 6\d\d \d{3} \d{3}"),
         ("+44 7911 123456", r"\+44 7700 900\d{3}"),
         ("912 345 678", r"9\d\d \d{3} \d{3}"),
-        ("1-800-FLOWERS", r"\d-\d{3}-[A-Z]{7}"),
+        ("1-800-FLOWERS", r"1-8(00|33|44|55|66|77|88)-[A-Z]{7}"),
+        ("1-888-GO-FEDEX", r"1-8(00|33|44|55|66|77|88)-[A-Z]{2}-[A-Z]{5}"),
+        ("(617) GET-HELP", r"\([2-9][0-8]\d\) [A-Z]{3}-[A-Z]{4}"),
+        ("726-HELP", r"\d{3}-[A-Z]{4}"),
     ],
 )
 def test_telephones_keep_their_form_and_belong_to_nobody(value, pattern):
@@ -209,6 +236,14 @@ def _vin(v):
     return "0123456789X"[sum(w * values[c] for w, c in zip(weights, v, strict=True)) % 11] == v[8]
 
 
+DATE = r"\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+
+
+def _dated(v):
+    """Made before it expires."""
+    return v[20:24] < v[30:34]
+
+
 def _iban(v):
     v = compact(v)
     return int("".join(str(int(c, 36)) for c in v[4:] + v[:4])) % 97 == 1
@@ -231,7 +266,16 @@ def _iban(v):
         ("1EG4-TE5-MK73", "BENEFICIARY", bool, r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-[AC-HJKMNP-RT-Y]{2}\d\d"),
         ("123-45-6789", "SSN", bool, r"9\d\d-(0[1-9]|[1-4]\d)-\d{4}"),
         ("123456789", "SSN", bool, r"9\d\d(0[1-9]|[1-4]\d)\d{4}"),
-        ("(01)00884521012344(17)251231", "DEVICE", bool, r"\(01\)\d{14}\(17\)\d{6}"),
+        ("(01)00884521012344(17)251231", "DEVICE", bool, rf"\(01\)\d{{14}}\(17\){DATE}"),
+        ("(01)00884521012344(11)141120(17)171100(10)4471A", "DEVICE", _dated, rf"\(01\)\d{{14}}\(11\){DATE}\(17\)\d\d(0[1-9]|1[0-2])00\(10\)\d{{4}}[A-Z]"),
+        ("(01)00884521012344(17)149920(21)141120", "DEVICE", bool, r"\(01\)\d{14}\(17\)\d{6}\(21\)\d{6}"),  # no date, and no field for one
+        ("IMG_2231.jpg", "PHOTO", bool, r"IMG_\d{4}\.jpg"),
+        ("DSC01234.JPG", "PHOTO", bool, r"DSC\d{5}\.JPG"),
+        ("scan-1234.dcm", "PHOTO", bool, r"scan-\d{4}\.dcm"),
+        ("clip7731.mp4", "PHOTO", bool, r"clip\d{4}\.mp4"),
+        ("P1090022.heic", "PHOTO", bool, r"P\d{7}\.heic"),
+        ("smith_02.tiff", "PHOTO", bool, r"[a-z]{5}_\d\d\.tiff"),
+        ("PH-2209-1", "PHOTO", bool, r"[A-Z]{2}-\d{4}-\d"),
         ("123e4567-e89b-12d3-a456-426614174000", "ID", bool, r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"),
         ("MRN12345", "MRN", bool, r"MRN\d{5}"),
         ("AB-1234.c", "MRN", bool, r"[A-Z]{2}-\d{4}\.[a-z]"),

@@ -42,3 +42,14 @@ def test_the_lists_differ_and_the_union_is_both():
 def test_forms_of_a_zip():
     assert zip3("02139") == "021" and zip3("02139-4307") == "021" and zip3("021394307") == "021" and zip3("021") == "021"
     assert zip3("560001") is None and zip3("B0J 2H0") is None and zip3(None) is None
+
+
+@pytest.mark.parametrize("zero", ["\uff10", "\u0660", "\u0966"])
+def test_digits_of_another_script_are_digits(zero):
+    """Full width, Arabic-Indic, Devanagari: a small area is one in any of them, and three digits come out in ASCII."""
+
+    def written(digits):
+        return "".join(chr(ord(zero) + int(c)) if c.isdigit() else c for c in digits)
+
+    assert zip3(written("03601")) == zip3(written("036")) == "000" and zip3(written("02139-4307")) == "021"
+    assert zip3(written("560001")) is None

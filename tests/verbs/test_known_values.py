@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import datetime
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from nosology import storage, verbs
 from nosology.config import Config
@@ -21,7 +23,7 @@ from nosology.deid.stage import Deidentify
 from nosology.distributed import dossiers
 from nosology.distributed.stages import read_output
 from nosology.errors import FingerprintError, InputError
-from nosology.records import RawPatient
+from nosology.records import RawClaim, RawEncounter, RawPatient, RawProcedure, RawRemittance, to_table
 
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [path for path in map(str, (TESTS / "faults", TESTS / "faults" / "inject", TESTS / "readers")) if path not in sys.path]
@@ -153,16 +155,115 @@ def notes_of_two(folder: Path) -> Path:
 
 
 def test_a_name_of_one_note_is_gone_from_the_others_of_the_patient(tmp_path: Path) -> None:
-    notes = notes_of_two(tmp_path)
-    deidentified(tmp_path, notes, "alone")
+    notes, rules = notes_of_two(tmp_path), {"rules_alone": ("NAME", "ORGANIZATION", "LOCATION"), "accept_residual": True}
+    deidentified(tmp_path, notes, "alone", **rules)
     assert texts(tmp_path / "alone")[1] == "cough gone. coker ok. tindlemoor cream tid"
-    report = deidentified(tmp_path, notes, "together", consistency="patient")
+    report = deidentified(tmp_path, notes, "together", consistency="patient", **rules)
     assert texts(tmp_path / "together")[1:] == [
         "cough gone. [NAME] ok. [NAME] cream tid",
         "cough gone. coker ok. tindlemoor cream tid",
         "cough gone. coker ok",
     ]
     assert report["records_ok"] == 4 and not (tmp_path / "together" / ".known").exists()
+
+
+NOTE = "Patient: Marnie Coker\nSeen 03/04/2021 for cough. Ms. Coker is well."
+SEEN = datetime.date(2021, 3, 4)
+
+
+def joined(folder: Path) -> Path:
+    """Records of one day: of a patient, by what they name; of a claim C-9 that nobody says the patient of; of another patient."""
+    folder.mkdir()
+    key = {"source_digest": "d" * 64, "source_format": "x12"}
+
+    def table(name: str, record: type[Any], *rows: dict[str, Any]) -> None:
+        pq.write_table(
+            to_table(record, [record(**{**key, "source_row": n}, **row) for n, row in enumerate(rows)]), folder / f"{name}.parquet"
+        )
+
+    day = {"start_date": SEEN, "end_date": SEEN + datetime.timedelta(2)}
+    table("encounters", RawEncounter, {"encounter_id": "E1", "patient_id": "P1", **day}, {"encounter_id": "E2", "patient_id": "P2", **day})
+    # one claim names its patient, one its encounter alone, one neither
+    claims = ({"claim_id": "C1", "patient_id": "P1"}, {"claim_id": "C2", "encounter_id": "E1"}, {"claim_id": "C9"})
+    table("claims", RawClaim, *({"form": "professional", "service_from": SEEN, **claim} for claim in claims))
+    table("remittances", RawRemittance, *({"claim_id": claim["claim_id"], "service_from": SEEN} for claim in claims))
+    table("procedures", RawProcedure, {"procedure_id": "Q1", "encounter_id": "E1", **day})
+    named = ({"patient_id": "P1"}, {"encounter_id": "E1"}, {"claim_id": "C1"}, {"claim_id": "C2"}, {"claim_id": "C9"}, {"patient_id": "P2"})
+    rows = [{"id": n, "text": NOTE, "date_of_service": str(SEEN), **ids} for n, ids in enumerate(named)]
+    (folder / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def of_each(run: Path) -> dict[str, list[Any]]:
+    """What became of the day, by table, in the order of the input; of notes, the whole text too."""
+    found = {}
+    for table, column in {
+        "encounters": "start_date",
+        "claims": "service_from",
+        "remittances": "service_from",
+        "procedures": "start_date",
+    }.items():
+        found[table] = [row[column] for row in sorted(read_output(str(run), table).to_pylist(), key=lambda row: row["source_row"])]
+    notes = sorted(read_output(str(run), "documents").to_pylist(), key=lambda row: row["source_row"])
+    return {**found, "notes": [row["date"] for row in notes], "texts": [row["text"] for row in notes]}
+
+
+def check_joined(found: dict[str, list[Any]]) -> None:
+    """All of a patient move by the same days, and are told by the same names, whatever they name; what is another's moves by others."""
+    days = found["encounters"][0]
+    assert days != SEEN and days != found["encounters"][1]
+    assert (
+        found["claims"][:2] == found["remittances"][:2] == [days] * 2 and found["procedures"] == [days] and found["notes"][:4] == [days] * 4
+    )
+    assert len(set(found["texts"][:4])) == 1 and "Coker" not in " ".join(found["texts"]) and found["texts"][5] != found["texts"][0]
+    # the claim stands for its patient in itself, its remittance and its note
+    assert found["claims"][2] == found["remittances"][2] == found["notes"][4] not in (days, SEEN)
+    assert found["notes"][5] == found["encounters"][1] and len({found["texts"][n] for n in (0, 4, 5)}) == 3
+
+
+MOVED = {"dates": "shift", "rewrite": "surrogates"}
+
+
+def test_rows_without_a_patient_move_with_the_patient_whose_they_are(tmp_path: Path) -> None:
+    deidentified(tmp_path, joined(tmp_path / "in"), **MOVED)
+    check_joined(of_each(tmp_path / "clean"))
+    assert not (tmp_path / "clean" / ".known").exists()
+
+
+def test_rows_without_a_patient_move_with_it_through_the_command(tmp_path: Path) -> None:
+    joined(tmp_path / "in")
+    sets = ["deid.key_file=key", "deid.dates=shift", "deid.rewrite=surrogates", "cluster.num_cpus=1", "--json"]
+    command = [sys.executable, "-m", "nosology.cli", "deidentify", "--in", "in", "--out", "clean", *sets]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    check_joined(of_each(tmp_path / "clean"))
+
+
+def test_notes_alone_tell_whose_an_encounter_is(tmp_path: Path) -> None:
+    """No table of records: a note names both, another the encounter alone. Where nothing is moved, nothing is gathered."""
+    ids = ({"patient_id": "P1", "encounter_id": "E1"}, {"encounter_id": "E1"}, {"encounter_id": "E2"})
+    rows = [{"id": n, "text": NOTE, **each} for n, each in enumerate(ids)]
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    deidentified(tmp_path, tmp_path / "notes.jsonl", **MOVED)
+    first, second, third = texts(tmp_path / "clean")
+    assert first == second != third
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dossiers, "gather", lambda *_: pytest.fail("gathered"))
+        deidentified(tmp_path, tmp_path / "notes.jsonl", "plain")
+
+
+def test_a_run_that_is_killed_moves_the_rest_by_the_same_days(tmp_path: Path) -> None:
+    """Killed when all is gathered, and after its first commit."""
+    source = joined(tmp_path / "in")
+    deidentified(tmp_path, source, "whole", **MOVED)
+    for moment in ("run", "commit"):
+        out = f"killed-{moment}"
+        code = KILLED.format(tests=str(TESTS), moment=moment, folder=str(tmp_path), source=str(source), out=out, deid=MOVED)
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        assert ran.returncode == -signal.SIGKILL, ran.stderr[-2000:]
+        assert (tmp_path / out / ".known" / "values" / COMPLETE).exists()
+        deidentified(tmp_path, source, out, **MOVED)
+        assert of_each(tmp_path / out) == of_each(tmp_path / "whole")
 
 
 KILLED = """
@@ -175,10 +276,19 @@ from nosology.deid import dossier
 from nosology.distributed import stages
 if {moment!r} == "building":
     dossier._file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+elif {moment!r} == "commit":
+    answer = stages._Worker.__call__
+    done = []
+    def counted(worker, batch):
+        if done:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done.append(batch)
+        return answer(worker, batch)
+    stages._Worker.__call__ = counted
 else:
     do = stages._do
-    stages._do = lambda ledger, *rest: os.kill(os.getpid(), signal.SIGKILL) if ledger.out.endswith("killed") else do(ledger, *rest)
-these.deidentified(Path({folder!r}), Path({source!r}), "killed", consistency="patient")
+    stages._do = lambda ledger, *rest: os.kill(os.getpid(), signal.SIGKILL) if ledger.out.endswith({out!r}) else do(ledger, *rest)
+these.deidentified(Path({folder!r}), Path({source!r}), {out!r}, **{deid!r})
 """
 
 
@@ -186,7 +296,8 @@ these.deidentified(Path({folder!r}), Path({source!r}), "killed", consistency="pa
 def test_a_run_that_is_killed_meanwhile_resumes_and_shows_nothing(raw: Path, moment: str) -> None:
     folder = raw.parent
     deidentified(folder, raw, "whole", consistency="patient")
-    code = KILLED.format(tests=str(TESTS), moment=moment, folder=str(folder), source=str(raw))
+    deid = {"consistency": "patient"}
+    code = KILLED.format(tests=str(TESTS), moment=moment, folder=str(folder), source=str(raw), out="killed", deid=deid)
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert ran.returncode == -signal.SIGKILL, ran.stderr[-2000:]
     known = folder / "killed" / ".known"

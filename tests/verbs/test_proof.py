@@ -20,6 +20,7 @@ import pytest
 from nosology import cli, storage, verbs
 from nosology.config import Config, load
 from nosology.deid import proof as bundles
+from nosology.deid.languages import language
 from nosology.distributed import sink, stages, train
 from nosology.distributed.stages import read_output
 from nosology.errors import ConfigError, InputError, NosologyError
@@ -213,6 +214,7 @@ def test_at_every_instant_a_whole_bundle_is_there(tmp_path: Path, monkeypatch: p
 def test_another_policy_is_refused_by_the_name_of_the_setting(way: Path) -> None:
     refused(way, "deid.rewrite", "deid.rewrite=mask")
     refused(way, "deid.dates, deid.leave_out", "deid.dates=shift", "deid.leave_out=[DEVICE]", "deid.accept_residual=true")
+    refused(way, "names: deid.rules_alone", "deid.rules_alone=[NAME]", "deid.accept_residual=true")
     bundle = bundles.read(str(way / "clean"))
     other = bundles.policy({**bundle["policy"]["settings"], "rewrite": "surrogates"})
     forged = bundles.sealed(
@@ -302,6 +304,45 @@ def test_measured_recall_and_a_signed_sample_go_into_the_bundle(way: Path) -> No
     verbs.deidentify(tree(way), str(way / "notes.jsonl"), str(way / "again"), None, {"sample": 5})
     status, said = command("deidentify", "--in", way / "again", "--proof", "--sampled", form)
     assert status == 2 and "another sheet" in said
+
+
+def test_training_asks_for_what_the_site_requires(way: Path) -> None:
+    """Each bar refuses a bundle without the evidence, and one whose figures do not reach it; with the evidence it is taken."""
+    run, blocks = way / "clean", str(way / "prepare" / "blocks")
+
+    def taken(*sets: str) -> bool:
+        return bool(provenance(tree(way, *sets), blocks)["proofs"])
+
+    assert taken(), "a demo needs none"
+    refused(way, "no measured recall.*deidentify --measure", "proof.require=[measured, sampled, signed]")
+    refused(way, "no measured recall.*deidentify --measure", "proof.least_recall=0")
+    refused(way, "no sample that a person read.*--sample", "proof.most_left=1")
+    refused(way, "nobody signed.*--signer", "proof.require=[signed]")
+    proof.measure(tree(way), jsonl(way / "empty.jsonl", [{"id": 1, "text": "a cough", "spans": []}]), str(way / "empty"))
+    proof.gather(tree(way), str(run), proof.Evidence(proof=True, measured=str(way / "empty")))
+    refused(way, "no measured recall on gold with identifiers", "proof.require=[measured]")
+    # nine names and an age that Safe Harbor keeps, so that it counts for nothing; one name that nothing finds
+    rows = [{"id": n, "text": NOTES[n], "spans": [{"start": 9, "end": 28, "label": "PATIENT"}]} for n in range(9)]
+    rows += [
+        {"id": 9, "text": "aged 61", "spans": [{"start": 5, "end": 7, "label": "AGE"}]},
+        {"id": 10, "text": "a cough", "spans": [{"start": 2, "end": 7, "label": "PATIENT"}]},
+    ]
+    proof.measure(tree(way), jsonl(way / "gold.jsonl", rows), str(way / "measured"))
+    form = run / "sample" / "form.json"
+    found = {"read": 10, "notes_with_identifier": 1, "categories": {"A": 1}, "reader": "Ada Byron", "date": "2026-05-04"}
+    form.write_text(json.dumps({**json.loads(form.read_text()), **found}))
+    asked = proof.Evidence(proof=True, measured=str(way / "measured"), sampled=str(form))
+    proof.gather(tree(way), str(run), asked)
+    low, most = 0.5958, 0.3942  # Wilson of 9 in 10; Clopper and Pearson of 1 in 10
+    assert taken("proof.require=[measured, sampled]", f"proof.least_recall={low - 0.001}", f"proof.most_left={most + 0.001}")
+    refused(way, r"may be as low as 0\.595\d, and proof.least_recall is", f"proof.least_recall={low + 0.001}")
+    refused(way, r"0\.394\d of the notes may hold an identifier, and proof.most_left", f"proof.most_left={most - 0.001}")
+    refused(way, "nobody signed", "proof.require=[measured, sampled, signed]")
+    proof.gather(tree(way), str(run), proof.Evidence(proof=True, signer="Ada Byron"))
+    assert taken("proof.require=[measured, sampled, signed]", "proof.least_recall=0.5", "proof.most_left=0.5")
+    sets = (f"deid.key_file={way / 'key'}", f"model.base={next(way.parent.glob('generator*'))}", "proof.most_left=0.1")
+    status, said = command("train", "--in", blocks, "--out", way / "never", *sets)
+    assert status == 2 and "proof.most_left is 0.1" in said and not (way / "never").exists()
 
 
 @pytest.mark.parametrize(("evidence", "why"), [
@@ -418,6 +459,26 @@ def test_a_category_that_is_left_out_is_said_everywhere(tmp_path: Path, made: Pa
     assert "no Safe Harbor de-identification" in page
 
 
+def test_a_class_that_no_tagger_looked_for_is_said_everywhere(tmp_path: Path, made: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", [{"id": "1", "text": NOTES[0]}])
+    common = ("deidentify", "--in", source, "--out", tmp_path / "out", f"deid.key_file={made / 'key'}", "deid.rules_alone=[NAME, DATE]")
+    status, said = command(*common)
+    assert status == 2 and "NAME, DATE" in said and "--accept-residual" in said and not (tmp_path / "out").exists()
+    assert command(*common, "--accept-residual", "--proof", "--sample", "1") == (0, "")
+    name = "safe_harbor with rules alone for NAME, DATE"
+    assert read_output(str(tmp_path / "out"), "audit")["policy"][0].as_py() == name
+    report, bundle = storage.read_json(str(tmp_path / "out" / "report.json")), bundles.read(str(tmp_path / "out"))
+    assert (
+        report["policy"] == name
+        and report["rules_alone"] == ["NAME", "DATE"] == bundle["policy"]["rules_alone"]
+        and bundle["accept_residual"]
+    )
+    assert not bundle["policy"]["safe_harbor"] and "NAME, DATE looked for by rules alone" in bundle["policy"]["basis"]
+    page = only(tmp_path / "out" / "proof", "html").read_text()
+    assert "no Safe Harbor de-identification" in page and name in page and "[NAME] (LOOKED FOR BY RULES ALONE)" in page
+    assert "No tagger looked for NAME, DATE" in (tmp_path / "out" / "sample" / "sheet.html").read_text()
+
+
 def test_shifted_dates_are_named_as_no_safe_harbor(tmp_path: Path, made: Path) -> None:
     source = jsonl(tmp_path / "in.jsonl", [{"id": "1", "text": NOTES[0]}])
     common = ("deidentify", "--in", source, "--out", tmp_path / "out", f"deid.key_file={made / 'key'}", "deid.dates=shift")
@@ -438,6 +499,8 @@ def test_shifted_dates_are_named_as_no_safe_harbor(tmp_path: Path, made: Path) -
     (("deid.language=es",), "meddocan", "Safe Harbor, 45 CFR"), (("deid.policy=meddocan", "deid.dates=shift"), "meddocan with shifted dates", "dates are moved"),
     (("deid.dates=shift", "deid.leave_out=[PHONE, FAX]"), "safe_harbor with shifted dates without PHONE, FAX", "dates are moved.*; PHONE, FAX left"),
     (("deid.dates=shift", "deid.leave_out=[DATE]"), "safe_harbor without DATE", ": DATE left"),
+    (("deid.rules_alone=[NAME]",), "safe_harbor with rules alone for NAME", ": NAME looked for by rules alone"),
+    (("deid.rules_alone=[NAME]", "deid.leave_out=[DEVICE]"), "safe_harbor without DEVICE with rules alone for NAME", "DEVICE left.*; NAME looked for"),
 ])  # fmt: skip
 def test_a_policy_says_what_it_stands_on(sets: tuple[str, ...], name: str, words: str) -> None:
     held = bundles.policy(bundles.settings_of(load([], [*sets, "deid.accept_residual=true"]).deid))
@@ -460,10 +523,25 @@ def test_models_and_policies_that_cannot_be_used_end_with_exit_2(tmp_path: Path,
     config |= {"architectures": ["BertForTokenClassification"], "id2label": {"0": "O", "1": "B-MISC"}, "label2id": {"O": 0, "B-MISC": 1}}
     (labels / "config.json").write_text(json.dumps(config))
     source = jsonl(tmp_path / "in.jsonl", [{"id": "1", "text": NOTES[0]}])
+
+    def own(name: str, file: str, **values: Any) -> Path:
+        shutil.copytree(language("en").tagger, tmp_path / name)
+        said = json.loads((tmp_path / name / file).read_text())
+        (tmp_path / name / file).write_text(json.dumps({**said, **values}))
+        return tmp_path / name
+
+    unknown = {str(n): label for n, label in enumerate(("O", "ORG", "ORG", "ORG", "DATE", "ID", "PHONE"))}
     for folder, why in (
         (home() / "encoder", "no token classifier"),
         (labels, "names an identifier"),
         (tmp_path / "none", "holds no model"),
+        (own("few", "config.json", id2label={"0": "O", "1": "NAME"}), "names 2 labels, and its classifier has 7 rows"),
+        (own("nameless", "config.json", id2label=unknown), "is NAME, LOCATION, which rules alone do not find"),
+        (own("heads", "config.json", num_attention_heads=7), "fails on a window"),
+        (own("high", "tagger.json", threshold="high"), "no number from 0 to 0.9"),
+        (own("single", "tagger.json", thresholds={"NAME": "x"}), "no number from 0 to 0.9"),
+        (own("list", "tagger.json", thresholds=[1]), "no object of classes"),
+        (own("five", "tagger.json", threshold=5), "no number from 0 to 0.9"),
     ):
         for words in (
             ("--in", source, "--out", tmp_path / f"out-{folder.name}"),
@@ -471,6 +549,7 @@ def test_models_and_policies_that_cannot_be_used_end_with_exit_2(tmp_path: Path,
         ):
             status, said = command("deidentify", *words, f"deid.key_file={made / 'key'}", f"deid.ner={folder}")
             assert status == 2 and why in said, (folder, words, said)
+            assert not (tmp_path / f"out-{folder.name}").exists(), "no row was read"
 
 
 @pytest.mark.parametrize(("words", "why"), [

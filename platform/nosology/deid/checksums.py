@@ -9,6 +9,7 @@ DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
 VIN_LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 VIN_VALUES = dict(zip(VIN_LETTERS, (1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
 VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
+VERHOEFF = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)  # what a digit counts one place farther to the left
 
 
 def luhn(digits: str) -> bool:
@@ -35,6 +36,26 @@ def with_npi(text: str) -> str:
 def with_gtin(text: str) -> str:
     """GS1: weights 3 and 1 from the right."""
     return text[:-1] + str(-sum(int(c) * (3 if place % 2 == 0 else 1) for place, c in enumerate(reversed(text[:-1]))) % 10)
+
+
+def with_loinc(text: str) -> str:
+    """LOINC codes, their dash taken out: mod 10, each digit and its double in turn from the right (LOINC Users' Guide, appendix C)."""
+    return text[:-1] + luhn_digit(text[:-1])
+
+
+def with_sctid(text: str) -> str:
+    """SNOMED CT identifiers: Verhoeff's scheme over the dihedral group of ten (SNOMED CT Release File Specifications, 6.6)."""
+    found, counts = 0, list(VERHOEFF)
+    for c in reversed(text[:-1]):
+        found = _turned(found, counts[int(c)])
+        counts = [VERHOEFF[n] for n in counts]
+    return text[:-1] + str(found if found >= 5 else -found % 5)  # its inverse: a reflection is its own
+
+
+def _turned(one: int, other: int) -> int:
+    """The product of two elements of that group; 0 to 4 are turns, 5 to 9 reflections."""
+    turn = (one + other) % 5 if one < 5 else (one - other) % 5
+    return turn if (one < 5) == (other < 5) else turn + 5
 
 
 def with_dea(text: str) -> str:

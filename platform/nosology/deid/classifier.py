@@ -18,6 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nosology import storage
+from nosology.config import MOST_THRESHOLD
+from nosology.deid import LABELS
+from nosology.deid.policies import WIDER
+from nosology.deid.shapes import CLASSES
 from nosology.engines.encoder import DIGESTS, encoder_directory
 from nosology.engines.int8 import Int8Classifier, Shape, quantized_state, tensors
 from nosology.errors import ModelError
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 DEFAULT_THRESHOLD = 0.85  # for a model that recommends none
+WINDOW_TOKENS = 128  # of a call, special ones included
 BATCH_TOKENS = 4096
 
 # first match wins; None is a class that Safe Harbor does not name
@@ -111,6 +116,7 @@ class Loaded:
     """A directory's model and what is said of it there.
 
     Attributes:
+        edges: special tokens before and behind those of a window.
         classes: Safe Harbor class (None: no identifier) of each of the C outputs.
         threshold: least probability that is recommended, for every class.
         thresholds: those of single classes, where they differ.
@@ -118,6 +124,7 @@ class Loaded:
     """
 
     tokenizer: Tokenizer
+    edges: tuple[list[int], list[int]]
     model: Classifier
     classes: tuple[str | None, ...]
     threshold: float
@@ -165,6 +172,7 @@ class _Transformers:
 
 
 _REMEDY = "Give the directory of a token-classification model"
+_LABELS = "Give config.json the id2label map of its classifier, a label for each row"
 
 
 def digest(folder: Path) -> str:
@@ -188,8 +196,8 @@ def _checked(folder: Path) -> Path:
 
 def _configuration(folder: Path, name: str) -> dict[str, Any]:
     try:
-        found = json.loads((folder / name).read_text())
-        return {**found, "id2label": {int(key): str(label) for key, label in found.get("id2label", {}).items()}}
+        found: dict[str, Any] = json.loads((folder / name).read_text())
+        return {**found, "id2label": {int(key): str(label) for key, label in (found.get("id2label") or {}).items()}}
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"deid.ner: {folder / name} cannot be read ({type(error).__name__}). {_REMEDY}") from error
 
@@ -200,8 +208,9 @@ def _classes(folder: Path, config: Mapping[str, Any]) -> tuple[str | None, ...]:
     if kinds != ["Tagger"] and not any(str(kind).endswith("TokenClassification") for kind in kinds):
         raise ModelError(f"deid.ner: {folder} is no token classifier (architecture {kinds}). {_REMEDY}")
     names = [config["id2label"][key] for key in sorted(config["id2label"])]
-    # a tagger of our own names its classes as we do
-    classes = _own(names) if kinds == ["Tagger"] else tuple(safe_harbor(name) for name in names)
+    if sorted(config["id2label"]) != list(range(len(names))):
+        raise ModelError(f"deid.ner: id2label of {folder} does not number its labels 0, 1, 2 and so on. {_LABELS}")
+    classes = tuple(safe_harbor(name) for name in names)
     if not any(classes) or all(re.fullmatch(r"LABEL_\d+", name) for name in names):
         raise ModelError(f"deid.ner: no label of {folder} names an identifier; give the model an id2label map")
     return classes
@@ -215,28 +224,84 @@ def load_classifier(folder: Path) -> Loaded:
             (`pack`). `tagger.json` beside it may recommend a threshold.
 
     Raises:
-        ModelError: not there, not a token classifier, or no label of it names an identifier.
+        ModelError: not there, not a token classifier, no label of it names an identifier, a threshold that it recommends is none, or it
+            fails on a window.
     """
     _checked(folder)
     said: dict[str, Any] = {}
     if (folder / "tagger.json").is_file():
         said = _configuration(folder, "tagger.json")
+    threshold, thresholds = _recommended(folder, said)
     if (folder / "adapter_config.json").is_file():
-        return _adapter(folder, said)
-    config = _configuration(folder, "config.json")
-    classes, ours = _classes(folder, config), config["architectures"] == ["Tagger"]
-    tokenizer = _tokenizer(folder, ours)
-    shape = Shape.of(config)
-    model: Classifier
-    if shape is not None and (folder / "model.safetensors").is_file():
-        model = _Int8(_state(folder, said), shape)
+        model, classes, ours = _adapter(folder), tuple(map(safe_harbor, CLASSES)), True
     else:
-        model = _transformers(folder, int(config.get("pad_token_id") or 0))
-    return _loaded(tokenizer, model, classes, said, ours)
+        config = _configuration(folder, "config.json")
+        classes, ours = _classes(folder, config), config["architectures"] == ["Tagger"]
+        model = _model(folder, config, said, ours)
+    tokenizer = _tokenizer(folder, ours)
+    special = tokenizer.encode("").ids
+    edges = special[: (len(special) + 1) // 2], special[(len(special) + 1) // 2 :]
+    _try(folder, model, edges, max(tokenizer.get_vocab().values(), default=0), len(classes))
+    return Loaded(tokenizer, edges, model, classes, threshold, thresholds, ours)
 
 
-def _loaded(tokenizer: Tokenizer, model: Classifier, classes: tuple[str | None, ...], said: Mapping[str, Any], ours: bool) -> Loaded:
-    return Loaded(tokenizer, model, classes, float(said.get("threshold", DEFAULT_THRESHOLD)), said.get("thresholds", {}), ours)
+def _recommended(folder: Path, said: Mapping[str, Any]) -> tuple[float, dict[str, float]]:
+    """The thresholds in `tagger.json`: for every class, and of single ones."""
+
+    def checked(value: Any, name: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_THRESHOLD:
+            raise ModelError(
+                f"deid.ner: {name} in {folder / 'tagger.json'} is no number from 0 to {MOST_THRESHOLD}. Mend it there, or take it out"
+            )
+        return float(value)
+
+    single = said.get("thresholds", {})
+    if not isinstance(single, dict) or not single.keys() <= LABELS.keys() | WIDER:
+        raise ModelError(
+            f"deid.ner: thresholds in {folder / 'tagger.json'} is no object of classes ({', '.join(LABELS)}). Mend it there, or take it out"
+        )
+    of_classes = {name: checked(value, f"the threshold of {name}") for name, value in single.items()}
+    return checked(said.get("threshold", DEFAULT_THRESHOLD), "threshold"), of_classes
+
+
+def _model(folder: Path, config: Mapping[str, Any], said: Mapping[str, Any], ours: bool) -> Classifier:
+    try:
+        shape = Shape.of(config)
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"deid.ner: {folder / 'config.json'} does not describe its model ({type(error).__name__}). {_REMEDY}") from error
+    if shape is not None and (folder / "model.safetensors").is_file():
+        state = _state(folder, said)
+        if ours and "shapes.weight" not in state:
+            raise ModelError(f"deid.ner: {folder} calls itself a Tagger, and its weights have no shapes.weight. {_REMEDY}, as it was saved")
+        try:
+            return _Int8(state, shape)
+        except Exception as error:  # as in `_try`
+            raise ModelError(
+                f"deid.ner: the weights of {folder} are not those of the model in its config.json ({type(error).__name__}). {_REMEDY}, as it was saved"
+            ) from error
+    if ours:
+        raise ModelError(
+            f"deid.ner: {folder} calls itself a Tagger, and is not a BERT-type model in model.safetensors. {_REMEDY}, as it was saved"
+        )
+    return _transformers(folder, int(config.get("pad_token_id") or 0))
+
+
+def _try(folder: Path, model: Classifier, edges: tuple[list[int], list[int]], last: int, num_classes: int) -> None:
+    """One whole window of the last word of the vocabulary, so that what cannot work fails here and not at the first note."""
+    first, end = edges
+    length = min(WINDOW_TOKENS, model.max_tokens) - len(first) - len(end)
+    window = Window([*first, *[last] * length, *end], [*[0] * len(first), *[1] * length, *[0] * len(end)])
+    try:
+        (logits_TC,) = model.logits([window])
+    except Exception as error:  # ONNX Runtime has a class of its own for each fault
+        raise ModelError(
+            f"deid.ner: the model of {folder} fails on a window of {len(window.ids_T)} tokens ({type(error).__name__}): its config.json "
+            f"(heads, positions), tokenizer and weights do not belong together. {_REMEDY}, as it was saved"
+        ) from error
+    if logits_TC.shape[1] != num_classes:
+        raise ModelError(f"deid.ner: {folder} names {num_classes} labels, and its classifier has {logits_TC.shape[1]} rows. {_LABELS}")
+    if not np.isfinite(logits_TC).all():
+        raise ModelError(f"deid.ner: the model of {folder} gives numbers that are not finite, so that it would find nothing. {_REMEDY}")
 
 
 def _state(folder: Path, said: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
@@ -245,7 +310,9 @@ def _state(folder: Path, said: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
     if "embeddings.word_embeddings.weight" not in state:
         directory = encoder_directory(None)
         if said.get("encoder_sha256") != DIGESTS["model.safetensors"]:
-            raise ModelError(f"deid.ner: {folder.name} was made on another encoder than {directory.name}")
+            raise ModelError(
+                f"deid.ner: {folder} was made on another encoder than the one in {directory}. Give the tagger whole, not packed"
+            )
         words = tensors(directory / "model.safetensors")
         state |= {name: words[name] for name in words if name.startswith("embeddings.") and name not in state}
     return state if any(name.endswith(".scale") for name in state) else quantized_state(state)
@@ -266,7 +333,9 @@ def _tokenizer(folder: Path, ours: bool) -> Tokenizer:
 
             made = AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
     except Exception as error:  # tokenizers raises bare Exceptions
-        raise ModelError(f"deid.ner: {folder.name} has no fast tokenizer, which character offsets need ({type(error).__name__})") from error
+        raise ModelError(
+            f"deid.ner: {folder} has no fast tokenizer, which character offsets need ({type(error).__name__}). Give it a tokenizer.json"
+        ) from error
     made.no_truncation()
     made.no_padding()
     return made
@@ -285,18 +354,20 @@ def _transformers(folder: Path, padding: int) -> Classifier:
 
     _quiet()
     try:
-        return _Transformers(AutoModelForTokenClassification.from_pretrained(folder, local_files_only=True), padding)
+        model, loading = AutoModelForTokenClassification.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"deid.ner: transformers cannot open {folder.name} ({type(error).__name__})") from error
+        raise ModelError(f"deid.ner: transformers cannot open {folder} ({type(error).__name__}). {_REMEDY}") from error
+    if missing := sorted(loading["missing_keys"]):  # which transformers fills by chance
+        raise ModelError(f"deid.ner: the weights of {folder} lack {missing[0]}. {_REMEDY}, as it was saved")
+    return _Transformers(model, padding)
 
 
-def _adapter(folder: Path, said: Mapping[str, Any]) -> Loaded:
+def _adapter(folder: Path) -> Classifier:
     """A LoRA adapter of `training.tag` on the local encoder, merged."""
     import torch
     from peft import PeftModel
     from safetensors import SafetensorError
 
-    from nosology.deid.shapes import CLASSES
     from nosology.deid.tagger import new_tagger
 
     encoder = encoder_directory(None)  # checks the digests that the adapter was made on
@@ -306,16 +377,12 @@ def _adapter(folder: Path, said: Mapping[str, Any]) -> Loaded:
     try:
         adapted = PeftModel.from_pretrained(module, str(folder), local_files_only=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"deid.ner: adapter {folder.name} does not fit the local encoder ({type(error).__name__})") from error
+        raise ModelError(f"deid.ner: adapter {folder} does not fit the local encoder ({type(error).__name__}). {_REMEDY}") from error
     merged = adapted.merge_and_unload().float()
     state = {name.removeprefix("bert."): value.numpy() for name, value in merged.state_dict().items()}
     shape = Shape.of(merged.config.to_dict())
     assert shape is not None  # new_tagger takes BERT alone
-    return _loaded(_tokenizer(encoder, True), _Int8(quantized_state(state), shape), _own(CLASSES), said, True)
-
-
-def _own(names: Sequence[str]) -> tuple[str | None, ...]:
-    return tuple(None if name == "O" else name for name in names)
+    return _Int8(quantized_state(state), shape)
 
 
 def pack(folder: Path, out: Path) -> None:

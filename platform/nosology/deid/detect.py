@@ -5,26 +5,32 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nosology.deid import LABELS
 from nosology.deid.clock import on_its_day, told_on
 from nosology.deid.languages import language
 from nosology.deid.lexicon import listed
 from nosology.deid.patterns import Scan
-from nosology.deid.policies import policy_of
+from nosology.deid.policies import WIDER, policy_of
 from nosology.deid.readings import Composed, ruled
 from nosology.deid.resolve import rank, repeated, resolve, widened
 from nosology.deid.rewrite import TAG
 from nosology.deid.spelling import Folded
+from nosology.errors import ModelError
 from nosology.records import Span
 
 if TYPE_CHECKING:
     from nosology.config import DeidConfig
     from nosology.deid.known import Known
     from nosology.deid.ner import Tagging, Tokens
+
+_PUT_THERE = re.compile(r"\[(?:" + "|".join((*LABELS, *sorted(WIDER))) + r")\]|\*{2,}")
+NO_RULES_SUFFICE = ("NAME", "LOCATION", "DATE")  # the other classes have forms, or words before them, that rules know
 
 
 class Detector:
@@ -42,9 +48,7 @@ class Detector:
         self._config = on_its_day(config)
         self.tagging: Tagging | None = None
         if not rules_only:
-            from nosology.deid.ner import load_tagging
-
-            self.tagging = load_tagging(tagger_folder(config), config.threshold, dict(config.thresholds.items()))
+            self.tagging = load_tagger(config)
         self._scan = _rules(config.language)  # last: it takes seconds where it is the first, and a model can be wrong
 
     def find(
@@ -60,7 +64,7 @@ class Detector:
             dates: of each text, its date, where it has one.
         """
         read = [Composed(text) for text in texts]
-        scored = self.tagging.score([one.text for one in read]) if self.tagging else None
+        scored = self.tagging.score([_hidden(one.text) for one in read]) if self.tagging else None
         return [
             one.given(
                 self._resolved(
@@ -78,7 +82,7 @@ class Detector:
         """As `find`, at each of some thresholds of the tagger; None is what it has. Rules and model work once."""
         assert self.tagging is not None, "rules have no threshold"
         read = [Composed(text) for text in texts]
-        found, scored = [ruled(self._scan, one.text) for one in read], self.tagging.score([one.text for one in read])
+        found, scored = [ruled(self._scan, one.text) for one in read], self.tagging.score([_hidden(one.text) for one in read])
         return [
             [one.given(self._resolved(one.text, found[n], self._tagged(one.text, scored[n], threshold))) for n, one in enumerate(read)]
             for threshold in thresholds
@@ -121,9 +125,41 @@ def _rules(code: str) -> Scan:
     return Scan(spoken.recognizer(name) for name in spoken.names)
 
 
+def load_tagger(config: DeidConfig) -> Tagging:
+    """The tagger of pass 2.
+
+    Raises:
+        ModelError: its directory cannot be used, or no label of it is a class that rules do not find without one.
+    """
+    from nosology.deid.ner import load_tagging
+
+    folder = tagger_folder(config)
+    tagging = load_tagging(folder, config.threshold, dict(config.thresholds.items()), config.rules_alone)
+    known = {*tagging.classes, *config.rules_alone, *config.leave_out}
+    if lacking := ", ".join(name for name in NO_RULES_SUFFICE if name not in known):
+        raise ModelError(
+            f"deid.ner: no label of {folder} is {lacking}, which rules alone do not find. Name a model that knows them, or give these classes "
+            f"to the rules by name: deid.rules_alone=[{lacking}], with --accept-residual"
+        )
+    return tagging
+
+
+def tagger_digest(config: DeidConfig) -> str:
+    """SHA-256 over the tagger's directory. Raises ModelError where it holds no model."""
+    from nosology.deid.classifier import digest
+
+    return digest(tagger_folder(config))
+
+
 def tagger_folder(config: DeidConfig) -> Path:
     """Where the tagger of pass 2 lies: what `deid.ner` names, else the shipped one of the language."""
     return Path(config.ner) if config.ner else language(config.language).tagger
+
+
+def _hidden(text: str) -> str:
+    """The text as the tagger sees it: dashes where an earlier pass put tags or masks, at which a tagger that was trained on whole text takes
+    the word beside for a name. Of what can stand there, dashes cost the fewest names beside them."""
+    return _PUT_THERE.sub(lambda found: "-" * len(found[0]), text)
 
 
 def _outside_tags(text: str, spans: list[Span]) -> list[Span]:

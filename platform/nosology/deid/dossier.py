@@ -1,7 +1,9 @@
-"""What the records of a run say of each patient, encrypted, for the workers that search its notes.
+"""What the records of a run say of each patient, encrypted, for the workers that search its notes; and whose an encounter or a claim is, so
+that a row that names no patient is still one of a patient's.
 
     DIR/patients-NUMBER     values of patients, dealt by HMAC of the patient's id
-    DIR/events-NUMBER       for encounters and claims: values that no patient's id stands beside, and whose they are
+    DIR/events-NUMBER       for encounters and claims: values that no patient's id stands beside, and the patients, encounters and claims
+                            that a row names beside them
     DIR/complete.json       how many parts there are and which are not empty; last, so that a folder without it is made again
 
 An entry is 16 bytes of HMAC-SHA-256 over the id, 4 bytes of length, a nonce of 96 bits, and AES-256-GCM (NIST SP 800-38D) of its values with
@@ -25,6 +27,7 @@ from nosology.deid.known import Value
 from nosology.errors import InputError
 
 if TYPE_CHECKING:
+    from nosology.config import DeidConfig
     from nosology.deid.secret import Secret
 
 NAME_BYTES, NONCE_BYTES = 16, 12
@@ -34,9 +37,12 @@ PATIENTS, EVENTS = "patients", "events"
 MOST_PARTS, PATIENTS_OF_PART = 4096, 500
 _HELD_BYTES = 32 << 20  # that are gathered before they go to the temporary file
 _VALUE_BYTES = 160  # of a value in memory beside its text
-_HELD_PARTS = 8  # in a worker
+_HELD_PART_BYTES = 32 << 20  # in a worker; the newest part is held whatever its size
+MOST_OWNERS = 64  # that an event has: one that more rows name otherwise is a default or a placeholder, and nobody's
 _HEAD = struct.Struct("<qI")  # where the part's chunk before begins, and bytes of this one
 _LENGTH = struct.Struct("<I")
+
+_OWN_IDS = ("document_id", "condition_id", "procedure_id")
 
 Owner = tuple[str, bytes]  # part's kind, name
 
@@ -69,6 +75,25 @@ def owner_of(row: Mapping[str, Any], secret: Secret) -> Owner | None:
     return next(events_of(row, secret), None)
 
 
+def draws(config: DeidConfig) -> bool:
+    """Whether it matters whose a row is: dates are moved by a patient's days, or values are drawn for a patient."""
+    return config.dates == "shift" or config.rewrite == "surrogates"
+
+
+def whose(row: Mapping[str, Any], secret: Secret) -> str:
+    """Whose secret moves the dates of a row and draws its invented values, by the row alone: its patient's, else its claim's, else its
+    encounter's, else its own. `Dossier.whose` knows more."""
+    owner = owner_of(row, secret)
+    if owner is not None:
+        return _told(owner)
+    named = (f"{name} {row[name]}" for name in _OWN_IDS if row.get(name) is not None)
+    return next(named, f"{row.get('source_digest')}/{row.get('source_row')}")
+
+
+def _told(owner: Owner) -> str:
+    return f"{owner[0]} {owner[1].hex()}"
+
+
 def events_of(row: Mapping[str, Any], secret: Secret) -> Iterator[Owner]:
     """The claim and the encounter of a row."""
     for kind in ("claim", "encounter"):
@@ -98,6 +123,19 @@ class Gathering:
         self._last: dict[tuple[str, int], int] = {}  # where the newest chunk of a part begins
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
 
+    def take(self, row: Mapping[str, Any], values: Sequence[Value]) -> None:
+        """Values of the row's owner; the row joins its claim and its encounter to its patient, else to one another."""
+        owner = owner_of(row, self._secret)
+        if owner is None:
+            return
+        if values:
+            self.add(owner, values)
+        events = list(events_of(row, self._secret))
+        for event in events:
+            for other in [owner] if owner[0] == PATIENTS else events:
+                if other != event:
+                    self.add(event, (), of=other)
+
     def add(self, owner: Owner, values: Iterable[Value], of: Owner | None = None) -> None:
         """Values of an owner; `of`: whose values are its too."""
         part = (owner[0], int.from_bytes(owner[1][:8], "big") % self._num_parts)
@@ -113,6 +151,8 @@ class Gathering:
         if of is not None and of not in others:
             others.add(of)
             self._held_bytes += _VALUE_BYTES
+            if len(others) > 2 * MOST_OWNERS:
+                self._held_bytes -= _VALUE_BYTES * _cut(others)
         if self._held_bytes >= _HELD_BYTES:
             self._flush()
 
@@ -146,14 +186,23 @@ class Gathering:
                         values, others = entries.setdefault(name, (set(), set()))
                         values |= {Value(*value) for value in content["values"]}
                         others |= {(kind, bytes.fromhex(owner)) for kind, owner in content["of"]}
+                        _cut(others)
                 pieces = []
                 for name, entry in sorted(entries.items()):
                     key = bytes.fromhex(name)
-                    data = closed(self._secret, key, _plain(*entry))
+                    values, others = entry
+                    data = closed(self._secret, key, _plain(values, others if len(others) <= MOST_OWNERS else set()))
                     pieces += [key, _LENGTH.pack(len(data)), data]
                 written.append(_file(*part))
                 storage.write_bytes(storage.join(self._folder, written[-1]), b"".join(pieces))
         storage.write_json(storage.join(self._folder, COMPLETE), {"parts": self._num_parts, "written": written})
+
+
+def _cut(others: set[Owner]) -> int:
+    """Leaves one more than may be, always the same ones; returns how many it took."""
+    over = sorted(others)[MOST_OWNERS + 1 :]
+    others.difference_update(over)
+    return len(over)
 
 
 def _plain(values: set[Value], others: set[Owner]) -> dict[str, Any]:
@@ -202,12 +251,40 @@ class Dossier:
         return Dossier, (self._folder, self._secret)
 
     def owners(self, row: Mapping[str, Any]) -> tuple[Owner, ...]:
-        """Whose values are looked for in a row: its patient's and its claim's; where it names no patient, its claim's and its encounter's."""
+        """Whose values are looked for in a row: its patient's and its claim's; where it names no patient, its claim's and its encounter's and
+        those of the patient whose these are."""
         owner = owner_of(row, self._secret)
         if owner is None:
             return ()
-        named = {**row, "encounter_id": None} if owner[0] == PATIENTS else row
-        return tuple(dict.fromkeys([owner, *events_of(named, self._secret)]))
+        if owner[0] == PATIENTS:
+            return (owner, *events_of({**row, "encounter_id": None}, self._secret))
+        events = tuple(events_of(row, self._secret))
+        return tuple(dict.fromkeys([self._leads_to(events), *events]))
+
+    def whose(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Whose secret moves the dates of each row and draws its invented values: as `whose`, with the patient in the place of the claim or
+        encounter that is theirs. Where no row says whose they are, one claim or encounter stands for all that rows join to it.
+
+        Raises:
+            InputError: a part is missing or was changed.
+        """
+        found = [whose(row, self._secret) for row in rows]
+        events = {n: tuple(events_of(row, self._secret)) for n, row in enumerate(rows) if row.get("patient_id") is None}
+        known = dict.fromkeys(filter(None, events.values()))
+        leads = {each: self._leads_to(each) for each in sorted(known, key=lambda each: self._file_of(each[0]))}  # part by part
+        return [_told(leads[events[n]]) if events.get(n) else one for n, one in enumerate(found)]
+
+    def _leads_to(self, events: Sequence[Owner]) -> Owner:
+        """The patient whose some events are: the one that is fewest rows away. Of several who are as near, none: the first event stands."""
+        seen, level = dict.fromkeys(events), list(events)
+        while level:
+            others = dict.fromkeys(other for event in level for other in self._entry(event)[1])
+            patients = [other for other in others if other[0] == PATIENTS]
+            if patients:
+                return patients[0] if len(patients) == 1 else events[0]
+            level = [other for other in others if other not in seen] if len(seen) <= MOST_OWNERS else []
+            seen |= dict.fromkeys(level)
+        return min(seen)
 
     def of(self, owners: Sequence[Owner]) -> list[Value]:
         """What is known of them, and of the patient whose claim or encounter one is.
@@ -225,10 +302,8 @@ class Dossier:
         return list(values)
 
     def _entry(self, owner: Owner) -> tuple[list[Value], list[Owner]]:
-        num_parts, written = self._listed()
-        kind, name = owner
-        file = _file(kind, int.from_bytes(name[:8], "big") % num_parts)
-        if file not in written:
+        name, file = owner[1], self._file_of(owner)
+        if file not in self._listed()[1]:
             return [], []
         data, places = self._part(file)
         if name not in places:
@@ -236,6 +311,9 @@ class Dossier:
         at, size = places[name]
         content = opened(self._secret, name, data[at : at + size], storage.join(self._folder, file))
         return [Value(*value) for value in content["values"]], [(kind, bytes.fromhex(other)) for kind, other in content["of"]]
+
+    def _file_of(self, owner: Owner) -> str:
+        return _file(owner[0], int.from_bytes(owner[1][:8], "big") % self._listed()[0])
 
     def _listed(self) -> tuple[int, frozenset[str]]:
         if self._list is None:
@@ -261,6 +339,6 @@ class Dossier:
             places[data[at : at + NAME_BYTES]] = (at + head, size)
             at += head + size
         self._parts[file] = data, places
-        while len(self._parts) > _HELD_PARTS:
+        while len(self._parts) > 1 and sum(len(held) for held, _ in self._parts.values()) > _HELD_PART_BYTES:
             self._parts.popitem(last=False)
         return data, places

@@ -5,7 +5,7 @@ Shapes: T tokens, C classes, K identifier classes and "none".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nosology.deid.classifier import Loaded, Window, load_classifier
+from nosology.deid.classifier import WINDOW_TOKENS, Loaded, Window, load_classifier
 from nosology.deid.shapes import shapes
 from nosology.records import Span
 
-WINDOW_TOKENS = 128
 OVERLAP_TOKENS = 32
 PIECE_CHARACTERS = 1 << 16  # of a long text, tokenized at once
 BATCH_WINDOWS = 256
@@ -42,25 +41,31 @@ class Tagging:
         loaded: model and labels.
         threshold: least probability that a token is inside some identifier; None is the model's own.
         thresholds: of single classes.
+        without: classes that it is not asked for; what it takes for one of them counts as no identifier.
 
     Attributes:
         threshold, thresholds: in force.
-        classes: Safe Harbor class (None: no identifier) of each of the model's C outputs.
+        classes: class (None: no identifier, or not asked for) of each of the model's C outputs.
     """
 
-    def __init__(self, loaded: Loaded, threshold: float | None = None, thresholds: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        threshold: float | None = None,
+        thresholds: Mapping[str, float] | None = None,
+        without: Collection[str] = (),
+    ) -> None:
         self.threshold = loaded.threshold if threshold is None else threshold
         # one threshold for all takes the place of all that a model recommends
         self.thresholds = {**(loaded.thresholds if threshold is None else {}), **(thresholds or {})}
-        self.classes = loaded.classes
+        self.classes = tuple(None if name in without else name for name in loaded.classes)
         self._loaded = loaded
-        self._labels = sorted({label for label in loaded.classes if label})
-        self._groups_CK = np.zeros((len(loaded.classes), len(self._labels) + 1), np.float32)
-        for output, name in enumerate(loaded.classes):
+        self._labels = sorted({label for label in self.classes if label})
+        self._groups_CK = np.zeros((len(self.classes), len(self._labels) + 1), np.float32)
+        for output, name in enumerate(self.classes):
             self._groups_CK[output, self._labels.index(name) if name else len(self._labels)] = 1
-        special = loaded.tokenizer.encode("").ids
-        self._first, self._last = special[: (len(special) + 1) // 2], special[(len(special) + 1) // 2 :]
-        self._size = min(WINDOW_TOKENS, loaded.model.max_tokens) - len(special)
+        self._first, self._last = loaded.edges
+        self._size = min(WINDOW_TOKENS, loaded.model.max_tokens) - len(self._first) - len(self._last)
 
     def find(self, texts: Sequence[str]) -> list[list[Span]]:
         """Spans of each text. A window sees `WINDOW_TOKENS` tokens; where windows overlap the larger probability counts."""
@@ -174,6 +179,8 @@ def _spans(
     return spans
 
 
-def load_tagging(folder: str | Path, threshold: float | None = None, thresholds: Mapping[str, float] | None = None) -> Tagging:
+def load_tagging(
+    folder: str | Path, threshold: float | None = None, thresholds: Mapping[str, float] | None = None, without: Collection[str] = ()
+) -> Tagging:
     """The tagger of a directory. Raises as `load_classifier`."""
-    return Tagging(load_classifier(Path(folder)), threshold, thresholds)
+    return Tagging(load_classifier(Path(folder)), threshold, thresholds, without)

@@ -82,6 +82,11 @@ def tells_over_89(year: int, on: datetime.date) -> bool:
     return on.year - year > OLDEST
 
 
+def is_year(value: str) -> bool:
+    """Whether a value is a year alone, or two, with the words that belong to it."""
+    return _written().year.fullmatch(value) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A rule of what counts as an identifier.
@@ -113,7 +118,7 @@ class Policy:
         if span.label == "AGE" and not self.every_age:
             return told_age(value) != "young"
         if span.label == "DATE" and not self.every_year:
-            return not _written().year.fullmatch(value)
+            return not is_year(value)
         return span.label in self.labels
 
 

@@ -63,24 +63,26 @@ def policy(settings: Settings) -> dict[str, Any]:
     """What is removed, and what stands in its place.
 
     Returns:
-        rule (name in `POLICIES`), name, safe_harbor (whether it is that), basis (in words), settings, categories [{class, letter, treatment}], left_out, digest (SHA-256
-        of the settings).
+        rule (name in `POLICIES`), name, safe_harbor (whether it is that), basis (in words), settings, categories [{class, letter, treatment}], left_out, rules_alone,
+        digest (SHA-256 of the settings).
     """
-    left, chosen = list(settings.get("leave_out") or ()), _policy(settings)
+    left, alone, chosen = _named(settings, "leave_out"), _named(settings, "rules_alone"), _policy(settings)
     counted = {name: value for name, value in settings.items() if name not in _APART | _THRESHOLDS}
     counted["policy"] = chosen.name  # None is the language's
     categories = [
         {
             "class": name,
             "letter": LABELS.get(name, ""),
-            "treatment": "LEFT IN THE TEXT" if name in left else _treatment(name, settings, chosen),
+            "treatment": "LEFT IN THE TEXT"
+            if name in left
+            else _treatment(name, settings, chosen) + (" (LOOKED FOR BY RULES ALONE)" if name in alone else ""),
         }
         for name in (*LABELS, *sorted(chosen.labels - LABELS.keys()))
     ]
     faults = _no_safe_harbor(settings)
     return {
         "rule": chosen.name, "name": policy_name(settings), "safe_harbor": not faults, "basis": faults or "Safe Harbor, 45 CFR 164.514(b)(2)",
-        "settings": counted, "categories": categories, "left_out": left, "digest": digest_of(counted),
+        "settings": counted, "categories": categories, "left_out": left, "rules_alone": alone, "digest": digest_of(counted),
     }  # fmt: skip
 
 
@@ -88,11 +90,17 @@ def policy_name(settings: Settings) -> str:
     """The policy as audit and pages name it, with what keeps it from being Safe Harbor: `safe_harbor with shifted dates without DEVICE`.
 
     Args:
-        settings: policy, language, dates and leave_out of the section `deid`; more is passed over.
+        settings: policy, language, dates, leave_out and rules_alone of the section `deid`; more is passed over.
     """
     shifted = " with shifted dates" if _is_shifted(settings) else ""
-    left = f" without {', '.join(settings['leave_out'])}" if settings.get("leave_out") else ""
-    return _policy(settings).name + shifted + left
+    left = f" without {', '.join(names)}" if (names := _named(settings, "leave_out")) else ""
+    alone = f" with rules alone for {', '.join(names)}" if (names := _named(settings, "rules_alone")) else ""
+    return _policy(settings).name + shifted + left + alone
+
+
+def _named(settings: Settings, name: str) -> list[str]:
+    """Classes of `leave_out` or `rules_alone`."""
+    return list(settings.get(name) or ())
 
 
 def _policy(settings: Settings) -> Policy:
@@ -100,15 +108,18 @@ def _policy(settings: Settings) -> Policy:
 
 
 def _is_shifted(settings: Settings) -> bool:
-    return settings.get("dates") == "shift" and "DATE" not in (settings.get("leave_out") or ())
+    return settings.get("dates") == "shift" and "DATE" not in _named(settings, "leave_out")
 
 
 def _no_safe_harbor(settings: Settings) -> str:
     """Why a policy is no Safe Harbor, and what it can stand on; empty where it is one."""
     faults = ["dates are moved, where 45 CFR 164.514(b)(2)(i)(C) wants all elements but the year removed"] if _is_shifted(settings) else []
-    if left := settings.get("leave_out"):
-        faults.append(f"{', '.join(left)} left in the text by decision (accept_residual), where (b)(2)(i) wants all 18 categories removed")
-    limited = ", or a limited data set under a data use agreement (164.514(e))" if not left else ""
+    wanted = "by decision (accept_residual), where (b)(2)(i) wants all 18 categories removed"
+    if left := _named(settings, "leave_out"):
+        faults.append(f"{', '.join(left)} left in the text {wanted}")
+    if alone := _named(settings, "rules_alone"):
+        faults.append(f"{', '.join(alone)} looked for by rules alone, which do not find all, {wanted}")
+    limited = ", or a limited data set under a data use agreement (164.514(e))" if not left + alone else ""
     stands = f" It needs another basis: an expert's determination (164.514(b)(1)){limited}."
     return f"This is no Safe Harbor de-identification: {'; '.join(faults)}.{stands}" if faults else ""
 
@@ -190,6 +201,20 @@ def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
              if not body.get(name)]  # fmt: skip
     whole = {"format": FORMAT, **body, "lacks": lacks}
     return {**whole, "digest": digest_of(whole)}
+
+
+def least_recall(bundle: Mapping[str, Any]) -> float | None:
+    """Lower end of the 95 % interval of the measured recall (covered) of what the policy removes; None where nothing was measured."""
+    if not (measured := bundle["measured"]):
+        return None
+    every = POLICIES[bundle["policy"]["rule"]].every_age  # else gold may mark ages to 89 and years alone, which stay
+    recall = measured["categories"]["all"]["recall"]["cover"] if every else measured["named_by_rule"]["recall"]
+    return float(recall["low"]) if recall else None
+
+
+def most_left(bundle: Mapping[str, Any]) -> float | None:
+    """At most this share of the notes holds an identifier, by the sample (95 % limit); None where nobody read one."""
+    return float(bundle["sample"]["at_most"]) if bundle["sample"] else None
 
 
 def unsigned(bundle: Mapping[str, Any]) -> str:

@@ -59,6 +59,7 @@ def sheet(
     total: int,
     facts: dict[str, str],
     left_out: Sequence[str],
+    rules_alone: Sequence[str],
     looked_for: Mapping[str, str],
     moved: bool = False,
 ) -> str:
@@ -67,11 +68,12 @@ def sheet(
     Args:
         notes: pseudonym and cleaned text of each. total: notes in the run.
         facts: small print below the title.
-        left_out: classes that the policy keeps. looked_for: `categories` of the policy. moved: it moves dates.
+        left_out: classes that the policy keeps. rules_alone: classes that no tagger looked for. looked_for: `categories` of the policy. moved: it moves dates.
     """
     n = len(notes)
     rows = [[str(k), f"{100 * bound(k, n):.2f} %", f"{total * bound(k, n):,.0f}"] for k in range(min(4, n + 1))]
     kept = f" This run's policy keeps {', '.join(left_out)} in the text: these are no findings." if left_out else ""
+    kept += f" No tagger looked for {', '.join(rules_alone)}: look for these with care." if rules_alone else ""
     kept += " Its dates were moved: a date is no finding." if moved else ""
     return render(
         Page(

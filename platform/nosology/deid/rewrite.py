@@ -8,8 +8,10 @@ Dates under `year` keep their year, or years. Under `shift` every date of a pati
 identifier, and it moves so that it stays on its side of the dates around it. A date that tells an age over 89 by its year, by the later of the
 run's day and the note's (see `clock`), and one that cannot be moved, becomes the tag or mask.
 
-Cleaning a clean text changes nothing where it has tags or masks. A shifted date or a surrogate looks like a real one, and would be
-replaced once more: by their mark the stage knows records that it has cleaned (see `marks`), and leaves them as they are.
+Cleaning a clean text of tags or masks changes nothing by rules. The tagger, which is not shown them, sees words without what stood
+beside them and now and then takes one more: in fewer than 1 % of the English texts of the tests' tables and 3.5 % of the Spanish ones, of
+a few words each. A shifted date or a surrogate looks like a real one, and would be replaced once more: by their mark the stage knows
+records that it has cleaned (see `marks`), and leaves them as they are, whatever stands there.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from nosology.deid.calendar_shift import shifted
 from nosology.deid.clock import day_of, told_on
 from nosology.deid.languages import languages
 from nosology.deid.offsets import Edit, Rewritten
-from nosology.deid.policies import WIDER, tells_over_89, told_age
+from nosology.deid.policies import WIDER, is_year, tells_over_89, told_age
 from nosology.deid.surrogates import Surrogates
 from nosology.deid.zips import postal_code
 from nosology.records import Span
@@ -169,6 +171,8 @@ class _Work:
         if years and tells_over_89(min(years), self._on):
             return None
         if self._config.dates == "year":
+            if is_year(value):
+                return value
             return "-".join(map(str, dict.fromkeys((min(years), max(years))))) if years else None
         return shifted(
             value,

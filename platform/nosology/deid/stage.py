@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nosology.config import Config, DeidConfig, InputConfig
 from nosology.deid.clock import on_its_day
-from nosology.deid.dossier import Dossier
+from nosology.deid.dossier import Dossier, draws, whose
 from nosology.deid.known import Known, Value
 from nosology.deid.languages import language
 from nosology.deid.marks import marked, recognised
@@ -20,7 +20,7 @@ from nosology.deid.rewrite import rewrite
 from nosology.deid.sealing import KEY, policy_digest, seal
 from nosology.deid.secret import Secret, load_secret
 from nosology.deid.spelling import Folded
-from nosology.deid.structured import clean, own_names, patient_of, relabelled, to_search
+from nosology.deid.structured import clean, own_names, relabelled, to_search
 from nosology.errors import RecordError
 from nosology.records import CLEAN_TABLES, DeidAudit, Removal, Sealed, Span, arrow_schema, to_dict
 
@@ -110,8 +110,10 @@ class Deidentify:
                 notes.append((self.document_of(row), row))
             else:
                 records.append((table, row))
-        for (table, row), labels in zip(records, self._labels(records), strict=True):
-            cleaned = marked(table, clean(table, row, self._config, self._secret, labels=labels), self._policy, self._secret)
+        patients = self._whose([row for _, row in records])
+        for (table, row), labels, patient in zip(records, self._labels(records, patients), patients, strict=True):
+            cleaned = clean(table, row, self._config, self._secret, labels=labels, patient=patient)
+            cleaned = marked(table, cleaned, self._policy, self._secret)
             out.setdefault(table, []).append(cleaned)
             if self._config.reversible:
                 out.setdefault("sealed", []).append(seal(table, row, cleaned, self._policy, self._secret))
@@ -119,7 +121,13 @@ class Deidentify:
             self._clean_notes(notes, out)
         return out
 
-    def _labels(self, records: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, str]]:
+    def _whose(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Whose secret applies to each row. Where none is needed the dossier is not asked."""
+        if self._dossier and draws(self._config):
+            return self._dossier.whose(rows)
+        return [whose(row, self._secret) for row in rows]
+
+    def _labels(self, records: Sequence[tuple[str, Mapping[str, Any]]], patients: Sequence[str]) -> list[dict[str, str]]:
         """Of each record of a table, its labels that have to be searched (document type, payer), rewritten."""
         wanted = [to_search(table, row) for table, row in records]
         values = {value for fields in wanted for value in fields.values()}
@@ -131,10 +139,10 @@ class Deidentify:
         known = [self._known_of(table, row) if fields else [] for (table, row), fields in zip(records, wanted, strict=True)]
         return [
             {
-                name: relabelled(value, [*_placed(value, own), *self._found[value]], row, self._config, self._secret)
+                name: relabelled(value, [*_placed(value, own), *self._found[value]], row, self._config, self._secret, patient)
                 for name, value in fields.items()
             }
-            for (table, row), fields, own in zip(records, wanted, known, strict=True)
+            for (table, row), fields, own, patient in zip(records, wanted, known, patients, strict=True)
         ]
 
     def _known_of(self, table: str, row: Mapping[str, Any]) -> list[Known]:
@@ -209,17 +217,18 @@ class Deidentify:
 
     def _clean_notes(self, notes: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], out: dict[str, list[dict[str, Any]]]) -> None:
         found = self.spans_of([note for note, _ in notes])
-        labelled = self._labels([("documents", note) for note, _ in notes])
-        for (note, row), spans, labels in zip(notes, found, labelled, strict=True):
+        patients = self._whose([note for note, _ in notes])
+        labelled = self._labels([("documents", note) for note, _ in notes], patients)
+        for (note, row), spans, labels, patient in zip(notes, found, labelled, patients, strict=True):
             done = rewrite(
                 note["text"],
                 spans,
                 self._config,
                 self._secret,
-                patient=patient_of(note),
+                patient=patient,
                 reference=note.get("date"),
             )
-            cleaned = clean("documents", note, self._config, self._secret, text=done.text, labels=labels)
+            cleaned = clean("documents", note, self._config, self._secret, text=done.text, labels=labels, patient=patient)
             cleaned = marked("documents", cleaned, self._policy, self._secret)
             out.setdefault("documents", []).append(cleaned)
             if self._config.reversible:
@@ -247,11 +256,11 @@ def _placed(value: str, known: Sequence[Known]) -> list[Span]:
 
 
 def _fingerprint(config: DeidConfig, secret: Secret) -> dict[str, str]:
-    from nosology.deid.classifier import digest
-    from nosology.deid.detect import tagger_folder
+    from nosology.deid.detect import load_tagger, tagger_digest
     from nosology.deid.proof import rules_digest
 
-    return {"deid_key": secret.fingerprint, "deid_tagger": digest(tagger_folder(config)), "deid_rules": rules_digest()}
+    load_tagger(config)  # one that cannot work is refused here, not by a worker that holds rows
+    return {"deid_key": secret.fingerprint, "deid_tagger": tagger_digest(config), "deid_rules": rules_digest()}
 
 
 def policy_name(config: DeidConfig) -> str:

@@ -7,9 +7,11 @@ an age over 89 is None. postal_code: three digits of a ZIP code. text: rewritten
 
 Fields of a short text, into which anything can be typed, come in two kinds. Neither is ever kept for want of a reason.
 
-code (`setting`, `status`, `form`, `sex`, `state`, `payer_type`; codes of adjustments and attachments): kept when it is a code by its form (two capitals or digits, three digits with or
-    without a zero before them) or when each of its words is in the field's own vocabulary; else dropped (`form`: unknown).
-label (`kind` of a document, `payer`): kept when it is a LOINC code with its right check digit or when each of its words is in a
+code (`setting`, `status`, `form`, `sex`, `state`, `payer_type`; codes of adjustments and attachments): kept when the field's list has it, where there is one (`LISTS`); else when it is a
+    code by its form (one or two characters that are not both letters, which could be initials; three digits with or without a zero before
+    them), or when each of its words is in the field's own vocabulary; else dropped (`form`: unknown).
+label (`kind` of a document, `payer`): kept when it is a LOINC code with its right check digit, a code by its form or of HL7's table of
+    document types, or when each of its words is in a
     closed vocabulary of document types, or of public programmes and national insurers; else searched by the detector that notes get and
     for the names in the record's own fields; a word in it that is no ordinary one counts as a name. A name, a place, an organisation, a number or a contact makes the whole of it a tag,
     for what stands beside half a name is often the other half; dates, ages and ZIP codes are rewritten in place. So an insurer that
@@ -24,34 +26,36 @@ import datetime
 import functools
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology.deid import codes
 from nosology.deid.clock import told_on
+from nosology.deid.dossier import whose
 from nosology.deid.languages import language, languages
 from nosology.deid.policies import OLDEST, policy_of, tells_over_89
 from nosology.deid.rewrite import TAG, rewrite
 from nosology.deid.zips import postal_code
 from nosology.errors import RecordError
-from nosology.records import CLEAN_TABLES, TABLES, Span
+from nosology.readers.values import LOINC
+from nosology.records import CLEAN_TABLES, TABLES, Span, misfit
 
 if TYPE_CHECKING:
     from nosology.config import DeidConfig
     from nosology.deid.secret import Secret
 
-# fields whose id says whose dates these are, the best first
-PERSON = ("patient_id", "encounter_id", "claim_id", "document_id", "condition_id", "procedure_id")
+# dates that can tell what age a date of birth means
 REFERENCE = ("service_from", "service_to", "start_date", "date", "onset_date", "death_date")
 
-CODE = re.compile(r"[A-Z0-9]{1,2}|0?\d{3}", re.A)
+CODE = re.compile(r"[A-Z]\d?|\d[A-Z0-9]?|0?\d{3}", re.A)
 CODES = {  # of lists with codes of another form: X12 code lists 139 (adjustment reasons) and 411 (remarks)
     "reason": re.compile(r"[A-Z]?\d{1,3}", re.A),
     "remarks": re.compile(r"(M|N|MA)\d{1,4}", re.A),
 }
 WORDS = re.compile(r"[^\W_]+")
-LOINC = re.compile(r"(\d{1,5})-(\d)", re.A)
 MAX_LABEL_CHARACTERS = 200
+_DOCUMENTS = "AR CD CN DI DS ED HP OP PC PH PN PR SP TS"
+DOCUMENT_TYPES = frozenset(_DOCUMENTS.split())  # HL7 v2 table 0270
 # HL7 v3 ActCode (encounters), HL7 v2 table 0004, FHIR R4 statuses, Synthea, X12; words, in small letters
 _SETTING = """amb emer fld hh imp acute nonac obsenc prenc ss vr ambulatory emergency field home health inpatient outpatient nonacute non
     observation encounter preadmission pre admission short stay virtual urgent care urgentcare wellness hospice snf skilled nursing
@@ -63,8 +67,6 @@ _STATUS = """active inactive recurrence relapse remission resolved unknown cance
 VOCABULARY: dict[str, frozenset[str]] = {
     "setting": frozenset(_SETTING.split()),
     "status": frozenset(_STATUS.split()),
-    "form": frozenset(("professional", "institutional", "dental", "pharmacy", "vision", "oral", "unknown")),
-    "sex": frozenset(("female", "male", "other", "unknown")),
 }
 # Whole names, because Virginia, Georgia and Washington are persons' names too, and two of them together a person.
 _STATES = """alabama, alaska, arizona, arkansas, california, colorado, connecticut, delaware, district of columbia, florida, georgia, hawaii,
@@ -72,7 +74,30 @@ _STATES = """alabama, alaska, arizona, arkansas, california, colorado, connectic
     missouri, montana, nebraska, nevada, new hampshire, new jersey, new mexico, new york, north carolina, north dakota, ohio, oklahoma,
     oregon, pennsylvania, rhode island, south carolina, south dakota, tennessee, texas, utah, vermont, virginia, washington,
     west virginia, wisconsin, wyoming, puerto rico, guam, american samoa, virgin islands, us virgin islands, northern mariana islands"""
-STATES = frozenset(name.strip() for name in _STATES.split(","))
+# states, district and territories of the United States and its military (USPS Publication 28, appendix B); provinces of Canada (ISO 3166-2)
+_UNITED_STATES = """AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR PA RI SC SD TN
+    TX UT VT VA WA WV WI WY PR GU AS VI MP FM MH PW UM AA AE AP"""
+_CANADA = "AB BC MB NB NF NL NS NT NU ON PE PQ QC SK YT"
+_NUMBERS = (f"{number:02d}" for number in range(100))  # of states: FIPS 5-2, and Social Security's
+# X12 5010, code lists 755, 756 and 1032, and those of 4010; 974
+_REPORTS = """03 04 05 06 07 08 09 10 11 13 15 21 77 A3 A4 AM AS B2 B3 B4 BR BS BT CB CK CT D2 DA DB DG DJ DS EB HC HR I5 IR LA M1 MT NN OB OC
+    OD OE OX OZ P4 P5 P6 PE PN PO PQ PY PZ RB RR RT RX SG V5 XP"""
+_SENT = "AA AB AD AF AG BM EL EM FT FX"
+_FILED = "09 10 11 12 13 14 15 16 17 AM BL CH CI DS FI HM HN LI LM MA MB MC MH OF TV VA WC ZZ"
+# Lists of which a field's value is one, in small letters
+LISTS: dict[str, frozenset[str]] = {
+    "form": frozenset(("professional", "institutional", "dental", "pharmacy", "vision", "oral", "unknown")),
+    "sex": frozenset(("female", "male", "other", "unknown", *"fmouan")),  # the letters are those of HL7 v2 table 0001, X12's among them
+    "state": frozenset(
+        [name.strip() for name in _STATES.split(",")]
+        + [code for country, codes in (("us", _UNITED_STATES), ("ca", _CANADA)) for one in codes.lower().split() for code in (one, f"{country} {one}")]
+        + list(_NUMBERS)
+    ),
+    "payer_type": frozenset(_FILED.lower().split()),
+    "kind": frozenset(_REPORTS.lower().split()),
+    "transmission": frozenset(_SENT.lower().split()),
+    "group": frozenset(("co", "cr", "oa", "pi", "pr")),
+}  # fmt: skip
 NO_WORDS: frozenset[str] = frozenset()
 FALLBACK = {"form": "unknown", "group": "unknown", "reason": "unknown"}  # where a Clean record needs a value
 NO_PAYER = frozenset(("self", "self pay", "selfpay", "uninsured", "none", "no insurance", "government", "charity", "dual eligible"))
@@ -91,11 +116,6 @@ _PAYER_VOCABULARY = _INSURERS | frozenset(_PAYER_WORDS.split())
 _IN_PLACE = frozenset({"DATE", "AGE", "ZIP"})
 
 
-def patient_of(row: Mapping[str, Any]) -> str:
-    """Whose secret applies to a row: its patient, else the event it belongs to, else the row itself."""
-    return next((str(row[name]) for name in PERSON if row.get(name) is not None), f"{row.get('source_digest')}/{row.get('source_row')}")
-
-
 def date_under(value: datetime.date, config: DeidConfig, days: int) -> datetime.date | None:
     """A date by policy; None where the shifted day lies outside the calendar."""
     if config.dates == "year":
@@ -111,10 +131,11 @@ def coded(field: str, value: str | None) -> str | None:
     if value is None:
         return None
     words = WORDS.findall(value.lower())
-    known_words = " ".join(words) in STATES if field == "state" else bool(words) and VOCABULARY.get(field, NO_WORDS).issuperset(words)
-    if known_words or CODES.get(field, CODE).fullmatch(value.strip()):
-        return value
-    return FALLBACK.get(field)
+    if field in LISTS:
+        known = " ".join(words) in LISTS[field]
+    else:
+        known = bool(words) and VOCABULARY.get(field, NO_WORDS).issuperset(words) or bool(CODES.get(field, CODE).fullmatch(value.strip()))
+    return value if known else FALLBACK.get(field)
 
 
 def listed(field: str, value: str) -> bool:
@@ -126,20 +147,13 @@ def listed(field: str, value: str) -> bool:
     if field == "payer":
         named = not _INSURERS.isdisjoint(words) or any(blue.issubset(words) for blue in _BLUES)
         return " ".join(words) in NO_PAYER or (named and _PAYER_VOCABULARY.issuperset(words))
-    found = LOINC.fullmatch(value)
-    return _checks(found[1], found[2]) if found else bool(words) and _kinds().issuperset(words)
+    return value in DOCUMENT_TYPES or codes.is_code(value, LOINC) or (bool(words) and _kinds().issuperset(words))
 
 
 @functools.cache
 def _kinds() -> frozenset[str]:
     """Words of which the names of kinds of documents are made, in every language."""
     return frozenset(word for spoken in languages() for word in spoken.kinds)
-
-
-def _checks(number: str, digit: str) -> bool:
-    """LOINC's check digit: mod 10, the last digit of the number doubled and every second before it."""
-    doubled = [int(c) * (2 if at % 2 == 0 else 1) for at, c in enumerate(reversed(number))]
-    return (10 - sum(n // 10 + n % 10 for n in doubled) % 10) % 10 == int(digit)
 
 
 def to_search(table: str, row: Mapping[str, Any]) -> dict[str, str]:
@@ -175,12 +189,13 @@ def _ordinary(value: str, spans: Sequence[Span], words: frozenset[str]) -> bool:
     return all(word.isdigit() or word in words or word in _kinds() or word in _PAYER_VOCABULARY for word in found)
 
 
-def relabelled(value: str, spans: Sequence[Span], row: Mapping[str, Any], config: DeidConfig, secret: Secret) -> str:
+def relabelled(value: str, spans: Sequence[Span], row: Mapping[str, Any], config: DeidConfig, secret: Secret, patient: str) -> str:
     """A searched label without identifiers. A label gives a tagger nothing to go by but the words themselves, so that a word which is no
     ordinary one counts as a name, found or not.
 
     Args:
         spans: what the detector found in it, and what records say of its patient and itself.
+        patient: as in `clean`.
     """
     spoken = language(config.language)
     whole = next((s.label for s in spans if s.label not in _IN_PLACE), None)
@@ -188,7 +203,7 @@ def relabelled(value: str, spans: Sequence[Span], row: Mapping[str, Any], config
         whole = "NAME"
     if whole:
         spans = [Span(start=0, end=len(value), label=whole)]
-    return rewrite(value, spans, config, secret, patient=patient_of(row), reference=max(_dates(row), default=None)).text
+    return rewrite(value, spans, config, secret, patient=patient, reference=max(_dates(row), default=None)).text
 
 
 def _dates(row: Mapping[str, Any]) -> list[datetime.date]:
@@ -204,10 +219,12 @@ def clean(
     *,
     text: str | None = None,
     labels: Mapping[str, str] | None = None,
+    patient: str | None = None,
 ) -> dict[str, Any]:
     """The Clean row of a row of `table`.
 
     Args:
+        patient: whose secret moves the dates (`dossier.whose`); None: the row alone says it.
         text: the rewritten note, for documents.
         labels: the labels of `to_search` after `relabelled`, by field; one that is missing here is not kept.
 
@@ -216,7 +233,7 @@ def clean(
     """
     if table not in TABLES:
         raise RecordError("unknown_table", "_table", f"one of {', '.join(TABLES)}")
-    days = secret.shift_days(patient_of(row))
+    days = secret.shift_days(patient or whose(row, secret))
     on = told_on(config, *_dates(row))
     treatments = {item.name: item.metadata["phi"] for item in dataclasses.fields(TABLES[table])}
     dropped = policy_of(config).columns
@@ -240,13 +257,13 @@ def clean(
                 text if treatments[item.name] == "text" else _treated(treatments[item.name], row[item.name], config, secret, days, on)
             )
             if treatments[item.name] is None:
-                cleaned[item.name] = _nested(
-                    typing.get_type_hints(CLEAN_TABLES[table])[item.name], row[item.name], config, secret, days, on
-                )
+                cleaned[item.name] = _nested(_hints(CLEAN_TABLES[table])[item.name], row[item.name], config, secret, days, on)
         except (TypeError, ValueError, AttributeError) as error:
             raise RecordError(
                 "wrong_type", item.name, f"treated as {treatments[item.name] or 'plain'}; found {type(row[item.name]).__name__}"
             ) from error
+    if fault := misfit(CLEAN_TABLES[table], cleaned):  # nothing but the type says of a plain number that it is none
+        raise RecordError("wrong_type", fault[0], fault[1])
     return cleaned
 
 
@@ -278,6 +295,9 @@ def _treated(phi: str | None, value: Any, config: DeidConfig, secret: Secret, da
     return None  # names, contacts, places: never in a Clean record
 
 
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)  # kept, for every row asks
+
+
 def _nested(hint: Any, value: Any, config: DeidConfig, secret: Secret, days: int, on: datetime.date) -> Any:
     """Lists of parts (service lines …): each field of a part under its own treatment."""
     part = next((a for a in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(a)), None)
@@ -285,7 +305,9 @@ def _nested(hint: Any, value: Any, config: DeidConfig, secret: Secret, days: int
         return value
     if isinstance(value, list | tuple):
         return [_nested(part, v, config, secret, days, on) for v in value]
-    hints = typing.get_type_hints(part)
+    if not isinstance(value, Mapping):
+        raise TypeError
+    hints = _hints(part)
     return {
         item.name: codes.kept(item.name, value)
         if item.metadata["phi"] is None and codes.is_code_field(item.name)

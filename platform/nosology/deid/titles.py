@@ -26,7 +26,10 @@ GENERATIONS = frozenset(["jr", "sr", "ii", "iii", "iv"])
 # behind a name, in small letters without points
 SUFFIXES = frozenset(re.sub(r"\W", "", degree).lower() for degree in DEGREES) | GENERATIONS | {"ms"}
 
-_PARTICLES = """de la las los del della di da das do dos du van der den von zu zur bin bint ibn al el ter ten y e af av le lo st"""
+# the last three say a Vietnamese's sex
+_PARTICLES = (
+    """de la las los del della di da das do dos du van der den von zu zur bin bint ibn al el ter ten y e af av le lo st thị thi văn"""
+)
 PARTICLES = frozenset(_PARTICLES.split())
 
 

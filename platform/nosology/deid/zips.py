@@ -20,6 +20,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from nosology.deid.languages import language
+from nosology.deid.spelling import fold
 
 if TYPE_CHECKING:
     from nosology.config import DeidConfig
@@ -40,14 +41,14 @@ SMALL_AREAS: dict[ZipList, frozenset[str]] = {
 
 
 def zip3(value: str | None, which: ZipList = "union") -> str | None:
-    """The three digits that may stay; None for what is no US ZIP code (5 or 9 digits, or 3 that an earlier pass left).
+    """The three digits that may stay, in ASCII; None for what is no US ZIP code (5 or 9 digits, or 3 that an earlier pass left).
 
     Args:
         which: `deid.zip_list`.
     """
     if value is None:
         return None
-    match = re.fullmatch(r"(\d{3})(?:\d{2}(?:[- ]?\d{4})?)?", value.strip())
+    match = re.fullmatch(r"(\d{3})(?:\d{2}(?:[- ]?\d{4})?)?", fold(value.strip()), re.A)  # the lists are of ASCII digits
     if match is None:
         return None
     return "000" if match[1] in SMALL_AREAS[which] else match[1]

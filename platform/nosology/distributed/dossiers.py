@@ -1,4 +1,5 @@
-"""What the records of a run's input say of its patients, gathered before its notes are searched for it."""
+"""What the records of a run's input say of its patients, gathered before its notes are searched for it; and whose its encounters and claims
+are, where dates are moved or values are invented."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nosology.deid.dossier import PATIENTS, Gathering, events_of, is_complete, opened, owner_of
+from nosology.deid.dossier import Gathering, draws, is_complete, opened
 from nosology.deid.known import Value, worth
 from nosology.distributed import sink, source
 from nosology.distributed.coverage import Interval, Part, PlannedFile
@@ -14,6 +15,7 @@ from nosology.distributed.parts import read_part
 from nosology.records import TABLES
 
 if TYPE_CHECKING:
+    from nosology.config import DeidConfig
     from nosology.deid.secret import Secret
 
 _TREATMENTS = frozenset({"name", "contact", "geography", "id"})
@@ -24,7 +26,7 @@ _FIELDS = {  # what the treatment alone does not say
     "medical_record_number": "mrn", "subscriber_id": "beneficiary",
 }  # fmt: skip
 _KINDS = {"name": "name", "id": "id", "contact": "phone", "geography": "city"}
-_ROWS = 1000  # of a user's file, read at once
+_ROWS = 100  # of a user's file, read at once; notes may be long
 
 
 def _columns(table: str) -> dict[str, str]:
@@ -35,20 +37,24 @@ def _columns(table: str) -> dict[str, str]:
 
 # notes are read with each note, and name no patient but in their text
 SOURCES: Mapping[str, dict[str, str]] = {table: found for table in TABLES if table != "documents" and (found := _columns(table))}
+# tables whose rows may name two of patient, claim and encounter, and so join them
+JOINING = frozenset({"rows", *(table for table, record in TABLES.items() if sum(name in record.__dataclass_fields__ for name in _IDS) > 1)})
 
 
-def tells(files: Sequence[PlannedFile]) -> bool:
-    """Whether an input has tables that tell of patients."""
-    return any(file.table in SOURCES for file in files)
+def needed(files: Sequence[PlannedFile], config: DeidConfig) -> bool:
+    """Whether an input has tables that tell of patients, or of whose encounters and claims are where that matters."""
+    tables = {file.table for file in files}
+    return not tables.isdisjoint(SOURCES) or config.consistency == "patient" or (draws(config) and not tables.isdisjoint(JOINING))
 
 
-def gather(files: Sequence[PlannedFile], folder: str, secret: Secret, names: str | None = None) -> None:
+def gather(files: Sequence[PlannedFile], folder: str, secret: Secret, config: DeidConfig, names: str | None = None) -> None:
     """Makes the folder that `deid.dossier.Dossier` reads, unless it is there.
 
     Args:
         files: the plan of the run.
         folder: where.
         secret: of de-identification.
+        config: section `deid`.
         names: folder of the job that found names in the notes (`deid.consistency`), where there was one.
 
     Raises:
@@ -58,10 +64,11 @@ def gather(files: Sequence[PlannedFile], folder: str, secret: Secret, names: str
         return
     rows = {table: sum(file.num_units for file in files if file.table == table) for table in SOURCES}
     gathering = Gathering(folder, secret, rows["patients"] or max(rows.values()) or sum(file.num_units for file in files))
+    read = SOURCES.keys() | (JOINING if draws(config) else set())
     for number, file in enumerate(files):
-        if file.table in SOURCES:
+        if file.table in read:
             for row in _rows(files, number):
-                _take(file.table, row, gathering, secret)
+                gathering.take(row, _values(file.table, row))
     if names is not None:
         for part in sink.snapshot(names).table("names"):
             for row in read_part(part, ["kind", "owner", "content"]).to_pylist():
@@ -75,7 +82,7 @@ def _rows(files: Sequence[PlannedFile], number: int) -> Iterator[Mapping[str, An
     file = files[number]
     if file.kind == "part":
         part = Part(file.table, file.uri, file.digest, file.num_units, file.size_bytes, Interval(number, 0, file.num_units))
-        wanted = [name for name in TABLES[file.table].__dataclass_fields__ if name in SOURCES[file.table] or name in _IDS]
+        wanted = [name for name in TABLES[file.table].__dataclass_fields__ if name in SOURCES.get(file.table, ()) or name in _IDS]
         for batch in read_part(part, wanted).to_batches(max_chunksize=_ROWS):
             yield from batch.to_pylist()
         return
@@ -86,16 +93,10 @@ def _rows(files: Sequence[PlannedFile], number: int) -> Iterator[Mapping[str, An
                 yield row
 
 
-def _take(table: str, row: Mapping[str, Any], gathering: Gathering, secret: Secret) -> None:
-    owner = owner_of(row, secret)
-    if owner is None:
-        return
+def _values(table: str, row: Mapping[str, Any]) -> list[Value]:
     values = []
-    for name, kind in SOURCES[table].items():
+    for name, kind in SOURCES.get(table, {}).items():
         held = row.get(name)
         texts = (str(one).strip() for one in (held if isinstance(held, list | tuple) else (held,)) if one is not None)
         values += [Value(kind, text) for text in texts if worth(kind, text)]
-    gathering.add(owner, values)
-    for event in events_of(row, secret):
-        if owner[0] == PATIENTS or event != owner:
-            gathering.add(event, (), of=owner)
+    return values

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nosology.records.arrow import arrow_schema, from_dict, to_dict, to_table
+from nosology.records.arrow import arrow_schema, from_dict, misfit, to_dict, to_table
 from nosology.records.clean import CleanClaim, CleanCondition, CleanDocument, CleanEncounter, CleanPatient, CleanProcedure, CleanRemittance
 from nosology.records.content import DIGEST, digested_schema, digested_table
 from nosology.records.made import DeidAudit, Discrepancy, Evidence, Example, PackedBlock, PredictedCode, Prediction, Removal, Sealed, Span
@@ -83,6 +83,7 @@ __all__ = [
     "digested_table",
     "from_dict",
     "ingest_schemas",
+    "misfit",
     "to_dict",
     "to_table",
 ]

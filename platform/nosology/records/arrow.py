@@ -85,6 +85,38 @@ def to_table(record: type[Any], rows: typing.Sequence[Any]) -> pa.Table:
     )
 
 
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    str: ((str,), "a text"), bytes: ((bytes,), "bytes"), int: ((int,), "a whole number"), float: ((int, float), "a number"),
+    bool: ((bool,), "true or false"), datetime.date: ((datetime.date,), "a date"),
+}  # fmt: skip
+
+
+def misfit(record: type[Any], row: typing.Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first field of a row whose value is not of its type, `lines.charge` of one in a part, and what its type is; None where all fit.
+    Fields that are absent or None are passed over."""
+    kind: Any = record
+    return next((fault for name, hint in _hints(kind).items() if (fault := _misfit(hint, row.get(name), name))), None)
+
+
+def _misfit(hint: Any, value: Any, name: str) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    if hint in _KINDS:
+        types_, words = _KINDS[hint]
+        fits = isinstance(value, types_) and (hint is bool or not isinstance(value, bool))
+        return None if fits else (name, words)
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            return name, "a list"
+        return next((fault for one in value if (fault := _misfit(args[0], one, name))), None)
+    if type(None) in args:
+        return _misfit(next(a for a in args if a is not type(None)), value, name)
+    if not isinstance(value, typing.Mapping):
+        return name, "an object"
+    return next((fault for part, kind in _hints(hint).items() if (fault := _misfit(kind, value.get(part), f"{name}.{part}"))), None)
+
+
 def from_dict(record: type[Any], row: typing.Mapping[str, Any]) -> Any:
     """The record of a row of its table; keys that the class lacks are ignored."""
     kind: Any = record

@@ -98,15 +98,14 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
         if spans and not any(file.table == "rows" for file in files):
             raise InputError("--spans is for a table with a text column; this input has tables of records", file=source)
         folder = storage.join(storage.absolute(out), KNOWN)
-        everywhere = config.deid.consistency == "patient"
-        told = dossiers.tells(files) or everywhere
+        told = dossiers.needed(files, config.deid)
         stage = Deidentify(config.deid, config.input, config.ingest.max_document_bytes, storage.join(folder, "values") if told else None)
         marks = stage.fingerprint()
         fields = fingerprint("deidentify", config.deid, config.input, **marks) | {"deid.policy": json.dumps(policy_of(config.deid).name)}
 
         def before() -> None:
-            names = _names(config, source, files, folder, fields) if everywhere else None
-            dossiers.gather(files, storage.join(folder, "values"), load_secret(config.deid), names)
+            names = _names(config, source, files, folder, fields) if config.deid.consistency == "patient" else None
+            dossiers.gather(files, storage.join(folder, "values"), load_secret(config.deid), config.deid, names)
 
         report = run_stage(stage, [source], out, config.cluster, fields, planned=files, before=before if told else None)
         remove(folder)
@@ -124,6 +123,7 @@ def deidentify(config: Config, source: str, out: str, spans: str | None, evidenc
             "policy": policy_name(config.deid),
             "as_of": str(config.deid.as_of),
             "left_out": list(config.deid.leave_out),
+            "rules_alone": list(config.deid.rules_alone),
             "uniqueness": proof.uniqueness(out, config.proof),
         }
         extra |= proof.gather(config, out, wanted)

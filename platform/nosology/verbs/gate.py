@@ -2,7 +2,7 @@
 
 Who must prove what is read from the lineage of the data:
 - Blocks that `prepare` made of tables of patients (documents, conditions) need the bundle of each run of `deidentify` that these came
-  from, under the policy of the configuration.
+  from, under the policy of the configuration, and with the evidence that `proof.require`, `least_recall` and `most_left` want.
 - Phrases that stand in the shipped code set are terminology and no text of patients; blocks of them alone need none. Any other phrase
   (--phrases) may be words of a patient's note: somebody must vouch for it, beside the bundles.
 - The objective `tag` learns where identifiers stand, on rows that hold them by design (public sets, templates, surrogates; or a site's
@@ -12,11 +12,11 @@ Who must prove what is read from the lineage of the data:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from nosology import storage
-from nosology.config import Config
+from nosology.config import Config, ProofConfig
 from nosology.errors import InputError
 from nosology.records import CLEAN_TABLES
 from nosology.verbs.lineage import joined
@@ -30,10 +30,10 @@ def provenance(config: Config, source: str) -> dict[str, Any]:
 
     Returns:
         basis (`proof`, `vouched`, `no patients`, `labels only`), and proofs {run: digest of its bundle}, policy (digest), policy_name,
-        lacks (what the bundles lack), left_out; and vouched_by where somebody vouches, with `proof` for the phrases alone.
+        lacks (what the bundles lack), left_out, rules_alone; and vouched_by where somebody vouches, with `proof` for the phrases alone.
 
     Raises:
-        InputError: a bundle is missing, was changed, is of other data or of another policy, or nobody vouches.
+        InputError: a bundle is missing, was changed, is of other data or of another policy, lacks what is required, or nobody vouches.
     """
     if config.train.objective == "tag":
         return {"basis": "labels only"}
@@ -117,7 +117,7 @@ def _proved(config: Config, runs: dict[str, set[str]]) -> dict[str, Any]:
     from nosology.distributed.sink import snapshot
 
     wanted = proof.policy(proof.settings_of(config.deid))
-    named = {"policy": wanted["digest"], "policy_name": wanted["name"], "left_out": wanted["left_out"]}
+    named = {"policy": wanted["digest"], "policy_name": wanted["name"], **{name: wanted[name] for name in ("left_out", "rules_alone")}}
     found: dict[str, Any] = {"basis": "proof", "proofs": {}, "lacks": [], **named}
     for run, digests in sorted(runs.items()):
         bundle, seen = proof.read(run), snapshot(run)
@@ -140,9 +140,41 @@ def _proved(config: Config, runs: dict[str, set[str]]) -> dict[str, Any]:
                 file=run,
                 remedy="Give train the `deid` section of that run (its config.yaml), or de-identify, prove and prepare again under this one",
             )
+        _check_evidence(config.proof, bundle, run)
         found["proofs"][run] = bundle["digest"]
         found["lacks"] = sorted({*found["lacks"], *bundle["lacks"]})
     return found
+
+
+def _check_evidence(wanted: ProofConfig, bundle: Mapping[str, Any], run: str) -> None:
+    """Raises InputError where a bundle lacks what the site requires, or its figures do not reach the site's bars."""
+    from nosology.deid import proof
+
+    again = f"nosology deidentify --proof --in {run}"
+    measure = (
+        f"Measure (nosology deidentify --measure GOLD --out FOLDER, with the configuration of the run), then {again} --measured FOLDER"
+    )
+    read = f"Draw a sample (nosology deidentify --in {run} --sample NOTES), read it, fill in its form, then {again} --sampled FORM"
+    recall, left = proof.least_recall(bundle), proof.most_left(bundle)
+    if recall is None and ("measured" in wanted.require or wanted.least_recall is not None):
+        lacking = "measured recall on gold with identifiers" if bundle["measured"] else "measured recall"
+        raise InputError(f"the proof bundle has no {lacking} (proof.require, proof.least_recall)", file=run, remedy=measure)
+    if left is None and ("sampled" in wanted.require or wanted.most_left is not None):
+        raise InputError("the proof bundle has no sample that a person read (proof.require, proof.most_left)", file=run, remedy=read)
+    if recall is not None and wanted.least_recall is not None and recall < wanted.least_recall:
+        raise InputError(
+            f"the measured recall of what the policy removes may be as low as {recall:.4f}, and proof.least_recall is {wanted.least_recall}",
+            file=run,
+            remedy=f"Find more (deid.thresholds, deid.ner) and de-identify again; of a small gold set the interval is wide. {measure}",
+        )
+    if left is not None and wanted.most_left is not None and left > wanted.most_left:
+        raise InputError(
+            f"by the sample {left:.4f} of the notes may hold an identifier, and proof.most_left is {wanted.most_left}",
+            file=run,
+            remedy=f"Mend what the reader found and de-identify again, or read more notes: {read}",
+        )
+    if "signed" in wanted.require and not bundle["signer"]:
+        raise InputError("nobody signed the proof bundle (proof.require)", file=run, remedy=f"Sign it: {again} --signer 'NAME, OFFICE'")
 
 
 def _named(settings: Iterable[str]) -> str:

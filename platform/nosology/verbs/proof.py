@@ -68,14 +68,14 @@ def measure(config: Config, gold: str, out: str | None) -> dict[str, Any]:
 
 
 def _measured(config: Config, file: str) -> dict[str, Any]:
-    from nosology.deid import classifier, proof
     from nosology.deid import measure as room
-    from nosology.deid.detect import Detector, tagger_folder
+    from nosology.deid import proof
+    from nosology.deid.detect import Detector, tagger_digest
     from nosology.deid.policies import policy_of
 
     gold = room.read_gold(file, config.proof.gold_labels).under(policy_of(config.deid))
     figures, swept = room.curve(Detector(config.deid), gold, seed=config.run.seed)
-    means = proof.detection(proof.settings_of(config.deid), classifier.digest(tagger_folder(config.deid)), proof.rules_digest())
+    means = proof.detection(proof.settings_of(config.deid), tagger_digest(config.deid), proof.rules_digest())
     return {**figures, "gold": {"digest": storage.digest(file), **_gold(gold)}, "detection": means, "curve": swept}
 
 
@@ -163,12 +163,12 @@ def check(config: Config, run: str, asked: Evidence) -> None:
             filled in, or of another sheet than the one that is in the folder already.
     """
     asked.check()
-    from nosology.deid import classifier, proof
-    from nosology.deid.detect import tagger_folder
+    from nosology.deid import proof
+    from nosology.deid.detect import tagger_digest
 
     settings = proof.settings_of(config.deid)
     if asked.measured:
-        _measurement(asked.measured, proof.detection(settings, classifier.digest(tagger_folder(config.deid)), proof.rules_digest()))
+        _measurement(asked.measured, proof.detection(settings, tagger_digest(config.deid), proof.rules_digest()))
     if asked.sampled:
         _sample_result(run, asked.sampled, settings)
 
@@ -234,7 +234,7 @@ def _write_sample(config: Config, run: str, seen: Snapshot, wanted: int) -> dict
     facts = {"seed": str(config.run.seed), "policy": f"{policy['name']}, {policy['digest'][:16]}", "package": VERSION}
     looked_for = residual.categories(policy["rule"])
     moved = policy["settings"]["dates"] == "shift"
-    page = residual.sheet([notes[n] for n in numbers], total, facts, policy["left_out"], looked_for, moved).encode()
+    page = residual.sheet([notes[n] for n in numbers], total, facts, policy["left_out"], policy["rules_alone"], looked_for, moved).encode()
     sheet, form = storage.join(folder, residual.SHEET), storage.join(folder, residual.FORM)
     empty = residual.form_bytes(hashlib.sha256(page).hexdigest(), len(numbers), total, config.run.seed)
     held = storage.read_bytes(form) if storage.exists(form) else empty

@@ -1,5 +1,8 @@
 """Invented numbers and codes: the form of the real one, digits for digits and letters for letters, and a right checksum where it has one.
 
+The name of a picture keeps its suffix, and before it what a camera or a program calls every picture; dates of a UDI stay dates (GS1 General
+Specifications, 3.4), all moved by the same days.
+
 Checksums: `nosology.deid.checksums`. The Medicare Beneficiary Identifier keeps its form (CMS). A social security number gets an area of 900 or
 more and a group below 50, which neither it nor a taxpayer number (ITIN) ever has.
 """
@@ -28,7 +31,12 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MBI_LETTERS = "ACDEFGHJKMNPQRTUVWXY"
 _MBI = re.compile(rf"[1-9][{_MBI_LETTERS}][0-9{_MBI_LETTERS}]\d[{_MBI_LETTERS}][0-9{_MBI_LETTERS}]\d[{_MBI_LETTERS}]{{2}}\d\d")
 _APPLICATION = re.compile(r"(\(\d{2,4}\))")  # GS1's own numbers in a UDI, which say what follows
+_DATED = frozenset(f"({number})" for number in range(11, 18))  # of these, those that say a day: YYMMDD, with the day 00 for a whole month
 _PREFIX = re.compile(r"(?:MRN|ACCT)(?=[-#:\s\d])")
+_CAMERA = re.compile(  # what stands before the number: JEITA CP-3461 (DCF), and makers' and programs' own
+    r"(?:IMGP?|DSC[NF]?|P(?=\d{4})|PICT|CIMG|SAM|MVI|MOV|VID|PXL|GOPR|SCREENSHOT|IMAGE|PHOTO|PICTURE|PIC|SCAN|CLIP|VIDEO)(?=[-_]?\d)", re.I
+)
+_SUFFIX = re.compile(r"\.[A-Za-z]{2,4}\d?$")
 
 
 # form of the compact value, places that stay, letters that may stand in it, and what makes its checksum right
@@ -46,12 +54,14 @@ _CHECKED: tuple[tuple[re.Pattern[str], int, str, Callable[[str], str]], ...] = (
 
 def code(value: str, label: str, draw: Draw) -> str | None:
     """Another code of the same form; None when there is nothing in it to change."""
-    prefix = _PREFIX.match(value)
-    head, body = (prefix[0], value[prefix.end() :]) if prefix else ("", value)
+    prefix = (_CAMERA if label == "PHOTO" else _PREFIX).match(value)
+    suffix = _SUFFIX.search(value) if label == "PHOTO" else None
+    head, tail = prefix[0] if prefix else "", suffix[0] if suffix else ""
+    body = value[len(head) : len(value) - len(tail)]
     plain = compact(body)
     if not plain:
         return None
-    made = draw.candidates("code", plain, lambda stream: head + _made(body, plain, label, stream))
+    made = draw.candidates("code", plain, lambda stream: head + _made(body, plain, label, stream) + tail)
     return next((one for one in made if one != value), None)
 
 
@@ -67,12 +77,24 @@ def _made(value: str, plain: str, label: str, stream: Stream) -> str:
             value, stream.one("123456789") + "".join(stream.one(_MBI_LETTERS) if c.isalpha() else stream.one(_DIGITS) for c in plain[1:])
         )
     if value.startswith("(01)"):
-        return "".join(part if _APPLICATION.fullmatch(part) else _part(part, stream) for part in _APPLICATION.split(value))
+        parts, months = _APPLICATION.split(value), 1 + stream.below(30)
+        return "".join(
+            part if _APPLICATION.fullmatch(part) else (_later(part, months) if before in _DATED else None) or _part(part, stream)
+            for before, part in zip(["", *parts], parts, strict=False)
+        )
     for form, stay, letters, mend in _CHECKED:
         if form.fullmatch(plain) and mend(plain) == plain:
             return into(value, mend(_drawn(plain, stay, letters, stream)))
     hexadecimal = len(plain) >= 16 and re.fullmatch(r"[0-9A-F]+", plain) and not plain.isdigit()
     return into(value, _drawn(plain, 0, "ABCDEF" if hexadecimal else _LETTERS, stream))
+
+
+def _later(part: str, months: int) -> str | None:
+    """A date of a UDI so many months later; None for what is none."""
+    if not re.fullmatch(r"\d\d(?:0[1-9]|1[0-2])(?:[012]\d|3[01])", part, re.A):
+        return None
+    year, month = divmod(int(part[:2]) * 12 + int(part[2:4]) - 1 + months, 12)
+    return f"{year % 100:02d}{month + 1:02d}{min(int(part[4:]), 28):02d}"
 
 
 def _part(part: str, stream: Stream) -> str:

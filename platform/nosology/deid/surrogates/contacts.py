@@ -14,6 +14,7 @@ from nosology.deid.surrogates.draw import Stream, fold
 from nosology.deid.surrogates.names import Names
 
 _EXTENSION = re.compile(r"\s*(?:x|ext\.?|extension|#)\s*\d{1,6}$", re.I)
+_TOLL_FREE = ("800", "833", "844", "855", "866", "877", "888")  # of the North American plan
 _NETS = ("192.0.2", "198.51.100", "203.0.113")
 # of ITU-T E.164: country codes of one and two digits; all others have three
 _COUNTRIES = """1 7 20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 90 91 92 93 94
@@ -36,20 +37,33 @@ def phone(value: str, stream: Stream) -> str:
     extension = _EXTENSION.search(value)
     main = value[: extension.start()] if extension else value
     digits = "".join(c for c in main if c.isdigit())
-    if any(c.isalpha() for c in main):
-        new = "".join(stream.one("0123456789") if c.isdigit() else stream.one("ABCDEFGHJKLMNPQRSTUVWXYZ") for c in main if c.isalnum())
-    else:
-        new = _digits(digits, main, stream)
+    letters = any(c.isalpha() for c in main)
+    new = _spelled("".join(c for c in main if c.isalnum()), stream) if letters else _digits(digits, main, stream)
     tail = "".join(stream.one("0123456789") if c.isdigit() else c for c in extension[0]) if extension else ""
     return into(main, new) + tail
+
+
+def _spelled(characters: str, stream: Stream) -> str:
+    """A number of the North American plan with letters in it, for which no range is kept free: the area code stays one, free of charge
+    where it was."""
+    lead = "1" if characters.startswith("1") and len(characters) > 10 else ""
+    area = characters[len(lead) : len(lead) + 3]
+    new = lead
+    if len(characters) - len(lead) >= 10 and area.isdecimal():
+        new += _TOLL_FREE[stream.below(len(_TOLL_FREE))] if area in _TOLL_FREE else _area(stream)
+    left = characters[len(new) :]
+    return new + "".join(stream.one("23456789") if c.isdigit() else stream.one("ABCDEFGHJKLMNPQRSTUVWXYZ") for c in left)
+
+
+def _area(stream: Stream) -> str:
+    return stream.one("23456789") + stream.one("02345678") + stream.one("023456789")
 
 
 def _digits(digits: str, main: str, stream: Stream) -> str:
     national = digits[1:] if len(digits) == 11 and digits[0] == "1" else digits
     plus = main.lstrip().startswith("+")
     if len(national) == 10 and national[0] in "23456789" and (not plus or digits[0] == "1"):
-        area = stream.one("23456789") + stream.one("02345678") + stream.one("023456789")
-        return digits[: len(digits) - 10] + area + "55501" + stream.one("0123456789") + stream.one("0123456789")
+        return digits[: len(digits) - 10] + _area(stream) + "55501" + stream.one("0123456789") + stream.one("0123456789")
     if len(digits) == 7 and not plus:
         return "55501" + stream.one("0123456789") + stream.one("0123456789")
     kept = 1

@@ -35,6 +35,14 @@ def known() -> dict[str, tuple[str, str, str]]:
 
 
 @functools.cache
+def marked() -> dict[str, str]:
+    """The spelling with its marks of each folded name that the lists have both with and without."""
+    names = {name for found in sections("names.txt").values() for name in found}
+    plain = {fold(name) for name in names if name.isascii()}
+    return {fold(name): name for name in sorted(names) if not name.isascii() and fold(name) in plain}
+
+
+@functools.cache
 def by_initial(culture: str, role: str, initial: str) -> tuple[str, ...]:
     """Names of a culture and role, those with this folded initial alone where there are enough to choose from. Family names tell persons
     apart, so of them there must be more."""
@@ -50,6 +58,19 @@ def _alike(language: str) -> dict[str, tuple[str, ...]]:
         tuple(one.replace("_", " ") for one in sections("stems.txt").get((language, "place", kind), ())) for kind in ("states", "countries")
     ]
     return {fold(name): names for names in lists for name in names}
+
+
+@functools.cache
+def _abbreviated(language: str) -> dict[str, tuple[str, ...]]:
+    """Abbreviations of countries by each that is as long, and those of states."""
+    codes = {kind: sections("stems.txt").get((language, "place", kind), ()) for kind in ("country_codes", "state_codes")}
+    found = {name: codes["state_codes"] for name in codes["state_codes"]}
+    return found | {name: tuple(one for one in codes["country_codes"] if len(one) == len(name)) for name in codes["country_codes"]}
+
+
+def abbreviated(language: str, name: str) -> tuple[str, ...]:
+    """The abbreviations of countries or of states, where a name in capitals is one of them."""
+    return _abbreviated(language).get(name, ())
 
 
 def alike(language: str, name: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from nosology.deid.surrogates.draw import Draw, Stream, fold
-from nosology.deid.surrogates.lists import by_initial, invented, known, sections
+from nosology.deid.surrogates.lists import by_initial, invented, known, marked, sections
 from nosology.deid.titles import PARTICLES, is_suffix, is_title
 
 TOKEN = re.compile(r"[^\s^,.;:()\[\]{}\"“”/\\_|<>+*=~#@!?&-]+")
@@ -113,7 +113,9 @@ class Names:
         if new is None:
             return None
         usual = known().get(fold(word), ("", "", ""))[2]
-        if word.isascii() and not usual.isascii():  # Garcia without its accent
+        if not word.isascii():
+            new = marked().get(fold(new), new)  # Nguyễn with its accents
+        elif not usual.isascii() or fold(word) in marked():  # Garcia without its accent
             new = _plain(new)
         return new.upper() if word.isupper() else new.lower() if word.islower() else new
 
@@ -188,4 +190,6 @@ def _scrambled(word: str, stream: Stream) -> str:
 
 
 def _plain(word: str) -> str:
+    """A word without accents, a D without its stroke."""
+    word = word.translate({ord("đ"): "d", ord("Đ"): "D"})
     return "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from nosology.deid.surrogates.draw import Draw, Stream, fold
-from nosology.deid.surrogates.lists import alike, invented
+from nosology.deid.surrogates.lists import abbreviated, alike, invented
 from nosology.deid.surrogates.names import TOKEN
 
 _STREETS = """street st avenue ave av road rd boulevard blvd lane ln drive dr court ct place pl terrace ter circle cir way parkway pkwy highway
@@ -93,10 +93,11 @@ def place(value: str, label: str, draw: Draw, zip_code: Callable[[str], str]) ->
 
 
 def _named(words: list[str], label: str, spanish: bool, draw: Draw) -> str | None:
-    """One invented name for the words of a place: another country or state for one of these, other letters for an abbreviation."""
+    """One invented name for the words of a place: another country or state for one of these, also where it is abbreviated; other letters for
+    any other abbreviation."""
     key = " ".join(map(fold, words))
     language = "es" if spanish else "en"
-    same = alike(language, key) if label == "LOCATION" else ()
+    same = (alike(language, key) if label == "LOCATION" else ()) or (abbreviated(language, words[0]) if len(words) == 1 else ())
     stems, endings = invented(language, "place")
     short = len(words) == 1 and words[0].isupper() and words[0].isascii() and len(words[0]) <= (5 if label == "ORGANIZATION" else 3)
 
