@@ -9,6 +9,7 @@ import re
 
 from nosology.deid.checksums import luhn, with_iban, with_vin
 from nosology.deid.patterns import Patterns, rule
+from nosology.deid.public_codes import after_system
 
 UNNAMED = 0.3  # a bare code; whatever names its class is surer
 
@@ -28,16 +29,9 @@ def _vin(match: re.Match[str]) -> bool:
     return not code.isdigit() and not code.isalpha() and with_vin(code) == code
 
 
-_CODE_SYSTEM = re.compile(
-    r"(?:snomed|sct|rxnorm|rxcui|loinc|ndc|icd|cie|cpt|hcpcs|code|c[óo]digo|pmid|pmc|doi|nct"
-    r"|umls|cui|taxonomy)\W{0,6}(?:\w{1,4}\W{1,3})?[(\[]?$",
-    re.I,
-)
-
-
 def _no_code(match: re.Match[str]) -> bool:
     """A concept of a public code system names no person."""
-    return not _CODE_SYSTEM.search(match.string, max(0, match.start() - 24), match.start())
+    return not after_system(match.string, match.start())
 
 
 def _no_trial(match: re.Match[str]) -> bool:

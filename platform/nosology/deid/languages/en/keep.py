@@ -9,6 +9,7 @@ from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH
 from nosology.deid.languages.en.lists import COMMON, EVERYDAY, STOP, SURE_EPONYMS, is_sure_eponym
 from nosology.deid.languages.en.persons import is_eponym, may_be_name, shows_person
 from nosology.deid.languages.en.short_dates import is_ratio
+from nosology.deid.public_codes import is_public
 from nosology.deid.quantities import LARGE_QUANTITY, QUANTITY
 from nosology.records import Span
 
@@ -36,9 +37,6 @@ DURATION = re.compile(
     re.I,
 )
 TIME = re.compile(rf"{HOURS}|\d{{1,2}}:\d\d(?::\d\d)?(?:\s?[-–]\s?\d{{1,2}}:\d\d)?(?:\s?[ap]\.?\s?m\.?)?", re.I)
-VARIANT = re.compile(
-    r"(?:[A-Z][A-Z0-9-]{1,9}[ :])?[cgmnrp]\.\(?[*\w>+=?-]+\)?|\d+(?:_\d+)?(?:del|dup|ins|fs)\w*", re.A
-)  # of a gene, in the nomenclature of HGVS
 MANY = re.compile(LARGE_QUANTITY)
 HANDLE = re.compile(r"[\d@]")
 ROMAN = re.compile(r"[ivx]{1,4}[ab]?")
@@ -57,16 +55,11 @@ CODED = re.compile(
 )
 
 
-NAMED_CODE = re.compile(
-    r"(?:cpt|hcpcs|drg|ms-drg|icd(?:-?\w{1,3})?|snomed(?: ct)?|loinc|rxnorm)\W{1,3}(?:codes?\W{1,2})?[A-Z]?\d[\w.-]*", re.I
-)
-
-
 def _public_code(text: str, span: Span, value: str) -> bool:
     """A code of diseases, procedures or drugs."""
     if FIVE_DIGITS.fullmatch(value):
         return bool(CODED.search(text, max(0, span.start - 60), span.start))
-    return bool(CLINICAL_CODE.fullmatch(value) or NAMED_CODE.fullmatch(value))
+    return CLINICAL_CODE.fullmatch(value) is not None
 
 
 def _duration(value: str) -> bool:
@@ -94,7 +87,11 @@ def keeps(text: str, span: Span) -> bool:
     if not any(c.isalnum() for c in value):
         return True
     at = text.index(value, span.start)
+    if span.label in ("DATE", "ID", "PHONE") and is_public(text, at, at + len(value)):
+        return True
     if span.label == "DATE":
+        if value == "24/7":
+            return True
         if written := DAY_AND_MONTH.fullmatch(value):
             small, large = sorted(map(int, written.groups()))
             # a range of 12 to 31 is rarer than a day, and nothing but dates is written with a zero before it
@@ -126,10 +123,5 @@ def keeps(text: str, span: Span) -> bool:
     if span.label == "DATE":
         return not DATE_WORD.search(value)
     if span.label in ("ID", "PHONE"):
-        return (
-            not HANDLE.search(value)
-            or bool(VARIANT.fullmatch(value) or BARE_YEAR.fullmatch(value))
-            or _public_code(text, span, value)
-            or _duration(value)
-        )
+        return not HANDLE.search(value) or bool(BARE_YEAR.fullmatch(value)) or _public_code(text, span, value) or _duration(value)
     return False

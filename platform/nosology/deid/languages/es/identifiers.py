@@ -11,6 +11,7 @@ import re
 
 from nosology.deid.checksums import luhn, with_dni
 from nosology.deid.patterns import Patterns, rule
+from nosology.deid.public_codes import after_system, is_public
 
 
 def _dni(match: re.Match[str]) -> bool:
@@ -43,14 +44,18 @@ def _imss(match: re.Match[str]) -> bool:
 
 
 def _segments(match: re.Match[str]) -> bool:
-    """At least five digits, eight without letters, and no code of a trial, a paper or an antigen."""
+    """At least five digits, eight without letters, and no code of a trial, a paper, an antigen or a code system."""
     code = match[0].upper()
     digits = sum(c.isdigit() for c in code)
     if re.fullmatch(r"(?:19|20)\d\d[-/](?:19|20)\d\d", code):
         return False
-    return digits >= (5 if any(c.isalpha() for c in code) else 8) and not code.startswith(
-        ("NCT", "PMID", "ICD", "CIE", "COVID", "SARS", "ISO", "RD")
-    )
+    if digits < (5 if any(c.isalpha() for c in code) else 8) or code.startswith(("PMID", "ICD", "CIE", "COVID", "SARS", "RD")):
+        return False
+    return not after_system(match.string, match.start()) and not is_public(match.string, match.start(), match.end())
+
+
+def _number(match: re.Match[str]) -> bool:
+    return not after_system(match.string, match.start())
 
 
 def _value(match: re.Match[str]) -> bool:
@@ -136,5 +141,5 @@ class Identifiers(Patterns):
         rule("ID", r"(?<![\w.,/-])\d{3,4}[ ]\d{3,4}[ ]\d{3,4}(?:[ ]\d{3,4})?(?![\w/-]|[.,]\d)", score=0.6),
         rule("ID", r"(?<![\w.,/-])[A-Z]{2,8}(?:-[A-Z]{2,8})+-\d{2,6}(?![\w/-])", score=0.6),
         rule("PHOTO", r"(?<![\w.-])[A-Z]{2,}\w*\d\w*_\w+(?:\.\w{3,4})?(?!\w)", score=0.8),
-        rule("ID", r"(?<![\w.,/-])\d{6,19}(?![\w%/-])(?![.,]\d)(?!\s?(?:mg|UI|U/|c[ée]l|leuc|plaq|copias|hemat|/|mm)\b)", score=0.5, flags=re.I),
+        rule("ID", r"(?<![\w.,/-])\d{6,19}(?![\w%/-])(?![.,]\d)(?!\s?(?:mg|UI|U/|c[ée]l|leuc|plaq|copias|hemat|/|mm)\b)", check=_number, score=0.5, flags=re.I),
     )  # fmt: skip

@@ -8,6 +8,7 @@ from nosology.deid.calendar_words import HOURS
 from nosology.deid.languages.es.dates import HOLIDAY, WEEKDAY
 from nosology.deid.languages.es.lists import MONTH, words
 from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym, shows_person
+from nosology.deid.public_codes import is_public
 from nosology.deid.quantities import QUANTITY
 from nosology.records import Span
 
@@ -37,6 +38,13 @@ CLINICAL_CODE = re.compile(
     r"|[CTLSD]\d{1,2}(?:[-/][CTLSD]?\d{1,2})?|p?T\d\w?N\w?M\w?",
     re.A,
 )
+# a score out of a total, behind its name
+SCORE = re.compile(r"(\d{1,2})/(\d{1,2})")
+SCORED = re.compile(
+    r"\b(?:dolor|eva|fuerza|balance muscular|bm|reflejos|rot|escala|glasgow|gcs|apgar|test|norton|barthel|daniels|mrc|mmse|minimental|braden"
+    r"|agudeza visual|av|bishop|silverman|gleason|puntuaci[óo]n|ecog|valoraci[óo]n)\b[^.;\n]{0,40}$",
+    re.I,
+)
 SEX = re.compile(
     r"(?i)var[óo]n|mujer|hombre|niñ|nena|masculin|femenin|hembra|macho|se[ñn]ora?|ancian|joven|chic[oa]|\b[hmfv]\b|reci[ée]n|lactante|muchach"
 )
@@ -49,6 +57,14 @@ KIN = re.compile(
 def _duration(value: str) -> bool:
     """A length of time or a measure, without the name of a month or a day in it."""
     return bool(DURATION.fullmatch(value)) and not NAMED_DAY.search(value)
+
+
+def _score(text: str, at: int, value: str) -> bool:
+    """A score out of a total, which no day and month can be, or behind its name."""
+    if not (found := SCORE.fullmatch(value)):
+        return False
+    of, total = int(found[1]), int(found[2])
+    return of > 12 and total > 12 or of <= total and SCORED.search(text, max(0, at - 60), at) is not None
 
 
 def _plain(value: str) -> bool:
@@ -80,8 +96,11 @@ def keeps(text: str, span: Span) -> bool:
     value = text[span.start : span.end].strip(" .,;:()[]=\"'¿?¡!")
     if not any(c.isalnum() for c in value):
         return True
+    at = text.index(value, span.start)
+    if span.label in ("DATE", "ID", "PHONE") and is_public(text, at, at + len(value)):
+        return True
     if span.label == "DATE":
-        return _duration(value) or bool(NO_DATE.fullmatch(value)) or not DATE_WORD.search(value)
+        return _duration(value) or _score(text, at, value) or bool(NO_DATE.fullmatch(value)) or not DATE_WORD.search(value)
     if span.label == "AGE":
         if (
             re.search(r"(?i)gestaci[óo]n|embarazo|amenorrea|prematuro|edad gestacional", text[max(0, span.start - 25) : span.end + 20])
@@ -95,7 +114,7 @@ def keeps(text: str, span: Span) -> bool:
     if span.label == "RELATIVE":
         return not KIN.search(value) and (_plain(value) or _small(text, span))
     if span.label == "NAME":
-        if shows_person(text, at := text.index(value, span.start), at + len(value)):
+        if shows_person(text, at, at + len(value)):
             return False
         return is_eponym(text, span.start, span.end) or _plain(value) or (_small(text, span) and not _borne(value))
     if span.label in ("LOCATION", "ORGANIZATION"):
