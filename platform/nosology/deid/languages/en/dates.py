@@ -122,7 +122,7 @@ class Dates(Patterns):
         rule(
             "DATE",
             rf"\b{ANY_WEEKDAY},?\s{{0,4}}(?:the\s+)?(?:night |morning |afternoon |evening )?(?:(?:{MONTH}\.?\s+{DAY}|{DAY}\s+(?:of\s+)?{MONTH})\b\.?"
-            rf"(?:\s{{0,4}},?\s{{0,4}}(?:{YEAR}|'\d\d))?|{ORDINAL}|\d{{1,2}}[/.-]\d{{1,2}}(?:[/.-]\d{{2,4}})?)(?![\w/])",
+            rf"(?:\s{{0,4}},?\s{{0,4}}(?:{YEAR}|'\d\d))?|{ORDINAL}|\d{{1,2}}[/.-]\d{{1,2}}(?:[/.-]\d{{2,4}})?)(?![\w/])(?!\s?(?:mc?g|g|kg|m?l|units?|tabs?|cm|mm|%)(?!\w))",
             flags=re.I,
         ),
         rule(

@@ -1,0 +1,58 @@
+"""Codes that name no person."""
+
+import pytest
+from nosology.deid.public_codes import after_system, is_public
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "in <NCT01234567>",
+        "<NCT01234567, ISRCTN12345678>",
+        "<BRCA1 NM_007294.4>:c.68_69del",
+        "<NM_007294.4:c.68_69del (p.Glu23fs)>",
+        "TP53 <Arg248Gln>",
+        "<rs80357914>",
+        "<HLA-B27>",
+        "<HLA-DRB1*04:01>",
+        "see <4.2.1>",
+        "<ISO-13485-2016>",
+        "<FY2024-2025>",
+        "OBX|1|NM|<718-7^HEMOGLOBIN^LN>||13.2",
+        "OBX|1|NM|<718-7^>HEMOGLOBIN^LN||13.2",
+        "GLU <GLU^Glucose^L>",
+        "SNOMED <44054006>",
+        "<SNOMED CT 44054006>",
+        "CIE-<10 E11.9>",
+        "<CIE-9 250.00>",
+        "EudraCT <2015-001234-12>",
+    ],
+)
+def test_they_stay(text):
+    start, end = text.index("<"), text.index(">") - 1
+    assert is_public(text.replace("<", "").replace(">", ""), start, end)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MRN <44054006>",
+        "<NCT0123>",
+        "<DOE^JOHN^Q>",
+        "<4.2.21>",
+        "<10 E11.9>",
+        "chart <ABC-1234>",
+        "<code 44054006>",
+        "<B204C>",
+        "<600 123 456>",
+        "<FY12345>",
+        "SNOMED 44054006, MRN <7712345>",
+    ],
+)
+def test_numbers_of_a_person_are_none(text):
+    start, end = text.index("<"), text.index(">") - 1
+    assert not is_public(text.replace("<", "").replace(">", ""), start, end)
+
+
+def test_a_number_that_is_called_a_code_is_taken_for_one_by_rules_alone():
+    assert after_system("code 44054006", 5) and not is_public("code 44054006", 5, 13)
