@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from nosology.deid.calendar_words import HOURS
-from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH
+from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH, NO_DAY
 from nosology.deid.languages.en.lists import COMMON, EVERYDAY, STOP, SURE_EPONYMS, is_sure_eponym
 from nosology.deid.languages.en.persons import is_eponym, may_be_name, shows_person
 from nosology.deid.languages.en.short_dates import is_ratio
@@ -28,6 +28,9 @@ DATE_WORD = re.compile(
     re.I,
 )
 NAMED_DAY = re.compile(rf"\b(?:{MONTH}|{ANY_WEEKDAY}|{HOLIDAY})(?!\w)", re.I)
+DAYS_OF_A_WEEK = re.compile(rf"{ANY_WEEKDAY}(?:(?:\s?[,/&]\s?|,?\s(?:and|&)\s){ANY_WEEKDAY}){{2,6}}", re.I)  # of a regimen
+ORDINAL_OF_A_PART = re.compile(r"(?:the\s)?\d{1,2}(?:st|nd|rd|th)", re.I)
+DAY_BEHIND = re.compile(NO_DAY, re.I)
 DAY_AND_MONTH = re.compile(r"(\d{1,2})[/.-](\d{1,2})\.?")
 DURATION = re.compile(
     r"(?:\w+[ -])?\d+(?:\s?(?:-|to)\s?\d+)?[ -]?(?:years?|yrs?|months?|mos?|weeks?"
@@ -38,6 +41,8 @@ DURATION = re.compile(
 )
 TIME = re.compile(rf"{HOURS}|\d{{1,2}}:\d\d(?::\d\d)?(?:\s?[-–]\s?\d{{1,2}}:\d\d)?(?:\s?[ap]\.?\s?m\.?)?", re.I)
 MANY = re.compile(LARGE_QUANTITY)
+# of Latin words in prescriptions, and i.e.
+LATIN = re.compile(r"(?:e\.g|i\.e|[btq]\.i\.d|q\.(?:o\.)?d|q\.?h\.s|h\.s|p\.r\.n|p\.[oc]|a\.c|n\.p\.o|s\.[lcq]|i\.[vm]|[ap]\.m)\.?", re.I)
 HANDLE = re.compile(r"[\d@]")
 ROMAN = re.compile(r"[ivx]{1,4}[ab]?")
 ZIP3 = re.compile(r"(?:zip(?: code)?\W{0,3})?\d{3}", re.I)  # what an earlier pass left of a ZIP code
@@ -86,11 +91,15 @@ def keeps(text: str, span: Span) -> bool:
     value = text[span.start : span.end].strip(" .,;:()[]=\"'/")
     if not any(c.isalnum() for c in value):
         return True
+    if LATIN.fullmatch(value):
+        return True
     at = text.index(value, span.start)
     if span.label in ("DATE", "ID", "PHONE") and is_public(text, at, at + len(value)):
         return True
     if span.label == "DATE":
-        if value == "24/7":
+        if value == "24/7" or DAYS_OF_A_WEEK.fullmatch(value):
+            return True
+        if ORDINAL_OF_A_PART.fullmatch(value) and not DAY_BEHIND.match(text, at + len(value)):
             return True
         if written := DAY_AND_MONTH.fullmatch(value):
             small, large = sorted(map(int, written.groups()))

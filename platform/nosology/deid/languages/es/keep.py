@@ -59,6 +59,11 @@ def _duration(value: str) -> bool:
     return bool(DURATION.fullmatch(value)) and not NAMED_DAY.search(value)
 
 
+def _marked_year(value: str) -> bool:
+    """A year alone behind a word that is no part of a date."""
+    return re.fullmatch(r"[a-záéíóúñ]{3,20} (?:de |del )?(?:19|20)\d\d", value) is not None and not NAMED_DAY.search(value)
+
+
 def _score(text: str, at: int, value: str) -> bool:
     """A score out of a total, which no day and month can be, or behind its name."""
     if not (found := SCORE.fullmatch(value)):
@@ -100,13 +105,21 @@ def keeps(text: str, span: Span) -> bool:
     if span.label in ("DATE", "ID", "PHONE") and is_public(text, at, at + len(value)):
         return True
     if span.label == "DATE":
-        return _duration(value) or _score(text, at, value) or bool(NO_DATE.fullmatch(value)) or not DATE_WORD.search(value)
+        return (
+            _duration(value)
+            or _marked_year(value)
+            or _score(text, at, value)
+            or bool(NO_DATE.fullmatch(value))
+            or not DATE_WORD.search(value)
+        )
     if span.label == "AGE":
         if (
             re.search(r"(?i)gestaci[óo]n|embarazo|amenorrea|prematuro|edad gestacional", text[max(0, span.start - 25) : span.end + 20])
             and "semana" in value.lower()
         ):
             return True
+        if value.lower() in ("año", "años", "mes", "meses", "semana", "semanas", "día", "días"):
+            return True  # the unit alone
         number = re.search(r"\d+", value)
         return int(number[0]) > 120 if number else not re.search(r"(?i)años?|mes|d[ií]as|semanas|lactante|adolescente|nacid|neonato", value)
     if span.label == "SEX":
@@ -120,5 +133,7 @@ def keeps(text: str, span: Span) -> bool:
     if span.label in ("LOCATION", "ORGANIZATION"):
         return _plain(value) or _small(text, span) and not re.search(r"\d", value)
     if span.label in ("ID", "PHONE"):
+        if re.search(r"\s@|@\s|@$|^\d{1,3}@", value) and not re.search(r"\w\.\w{2,}|^@", value):
+            return True  # `2 l @ 40 ml/h`: no address without a domain
         return not any(c.isdigit() for c in value) or bool(BARE_YEAR.fullmatch(value) or _duration(value) or CLINICAL_CODE.fullmatch(value))
     return False
