@@ -155,18 +155,14 @@ def test_names_that_a_note_showed_are_removed_in_its_other_places():
         made = [Span(start=text.index(v), end=text.index(v) + len(v), label="NAME", score=0.9) for v in spans]
         return [text[s.start : s.end] for s in repeated(Folded(text), made, ENGLISH)]
 
-    assert again("Dr. Okonkwo. OKONKWO's plan; okonkwo", "Okonkwo") == ["Okonkwo", "OKONKWO", "okonkwo"]
-    assert again("Ann Smith-Okafor; ms okafor", "Ann Smith-Okafor") == ["Ann Smith-Okafor", "okafor"]
-    assert again("Wei Ng. Ng left. NG tube", "Wei Ng") == ["Wei Ng", "Ng"]
+    assert again("Dr. Okonkwo. OKONKWO's plan; okonkwo", "Okonkwo") == ["OKONKWO", "okonkwo"]
+    assert again("Ann Smith-Okafor; ms okafor", "Ann Smith-Okafor") == ["okafor"]
+    assert again("Wei Ng. Ng left. NG tube", "Wei Ng") == ["Ng"]
     assert again("Ng left, Ng came", "Ng") == []  # one word of two letters alone says too little
-    assert again("Mr. Grant; they grant; Grant again", "Grant") == ["Grant", "Grant"]
-    assert again("Patient name: Ada Foley. Ada Foley; Foley in place. Ms. Foley on an ADA diet", "Ada Foley") == [
-        "Ada Foley",
-        "Ada Foley",
-        "Foley",
-    ]
-    assert again("Dr. May called. May repeat in May; May says no. Ms. He, He came", "May", "He") == ["May", "May"]
-    assert again("John Parkinson has Parkinson disease", "John Parkinson") == ["John Parkinson"]
+    assert again("Mr. Grant; they grant; Grant again", "Grant") == ["Grant"]
+    assert again("Patient name: Ada Foley. Ada Foley; Foley in place. Ms. Foley on an ADA diet", "Ada Foley") == ["Ada Foley", "Foley"]
+    assert again("Dr. May called. May repeat in May; May says no. Ms. He, He came", "May", "He") == ["May"]
+    assert again("John Parkinson has Parkinson disease", "John Parkinson") == []
 
 
 @given(st.text("Jane ng zyqo MAY grant,.'-\n é415 5501234", max_size=60))

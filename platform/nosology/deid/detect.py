@@ -98,6 +98,8 @@ class Detector:
         found = [*ruled, *(span for span in tagged if not self._language.keeps(text, span))]
         folded = Folded(text)
         placed = [span for one in known for span in one.find(folded)]
+        if not found and not placed:
+            return []
         on = told_on(self._config, date)
         spans = [*(span for span in found if self._policy.takes(text, span, on)), *placed]
         spans = resolve(text, self._wanted(spans) if self._left_out else spans)

@@ -28,7 +28,7 @@ _GROUP = re.compile(
 _INITIAL_BEHIND, _INITIAL_BEFORE = re.compile(r",? ([A-Z])\b\.?"), re.compile(r"(?<!\w)([A-Z])\.? ?\Z")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _BETWEEN = re.compile(r"[ ,.'-](?:[^\W\d_]|[ .'-])*")  # initials and particles between two words
-_MOST_BETWEEN = 24
+MOST_BETWEEN = 24
 _GAP = re.compile(r"[ \t\n]?[,'/^_|-]?[ \t\n]{0,2}|\.")  # between two words of one name
 
 
@@ -187,7 +187,7 @@ class Names:
             return "," not in gap and "\n" not in gap or "," in gap and not self._words[one.key].of.isdisjoint(self._words[other.key].of)
         words = _LETTERS.findall(gap)
         return (
-            len(gap) <= _MOST_BETWEEN
+            len(gap) <= MOST_BETWEEN
             and 0 < len(words) <= 3
             and _BETWEEN.fullmatch(gap) is not None
             and all(word in self._between or len(word) == 1 for word in words)

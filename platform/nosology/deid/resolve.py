@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from nosology.deid.languages import Language
-from nosology.deid.persons import Names
+from nosology.deid.persons import MOST_BETWEEN, Names
 from nosology.deid.spelling import Folded, fold
 from nosology.records import Span
 
@@ -45,6 +46,8 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
     Neighbours of one class with nothing but a blank between them become one span.
     """
     ordered = [part for span in spans if (part := trimmed(text, span))]
+    if len(ordered) < 2:
+        return ordered
     ordered.sort(key=lambda s: (s.start, -s.end))
     merged: list[Span] = []
     ranks: list[tuple[bool, float, int]] = []  # of the span that gave the union its class
@@ -74,6 +77,8 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
             )
         else:
             joined.append(span)
+    if len(joined) == len(ordered):
+        return joined
     # a point that ends a lone initial ends no longer word that it became part of
     return [part for span in joined if (part := trimmed(text, span))]
 
@@ -104,8 +109,30 @@ def widened(text: str, spans: Iterable[Span], language: Language) -> list[Span]:
 
 def repeated(folded: Folded, spans: Iterable[Span], language: Language) -> list[Span]:
     """Other places of the text where a word of a name that was found stands."""
-    values = dict.fromkeys(folded.text[span.start : span.end] for span in spans if span.label == "NAME" and span.score >= SURE)
-    if not values:
+    named = [span for span in spans if span.label == "NAME"]
+    sure = [span for span in named if span.score >= SURE]
+    values = dict.fromkeys(folded.text[span.start : span.end] for span in sure)
+    if not values or _once(folded, values) and _apart(folded.text, named):
         return []
     names = Names(values, language, found=True)
-    return [dataclasses.replace(span, score=SURE, source="repeated") for span in names.find(folded)] if names else []
+    again = names.find(folded) if names else []
+    return [
+        dataclasses.replace(span, score=SURE, source="repeated")
+        for span in again
+        if not any(one.start <= span.start and span.end <= one.end for one in named)
+    ]
+
+
+_LONE, _PARTS = re.compile(r"(?<!\w)[A-Z](?!\w)"), re.compile(r"[^\W\d_]{2,}")
+
+
+def _once(folded: Folded, values: Iterable[str]) -> bool:
+    """Whether each word of the names stands in the text but once, in whatever form."""
+    return folded.text.isascii() and not any(
+        "'" in value or any(folded.plain.count(word) > 1 for word in _PARTS.findall(value.lower())) for value in values
+    )
+
+
+def _apart(text: str, named: Sequence[Span]) -> bool:
+    """Whether no initial and no other name stands where it may belong to one of the names."""
+    return not _LONE.search(text) and all(other.start - one.end > MOST_BETWEEN for one, other in itertools.pairwise(named))

@@ -11,13 +11,19 @@ def shape(word: str) -> int:
     """How a word is written: 1 lower, 2 Capital, 3 ALL CAPS, 4 miXed, 5 digits, 6 digits and letters, 7 other; 0 is no word."""
     if not word:
         return 0
+    if word.isalpha():
+        return 1 if word.islower() else _capitals(word)
+    if word.isdigit():
+        return 5
     has_digit, has_letter = any(c.isdigit() for c in word), any(c.isalpha() for c in word)
     if has_digit:
         return 6 if has_letter else 5
     if not has_letter:
         return 7
-    if word.islower():
-        return 1
+    return 1 if word.islower() else _capitals(word)
+
+
+def _capitals(word: str) -> int:
     if word.isupper():
         return 2 if len(word) == 1 else 3
     return 2 if word[0].isupper() and word[1:].islower() else 4
