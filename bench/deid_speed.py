@@ -152,16 +152,19 @@ def one(kind: str, model: str, repeat: int) -> dict[str, Any]:
     return {"characters": sum(map(len, corpus)), "seconds": time.process_time() - started, "found": found}
 
 
-def scaling(folder: Path, rows: int) -> dict[str, float]:
-    """Rows a second of the stage through Ray with one and with two workers."""
+def scaling(folder: Path, rows: int, rounds: int) -> tuple[float, dict[str, float]]:
+    """Rows a second of the stage through Ray with one and with two workers, and what two make of one: medians of the rounds."""
     corpus = texts(1)
     source = folder / "rows.jsonl"
     source.write_text("".join(json.dumps({"id": n, "text": corpus[n % len(corpus)]}) + "\n" for n in range(rows)), encoding="utf-8")
-    rates = {}
-    for workers in (1, 2):
-        command = [sys.executable, __file__, "--stage", str(source), str(folder / f"out{workers}"), str(workers)]
-        rates[str(workers)] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-    return rates
+    rates: dict[str, list[float]] = {"1": [], "2": []}
+    for number in range(rounds):
+        for workers, found in rates.items():
+            command = [sys.executable, __file__, "--stage", str(source), str(folder / f"out{number}-{workers}"), workers]
+            found.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+            machine.say(f"{workers} workers {found[-1]:>8,.1f} rows a second")
+    shares = [two / (2 * one) for one, two in zip(rates["1"], rates["2"], strict=True)]
+    return statistics.median(shares), {workers: statistics.median(found) for workers, found in rates.items()}
 
 
 def stage(source: str, out: str, workers: int) -> float:
@@ -212,12 +215,12 @@ def main() -> None:
                 ran = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
                 speeds.setdefault(kind, []).append(ran["characters"] / ran["seconds"])
                 machine.say(f"{kind:>10} {speeds[kind][-1]:>12,.0f} characters a second, {ran['found']:,} found")
-        rates = scaling(folder, given.rows)
+        share, rates = scaling(folder, given.rows, given.rounds)
     median = {kind: statistics.median(found) for kind, found in speeds.items()}
     result = {
         "pass1_ratio": round(median["ours1"] / median["presidio1"], 2),
         "both_ratio": round(median["ours2"] / median["presidio2"], 2),
-        "scaling": round(rates["2"] / (2 * rates["1"]), 3),
+        "scaling": round(share, 3),
         "characters_per_second": {kind: round(found) for kind, found in median.items()},
         "rows_per_second": {workers: round(rate, 1) for workers, rate in rates.items()},
     }
