@@ -6,7 +6,7 @@ pass1_ratio  pass 1 (patterns, checksums, context) against a stock AnalyzerEngin
              the same kinds of entities. Its language model is a blank spaCy pipeline, which costs it less than the one it comes with.
 both_ratio   both passes against Presidio's transformers engine (fp32, torch) with the same weights, and its recognizers as above
 scaling      records a second of `nosology deidentify` through Ray with two workers against twice those of one, while all of them work; in
-             commits of 64 rows, those of a job of 262,144
+             commits of 128 rows, those of a job of 524,288
 
 Texts: the families in tests/data/deid. Each pair runs in turns, every time in a process of its own with one thread; the figures are
 medians of processor time, loading left out.
@@ -182,7 +182,7 @@ def stage(source: str, out: str, workers: int) -> float:
     def note(event: Any) -> None:
         seen.append((time.perf_counter(), int(event.done)))
 
-    cluster = ClusterConfig(num_cpus=workers, batch_rows=64)
+    cluster = ClusterConfig(num_cpus=workers, batch_rows=128)
     stages.run_stage(Deidentify(DeidConfig(), InputConfig()), [source], out, cluster, {"bench": "deid"}, on_progress=note, workers=workers)
     rows = seen[-1][1]
     middle = [(at, done) for at, done in seen if rows / 5 <= done <= 0.9 * rows]
