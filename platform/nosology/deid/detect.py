@@ -90,7 +90,8 @@ class Detector:
 
     def _tagged(self, text: str, tokens: Tokens, threshold: float | None = None) -> list[Span]:
         assert self.tagging is not None
-        return [*self.tagging.spans(text, tokens, threshold), *listed(text, tokens, self._language, self.tagging.least(threshold))]
+        found = [_unlabelled(text, span) for span in self.tagging.spans(text, tokens, threshold)]
+        return [*found, *listed(text, tokens, self._language, self.tagging.least(threshold))]
 
     def _resolved(
         self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], known: Sequence[Known] = (), date: datetime.date | None = None
@@ -156,6 +157,16 @@ def tagger_digest(config: DeidConfig) -> str:
 def tagger_folder(config: DeidConfig) -> Path:
     """Where the tagger of pass 2 lies: what `deid.ner` names, else the shipped one of the language."""
     return Path(config.ner) if config.ner else language(config.language).tagger
+
+
+# what a tagger takes into a code from before it
+_LABEL = re.compile(r"(?:MBI|VIN|MRN|NPI|DEA|SSN|HICN|IMEI|UDI|NHC|DNI|NIE|NASS|ID|[Ww]/)(?:[\s:#.-]{1,3}|(?<=/))(?=[\w@])")
+
+
+def _unlabelled(text: str, span: Span) -> Span:
+    """A code without the label before it, which stays."""
+    label = _LABEL.match(text, span.start, span.end) if span.label == "ID" else None
+    return dataclasses.replace(span, start=label.end()) if label else span
 
 
 def _hidden(text: str) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nosology.deid.classifier import WINDOW_TOKENS, Loaded, Window, load_classifier
 from nosology.deid.shapes import shapes
+from nosology.deid.spelling import ends_sentence
 from nosology.records import Span
 
 OVERLAP_TOKENS = 32
@@ -172,6 +173,7 @@ def _spans(
             and text[spans[-1].end : start].strip(" .,-'’/") == ""
             and "\n" not in text[spans[-1].end : start]
             and start - spans[-1].end < 3
+            and not ends_sentence(text, spans[-1].end, start)
         ):
             spans[-1] = Span(start=spans[-1].start, end=end, label=label, score=max(spans[-1].score, probability), source="tagger")
         else:

@@ -171,7 +171,7 @@ class Names:
             return None
         weak = _SHORT if not word.ordinary else _ORDINARY if written[:1].isupper() else _SMALL
         sure = word.sure or written in word.exact or weak == _SHORT and written[:1].isupper() and written[1:].islower()
-        if self._found:  # of a word that a record says only the eponyms of the list are doubted: `is_ordinary` has them
+        if self._found and written.lower() in self._language.sure_eponyms:  # of what a record says: `is_ordinary` has them
             sure = sure and not self._language.is_eponym(folded.text, *folded.span(at, end))
         return _SURE if sure else weak
 

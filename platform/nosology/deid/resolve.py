@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from nosology.deid.languages import Language
 from nosology.deid.persons import MOST_BETWEEN, Names
-from nosology.deid.spelling import Folded, fold
+from nosology.deid.spelling import Folded, ends_sentence, fold
 from nosology.records import Span
 
 # spans of these classes that touch, or that only blanks part, are one identifier
@@ -71,7 +71,13 @@ def resolve(text: str, spans: Iterable[Span]) -> list[Span]:
     joined: list[Span] = []
     for span in merged:
         last_span = joined[-1] if joined else None
-        if last_span and last_span.label == span.label and span.label in JOINED and text[last_span.end : span.start] in ("", " ", ". "):
+        if (
+            last_span
+            and last_span.label == span.label
+            and span.label in JOINED
+            and text[last_span.end : span.start] in ("", " ", ". ")
+            and not ends_sentence(text, last_span.end, span.start)
+        ):
             joined[-1] = Span(
                 start=last_span.start, end=span.end, label=span.label, score=max(last_span.score, span.score), source=last_span.source
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 from array import array
 from collections.abc import Sequence
@@ -102,3 +103,20 @@ class Folded:
     def whole(self, start: int, end: int) -> bool:
         """Whether no letter or digit touches `plain[start:end]` on either side."""
         return not (start and self.plain[start - 1].isalnum()) and not (end < len(self.plain) and self.plain[end].isalnum())
+
+
+_ABBREVIATED = 4  # letters at most of a word whose point ends no sentence: J. Smith, St. Mary, Prof. Wu, Sept. 5
+_HEADING = re.compile(r"[^\W\d_]+(?: [^\W\d_]+)?:")
+
+
+def ends_sentence(text: str, at: int, next_at: int) -> bool:
+    """Whether the point and the blank between two spans end a sentence: the word before is longer than an abbreviation, or small, or a
+    heading follows."""
+    if text[at:next_at] == " " and text[at - 1 : at] == ".":
+        at -= 1
+    if text[at:next_at] != ". ":
+        return False
+    start = at
+    while start and text[start - 1].isalpha():
+        start -= 1
+    return at - start > _ABBREVIATED or text[start:at].islower() or _HEADING.match(text, next_at) is not None

@@ -113,8 +113,13 @@ class Ages(Patterns):
         rule("AGE", rf"\b{PERSON}\sof\s(?:about\s|nearly\s|some\s)?(?P<v>{OLD}){END}(?!\w)", check=_no_vitals, flags=re.I),
         rule(
             "AGE",
-            rf"\b(?:died|dead|deceased|passed(?:\saway)?|lives|lived|living|alone|independent|widowed|healthy|alive(?:\s(?:and|&)\swell)?)\sat\s"
+            rf"\b(?:died|dead|deceased|expired|passed(?:\saway)?|lives|lived|living|alone|independent|widowed|healthy|alive(?:\s(?:and|&)\swell)?)\sat\s"
             rf"(?:age\s|the age of\s)?(?P<v>{OLD}){END}",
+            flags=re.I,
+        ),
+        rule(
+            "AGE",
+            rf"\b(?:died|deceased|expired|passed(?:\saway)?)\sat\s(?P<v>{OLD})(?=\s(?:of|from|after|in|with|due|while|during|following|peacefully)\b)",
             flags=re.I,
         ),
         rule(

@@ -28,19 +28,20 @@ KIN = (
     r"|twin|FOB|MOB|bf|gf)"
 )
 
-EPONYM_NOUN = re.compile(
-    r"(?:['’]s?)?[ -]+(?:disease|syndrome|sign|test|catheter|score|scale|fracture"
-    r"|cyst|palsy|procedure|drain|point|tumou?r|lymphoma|maneuver|manoeuvre|criteria"
-    r"|thyroiditis|esophagus|oesophagus|sarcoma|phenomenon|contracture|classification"
-    r"|grade|stage|index|reflex|law|triad|law|hernia|node|nodule|gland|tube"
-    r"|line|forceps|clamp|retractor|splint|stain|reaction|cell|cells|body|bodies"
-    r"|angle|ulcer|esophagitis|anemia|purpura|chorea|ataxia|dystrophy|neuroma"
-    r"|duct|ophthalmopathy|orbitopathy|dermopathy|nomogram|facies|incision|technique|spots|plaques?|triangle|foramen|fossa|plexus|crypts"
-    r"|islets|corpuscles?|agar|speculum|laryngoscope|calculator|quotient|tetralogy|pentad|numbers"
-    r"|formula|equation|rule|position|splint|collar|brace|bandage|monitor|ganglion"
-    r"|canal|membrane|muscle|ligament|tendon|aneurysm|area|palsy|jaundice|respirations?|crisis|insufficiency)\b",
-    re.I,
+# what hardly stands behind a name but behind an eponym, whatever that is
+_OF_SCIENCE = (
+    r"disease|syndrome|sign|maneuver|manoeuvre|criteria|phenomenon|contracture|classification|reflex|law|triad|tetralogy|pentad|sarcoma|stain"
+    r"|thyroiditis|esophagitis|purpura|chorea|ataxia|dystrophy|ophthalmopathy|orbitopathy|dermopathy|nomogram|facies|triangle|foramen|fossa|plexus"
+    r"|crypts|islets|corpuscles?|agar|speculum|laryngoscope|forceps|retractor|calculator|quotient|numbers|equation|ganglion"
 )
+# what a person has too (`Tran's incision`, `Hernandez test pending`): behind the eponyms of the list alone
+_OF_A_PERSON = (
+    r"test|catheter|score|scale|fracture|cyst|palsy|procedure|drain|point|tumou?r|lymphoma|esophagus|oesophagus|grade|stage|index|hernia|node|nodule"
+    r"|gland|tube|line|clamp|splint|reaction|cells?|body|bodies|angle|ulcer|anemia|neuroma|duct|incision|technique|spots|plaques?|formula|rule|position"
+    r"|collar|brace|bandage|monitor|canal|membrane|muscle|ligament|tendon|aneurysm|area|jaundice|respirations?|crisis|insufficiency"
+)
+_SCIENCE_BEHIND = re.compile(rf"(?:['’]s?)?[ -]+(?:{_OF_SCIENCE})\b", re.I)
+EPONYM_NOUN = re.compile(rf"(?:['’]s?)?[ -]+(?:{_OF_SCIENCE}|{_OF_A_PERSON})\b", re.I)
 
 _SPEECH = (
     r"(?:says|said|states|stated|denies|agrees|wants|thinks|feels|tells|told|asks|asked|verbalizes|verbalized|endorses|complains|complained"
@@ -106,7 +107,7 @@ def is_eponym(text: str, start: int, end: int) -> bool:
     named = [word for word in words if word.lower() not in ("von", "van", "de", "la", "and")]
     if named and ("_".join(words).lower() in SURE_EPONYMS or all(map(is_sure_eponym, named))):
         return True
-    return bool(EPONYM_NOUN.match(text, end)) and len(words) <= 2
+    return len(words) <= 2 and _SCIENCE_BEHIND.match(text, end) is not None
 
 
 def may_be_name(words: Sequence[str]) -> bool:

@@ -38,6 +38,12 @@ CLINICAL_CODE = re.compile(
     r"|[CTLSD]\d{1,2}(?:[-/][CTLSD]?\d{1,2})?|p?T\d\w?N\w?M\w?",
     re.A,
 )
+# before the length of something that is no age
+LASTING = re.compile(
+    r"\b(?:tratamiento|pauta|ciclos?|reposo|seguimiento|evoluci[óo]n|duraci[óo]n|ingreso|estancia|control|revisi[óo]n)\s(?:de|a los|en|durante)\s(?:unos?\s|unas\s)?$"
+    r"|\b(?:durante|cada|en|desde hace|hace|dentro de)\s(?:unos\s|unas\s|los siguientes\s|las siguientes\s)?$",
+    re.I,
+)
 # a score out of a total, behind its name
 SCORE = re.compile(r"(\d{1,2})/(\d{1,2})")
 SCORED = re.compile(
@@ -61,7 +67,7 @@ def _duration(value: str) -> bool:
 
 def _marked_year(value: str) -> bool:
     """A year alone behind a word that is no part of a date."""
-    return re.fullmatch(r"[a-záéíóúñ]{3,20} (?:de |del )?(?:19|20)\d\d", value) is not None and not NAMED_DAY.search(value)
+    return re.fullmatch(r"[^\W\d_]{2,20} (?:de |del )?(?:19|20)\d\d", value) is not None and not NAMED_DAY.search(value)
 
 
 def _score(text: str, at: int, value: str) -> bool:
@@ -120,6 +126,8 @@ def keeps(text: str, span: Span) -> bool:
             return True
         if value.lower() in ("año", "años", "mes", "meses", "semana", "semanas", "día", "días"):
             return True  # the unit alone
+        if LASTING.search(text, max(0, at - 30), at):
+            return True
         number = re.search(r"\d+", value)
         return int(number[0]) > 120 if number else not re.search(r"(?i)años?|mes|d[ií]as|semanas|lactante|adolescente|nacid|neonato", value)
     if span.label == "SEX":
