@@ -1,7 +1,7 @@
 """Codes that name no person."""
 
 import pytest
-from nosology.deid.public_codes import after_system, is_public
+from nosology.deid.public_codes import after_system, called_code, has_public_form, is_public
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,12 @@ def test_they_stay(text):
         "<600 123 456>",
         "<FY12345>",
         "SNOMED 44054006, MRN <7712345>",
+        "SNOMED <44054007>",
+        "DRG 871, <4412233>",
+        "ICD I10, <4412233>",
+        "St Jude ICD <4412233>",
+        "CUI <44-12-2338>",
+        "Room <c.12345>",
     ],
 )
 def test_numbers_of_a_person_are_none(text):
@@ -55,4 +61,11 @@ def test_numbers_of_a_person_are_none(text):
 
 
 def test_a_number_that_is_called_a_code_is_taken_for_one_by_rules_alone():
-    assert after_system("code 44054006", 5) and not is_public("code 44054006", 5, 13)
+    assert called_code("code 44054006", 5, 13) and not after_system("code 44054006", 5, 13) and not is_public("code 44054006", 5, 13)
+
+
+@pytest.mark.parametrize("text", ["ICD <3-14-21>", "DOI <3.14.21>", "SCT <3/14/21>", "<c.415-555-2671>", "<4.12.21>"])
+def test_days_and_telephones_are_none(text):
+    start, end = text.index("<"), text.index(">") - 1
+    plain = text.replace("<", "").replace(">", "")
+    assert not is_public(plain, start, end) and not has_public_form(plain, start, end)

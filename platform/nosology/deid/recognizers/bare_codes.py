@@ -9,7 +9,7 @@ import re
 
 from nosology.deid.checksums import luhn, with_iban, with_vin
 from nosology.deid.patterns import Patterns, rule
-from nosology.deid.public_codes import after_system
+from nosology.deid.public_codes import called_code
 
 UNNAMED = 0.3  # a bare code; whatever names its class is surer
 
@@ -31,7 +31,7 @@ def _vin(match: re.Match[str]) -> bool:
 
 def _no_code(match: re.Match[str]) -> bool:
     """A concept of a public code system names no person."""
-    return not after_system(match.string, match.start())
+    return not called_code(match.string, match.start(), match.end())
 
 
 def _no_trial(match: re.Match[str]) -> bool:

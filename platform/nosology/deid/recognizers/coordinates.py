@@ -23,8 +23,13 @@ def _pair(least: int, between: str) -> str:
 
 
 def _on_earth(match: re.Match[str]) -> bool:
-    latitude, longitude = re.findall(r"\d+\.\d+", match[0])[-2:]
-    return float(latitude) <= 90 and float(longitude) <= 180
+    latitude, longitude = re.findall(r"[-+]?\d+\.\d+", match[0])[-2:]
+    return abs(float(latitude)) <= 90 and abs(float(longitude)) <= 180
+
+
+def _far(match: re.Match[str]) -> bool:
+    """Two small numbers without a sign are rather laboratory values."""
+    return _on_earth(match) and any(one[0] in "-+" or float(one) >= 20 for one in re.findall(r"[-+]?\d+\.\d+", match[0]))
 
 
 class Coordinates(Patterns):
@@ -33,11 +38,11 @@ class Coordinates(Patterns):
     name = "coordinates"
     rules = (
         # four decimals each: fewer are laboratory values too
-        rule("LOCATION", rf"(?<![\w.,/+-]){_pair(4, BETWEEN)}(?![\w.]|,\d)", check=_on_earth, score=0.9),
+        rule("LOCATION", rf"(?<![\w.,/+-]){_pair(4, BETWEEN)}(?![\w.]|,\d)", check=_far, score=0.9),
         rule("LOCATION", rf"{CUE}(?P<v>{_pair(1, BETWEEN)})(?![\w.])", check=_on_earth, flags=re.I, score=1.0),
         rule(
             "LOCATION",
-            rf"\blat(?:itude?|itud|\.)?\W{{0,4}}(?P<v>{_pair(1, LONG)})(?![\w.])",
+            rf"\blat(?:itude?|itud|\.)?\W{{0,4}}(?P<v>{_pair(1, LONG)})(?![\w.])(?!\s?[cm]?m\b)",
             flags=re.I,
             score=1.0,
         ),

@@ -14,11 +14,11 @@ _GAP = rf"[{_SIGNS} \xa0]{{0,4}}"
 # what libphonenumber may take for a number: seven digits or more with its separators between them
 _RUN = re.compile(rf"\d(?:[{_SIGNS}\s]{{0,4}}\d){{6,30}}")
 _LEAD = re.compile(rf"(?:[+\uff0b(\[\uff08\uff3b]{_GAP}){{1,2}}\Z")
-# what needs no second look: American numbers where the pattern of contacts takes them, and ISO dates, social security numbers and addresses
-# of IPv4, which are no numbers
+# what needs no second look: American numbers where the pattern of contacts takes them, and ISO dates, social security numbers, addresses
+# of IPv4 and spans of months, which are no numbers
 _FOUND = re.compile(
     r"(?<![\w.+-])(?:\+?1[-. ])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. ])\d{3}[-. ]\d{4}(?![\w-])|(?:19|20)\d\d-\d\d-\d\d|\d{3}-\d\d-\d{4}"
-    r"|\d{1,3}(?:\.\d{1,3}){3}"
+    r"|(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|\d{1,2}/(?:19|20)\d\d-\d{1,2}/(?:19|20)\d\d"
 )
 _FOREIGN = re.compile(FOREIGN)  # nor those that contacts take by the code of their country
 LEAD = 10  # characters before a run in which its plus and bracket stand

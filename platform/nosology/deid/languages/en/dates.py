@@ -135,6 +135,13 @@ class Dates(Patterns):
             rf"\b(?:since|from|on|this past|last|over the|until) (?P<v>{WEEKDAY})(?= (?:night|morning|evening|afternoon|at)\b)",
             flags=re.I,
         ),
+        # a month before what happens in it
+        rule(
+            "DATE",
+            rf"\b(?:[Aa]n?|[Tt]he|[Hh]er|[Hh]is|[Mm]y|[Tt]heir|[Oo]ur|[Nn]ext|[Ll]ast|[Tt]his|re:)\s(?P<v>{FULL_MONTHS})\s(?:visits?|appointments?|appts?|labs?|bloodwork"
+            r"|admission|surgery|procedure|case|mammogram|scan|MRI|CT|echo|colonoscopy|follow-?up|clinic|cycle|dose|injection|infusion|refill|stay"
+            r"|hospitali[sz]ation|note|results?|meeting|deadline|bill|claim|statement)\b",
+        ),
         # a day of the month alone
         rule("DATE", rf"\b(?:on|till|until|by|since|from|due|before|after|the week of|for)\s+(?P<v>the\s+{ORDINAL})\b{NO_DAY}", flags=re.I),
         rule("DATE", rf"\b(?P<v>{FULL_MONTHS}\s+the\s+{ORDINAL})\b", flags=re.I),

@@ -9,7 +9,7 @@ from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH, NO_DAY
 from nosology.deid.languages.en.lists import COMMON, EVERYDAY, STOP, SURE_EPONYMS, is_sure_eponym
 from nosology.deid.languages.en.persons import is_eponym, may_be_name, shows_person
 from nosology.deid.languages.en.short_dates import is_ratio
-from nosology.deid.public_codes import is_public
+from nosology.deid.public_codes import has_public_form, is_public
 from nosology.deid.quantities import LARGE_QUANTITY, QUANTITY
 from nosology.records import Span
 
@@ -48,7 +48,7 @@ ROMAN = re.compile(r"[ivx]{1,4}[ab]?")
 ZIP3 = re.compile(r"(?:zip(?: code)?\W{0,3})?\d{3}", re.I)  # what an earlier pass left of a ZIP code
 YOUNG = re.compile(r"\D*([0-8]?\d)\b\D*")
 CLINICAL_CODE = re.compile(
-    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
+    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|(?!(?:\D?\d){8})\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
     rf"|{QUANTITY}|[CTLS]\d{{1,2}}(?:[-/][CTLS]?\d{{1,2}})?",
     re.A,
 )
@@ -94,7 +94,12 @@ def keeps(text: str, span: Span) -> bool:
     if LATIN.fullmatch(value):
         return True
     at = text.index(value, span.start)
-    if span.label in ("DATE", "ID", "PHONE") and is_public(text, at, at + len(value)):
+    if (
+        span.label == "DATE"
+        and has_public_form(text, at, at + len(value))
+        or span.label in ("ID", "PHONE")
+        and is_public(text, at, at + len(value))
+    ):
         return True
     if span.label == "DATE":
         if value == "24/7" or DAYS_OF_A_WEEK.fullmatch(value):
@@ -108,6 +113,8 @@ def keeps(text: str, span: Span) -> bool:
             return not (0 < small <= 12 and large <= 31 and told) or is_ratio(text, span.start, span.end)
         if any(each.fullmatch(value) for each in (BARE_YEAR, TIME, MANY)) or _duration(value):
             return True
+    if span.label == "NAME" and BARE_YEAR.fullmatch(value):
+        return True
     if span.label == "AGE":
         return bool(YOUNG.fullmatch(value))
     numbered = {"DATE": DATE_WORD, "ID": HANDLE, "PHONE": HANDLE}.get(span.label)

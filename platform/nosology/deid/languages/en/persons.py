@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from nosology.deid.languages.en.lists import BORNE, EVERYDAY, FORENAMES, NAMELESS, PLAIN, STOP, SURE_EPONYMS, is_sure_eponym
+from nosology.deid.languages.en.lists import BORNE, COMMON, EVERYDAY, FORENAMES, NAMELESS, PLAIN, STOP, SURE_EPONYMS, is_sure_eponym
 from nosology.deid.titles import ADDRESS, GENERATIONS, SUFFIXES, TITLES, alternation, is_suffix
 
 ROLE = (
@@ -62,6 +62,7 @@ _STANDS = re.compile(
 _GOES_ON, _ENDS = re.compile(r"[ \t]+[a-z]"), re.compile(r"[ \t]*(?:$|[\r\n,;|(\d])")
 _TITLED = re.compile(rf"(?<!\w)(?P<t>{alternation(TITLES)})\.?[ \t]{{1,2}}\Z", re.I)
 _MODAL = re.compile(r" (?:may|might|can|could|should|will|would|did|has|had|is|as)\b")  # `call Dr. You may shower`
+_WORK = frozenset(["lt", "rev", "col", "capt", "sgt", "nurse", "sister", "aunt", "uncle"])  # titles that are other words or short forms too
 _RELATIVES = frozenset(["sister", "uncle", "aunt"])  # of the titles
 _DETERMINER = re.compile(
     r"\b(?:the|an?|his|her|their|our|my|your|this|that|another|any|some|each|every|which|other|outside)\s{1,3}\Z", re.I
@@ -125,11 +126,14 @@ def after_title(text: str, title: re.Match[str], start: int, end: int) -> bool:
     opening, _, rest = text[start : end + 2].partition("-")
     if rest[:1].islower() and opening.lower() in STOP:
         return False  # `Dr. On-call`
+    short = first.isupper() and 1 < len(first) <= 4 and not title["t"].isupper()
     first, said = first.lower(), title["t"].lower()
+    if said in _WORK and short:
+        return False  # `Lt MCA`
     if said in _RELATIVES and (first in SURE_EPONYMS or EPONYM_NOUN.match(text, end)):
         return False  # `aunt Hodgkin`, `sister Mary Joseph nodule`
     if first not in STOP:
-        return True
+        return said in ADDRESS or not (said in _WORK and (first in COMMON or first in EVERYDAY) and first not in BORNE)
     if first not in BORNE or not text[start].isupper() or said == "sr":
         return False
     if said in ADDRESS and said != "miss":

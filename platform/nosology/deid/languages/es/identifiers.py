@@ -11,7 +11,7 @@ import re
 
 from nosology.deid.checksums import luhn, with_dni
 from nosology.deid.patterns import Patterns, rule
-from nosology.deid.public_codes import after_system, is_public
+from nosology.deid.public_codes import called_code, is_public
 
 
 def _dni(match: re.Match[str]) -> bool:
@@ -51,11 +51,11 @@ def _segments(match: re.Match[str]) -> bool:
         return False
     if digits < (5 if any(c.isalpha() for c in code) else 8) or code.startswith(("PMID", "ICD", "CIE", "COVID", "SARS", "RD")):
         return False
-    return not after_system(match.string, match.start()) and not is_public(match.string, match.start(), match.end())
+    return not is_public(match.string, match.start(), match.end())
 
 
 def _number(match: re.Match[str]) -> bool:
-    return not after_system(match.string, match.start())
+    return not called_code(match.string, match.start(), match.end())
 
 
 def _value(match: re.Match[str]) -> bool:

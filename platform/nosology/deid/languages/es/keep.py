@@ -8,7 +8,7 @@ from nosology.deid.calendar_words import HOURS
 from nosology.deid.languages.es.dates import HOLIDAY, WEEKDAY
 from nosology.deid.languages.es.lists import MONTH, words
 from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym, shows_person
-from nosology.deid.public_codes import is_public
+from nosology.deid.public_codes import has_public_form, is_public
 from nosology.deid.quantities import QUANTITY
 from nosology.records import Span
 
@@ -33,7 +33,7 @@ NO_DATE = re.compile(
     re.I,
 )
 CLINICAL_CODE = re.compile(
-    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
+    r"[A-TV-Z]\d[\dA-Z](?:\.[\dA-Z]{1,4})?|(?!(?:\D?\d){8})\d{1,3}(?:[./,]\d{1,3})*|[A-Z]{1,4}\d{0,2}"
     rf"|{QUANTITY}"
     r"|[CTLSD]\d{1,2}(?:[-/][CTLSD]?\d{1,2})?|p?T\d\w?N\w?M\w?",
     re.A,
@@ -44,11 +44,14 @@ LASTING = re.compile(
     r"|\b(?:durante|cada|en|desde hace|hace|dentro de)\s(?:unos\s|unas\s|los siguientes\s|las siguientes\s)?$",
     re.I,
 )
-# a score out of a total, behind its name
+# a score out of a total, right behind its name, or behind the side or limb that it is of
 SCORE = re.compile(r"(\d{1,2})/(\d{1,2})")
+TOTALS = frozenset([3, 4, 5, 10, 15, 20, 30])
 SCORED = re.compile(
-    r"\b(?:dolor|eva|fuerza|balance muscular|bm|reflejos|rot|escala|glasgow|gcs|apgar|test|norton|barthel|daniels|mrc|mmse|minimental|braden"
-    r"|agudeza visual|av|bishop|silverman|gleason|puntuaci[óo]n|ecog|valoraci[óo]n)\b[^.;\n]{0,40}$",
+    r"\b(?:dolor|eva|fuerza|balance muscular|bm|reflejos|rot|glasgow|gcs|apgar|norton|barthel|daniels|mrc|mmse|minimental|braden|bishop|silverman|gleason"
+    r"|(?:agudeza visual|av)|(?:escala|test|puntuaci[óo]n)(?: (?:de|del))?(?: [^\W\d_]{2,15}){0,2})"
+    r"(?:[ :=,]{1,3}(?:(?:de|del|es|en|y|a|muscular|motora?|proximal|distal|der(?:ech[oa])?|dcho|izq(?:uierd[oa])?|brazos?|piernas?|manos?|hombros?"
+    r"|mmss|mmii|ms[di]|mi[di]|od|oi|ao|bilateral(?:es)?|conservad[oa]s?|rotulian[oa]s?|aqu[íi]le[oa]s?)\b|\d{1,2}/\d{1,2})){0,6}[ :=]{0,3}$",
     re.I,
 )
 SEX = re.compile(
@@ -75,7 +78,7 @@ def _score(text: str, at: int, value: str) -> bool:
     if not (found := SCORE.fullmatch(value)):
         return False
     of, total = int(found[1]), int(found[2])
-    return of > 12 and total > 12 or of <= total and SCORED.search(text, max(0, at - 60), at) is not None
+    return of > 12 and total > 12 or of <= total and total in TOTALS and SCORED.search(text, max(0, at - 90), at) is not None
 
 
 def _plain(value: str) -> bool:
@@ -108,7 +111,12 @@ def keeps(text: str, span: Span) -> bool:
     if not any(c.isalnum() for c in value):
         return True
     at = text.index(value, span.start)
-    if span.label in ("DATE", "ID", "PHONE") and is_public(text, at, at + len(value)):
+    if (
+        span.label == "DATE"
+        and has_public_form(text, at, at + len(value))
+        or span.label in ("ID", "PHONE")
+        and is_public(text, at, at + len(value))
+    ):
         return True
     if span.label == "DATE":
         return (
