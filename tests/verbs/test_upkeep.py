@@ -116,7 +116,7 @@ def test_each_copy_of_a_file_has_its_letters(tmp_path: Path) -> None:
     nosology("deadletter", "export", tmp_path / "run", "--to", tmp_path / "letters.jsonl")
     (tmp_path / "in" / "a.jsonl").unlink()
     error = nosology("ingest", "--in", tmp_path / "in", "--out", tmp_path / "run", code=2)["error"]
-    assert f"input (not there any more: {tmp_path}/in/a.jsonl) differs" in error
+    assert f"input (no longer named or there: {tmp_path}/in/a.jsonl) differs" in error
     lines = [json.loads(line) for line in (tmp_path / "letters.jsonl").read_text().splitlines()]
     assert sorted((Path(one["file"]).name, one["source_row"]) for one in lines) == [
         ("a.jsonl", 0),
@@ -153,7 +153,7 @@ def test_another_input_is_told_by_its_files(tmp_path: Path) -> None:
     said = re.search(r"input \((.*)\) differs", error)
     assert said is not None
     assert [[Path(word).name for word in one.split(": ")] for one in said[1].split("; ")] == [
-        ["changed", "b.txt"], ["not there any more", "a.txt"], ["new", "d.txt"],
+        ["changed", "b.txt"], ["no longer named or there", "a.txt"], ["new", "d.txt"],
     ]  # fmt: skip
 
 

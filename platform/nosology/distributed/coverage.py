@@ -220,7 +220,7 @@ class Job:
 
     def _unlike(self, other: Job) -> Iterator[str]:
         gone, new = set(_surplus(self.files, other.files)), set(_surplus(other.files, self.files))
-        for said, uris in (("changed", gone & new), ("not there any more", gone - new), ("new", new - gone)):
+        for said, uris in (("changed", gone & new), ("no longer named or there", gone - new), ("new", new - gone)):
             if uris:
                 few = ", ".join(map(printable, sorted(uris)[:_FEW]))
                 yield f"{said}: {few}{f' and {len(uris) - _FEW} more' if len(uris) > _FEW else ''}"

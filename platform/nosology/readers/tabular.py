@@ -78,7 +78,8 @@ def _csv_rows(stream: io.BufferedReader, limit: int, file: str) -> tuple[list[st
     except DAMAGED:
         raise InputError("a compressed file whose header is whole", file=file, remedy="Copy or export it again") from None
     if first is None or isinstance(first, Reason):
-        raise InputError("a header in UTF-8", file=file, field="header")
+        raise InputError("JSON lines, or CSV with a header in UTF-8; the file is empty or neither of them", file=file, field="header",
+                         remedy="Export it again, or name another file")  # fmt: skip
     return [name.strip() for name in first], source
 
 
