@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import importlib.metadata
 import json
 import re
@@ -327,7 +328,9 @@ def test_a_run_that_is_told_to_end_says_so_and_is_resumed(tmp_path: Path, sign: 
     source.mkdir()
     (source / "notes.jsonl").write_text("".join(json.dumps({"id": str(n), "text": "Seen."}) + "\n" for n in range(9)))
     command = [sys.executable, "-m", "nosology.cli", "ingest", "--in", str(source), "--out", str(out), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # whoever runs the tests in the background has interrupts ignored, and what it starts too
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     limit = time.monotonic() + 120
     while not (out / "epoch-1.json").exists():  # from here on Ray starts, or works
         assert process.poll() is None and time.monotonic() < limit
