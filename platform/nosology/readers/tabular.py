@@ -145,7 +145,7 @@ def describe(uri: str, needed: typing.Collection[str] = ()) -> tuple[str, str | 
             f"the table lacks a column that is needed, among its {len(names)}",
             file=uri,
             field=", ".join(absent),
-            remedy="Name yours with --text-column and --id-column (input.text_column, input.id_column)",
+            remedy="Name yours with --text-column and --id-column (input.text_column, input.id_column); claims, FHIR and HL7 go through ingest first",
         )
     return kind, next((name for name, known in TABLES.items() if known is record), None)
 
