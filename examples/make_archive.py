@@ -26,7 +26,7 @@ def write(path: Path, data: bytes) -> None:
     if path.suffix == ".gz":
         data = gzip.compress(data, 9, mtime=0)
     elif path.suffix == ".zst":
-        data = zstandard.ZstdCompressor(level=19).compress(data)
+        data = zstandard.ZstdCompressor(level=19, write_checksum=True).compress(data)
     path.write_bytes(data)
 
 

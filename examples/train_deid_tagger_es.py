@@ -453,6 +453,7 @@ def install(checkpoint: Path, out: Path, report: dict[str, Any], threshold: floa
         shutil.copy(checkpoint / name, out / name)
     facts = {
         "threshold": threshold,
+        "thresholds": {"PROFESSION": 0.7},  # no identifier of Safe Harbor: precision counts as much
         "encoder_sha256": DIGESTS["model.safetensors"],
         "made_by": "examples/train_deid_tagger_es.py",
         **report,

@@ -1,11 +1,11 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nosology.deid.languages import language
 from nosology.deid.resolve import repeated, resolve, trimmed, widened
-from nosology.deid.spelling import Folded
+from nosology.deid.spelling import Folded, ends_sentence
 from nosology.records import Span
 
 TEXTS = st.text(alphabet="ab Z9.,\n-é漢", max_size=60)
@@ -105,3 +105,32 @@ def test_a_name_takes_the_given_name_before_it_and_the_unknown_word_behind(text,
     found = widened(text, [Span(start=start, end=start + len(name), label="NAME", score=0.4)], ENGLISH)
     assert [text[s.start : s.end] for s in found] == wider
     assert not widened(text, [Span(start=start, end=start + len(name), label="LOCATION")], ENGLISH)
+
+
+WORDS = ["Okonkwo", "okonkwo", "Abara", "O'Dea", "Müller", "O.", "A", "came,"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(WORDS), st.booleans()), max_size=6))
+def test_names_that_stand_once_have_no_other_place(words):
+    """The short way out of `repeated` finds what the search finds; some words were found."""
+    text, named = "", []
+    for word, is_found in words:
+        if is_found and word[0].isalpha():
+            named.append(Span(start=len(text), end=len(text) + len(word), label="NAME", score=0.9))
+        text += f"{word} "
+    named = resolve(text, named)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_once", "_apart"):
+            patch.setattr(f"nosology.deid.resolve.{name}", lambda *_: False)
+        searched = repeated(Folded(text), named, ENGLISH)
+    assert repeated(Folded(text), named, ENGLISH) == searched
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [("Ofori. Adams", True), ("Tran. Meds:", True), ("f/u. Adams", True), ("St. Mary", False), ("J. Smith", False), ("Wu, Li", False)],
+)
+def test_a_point_ends_a_sentence_or_a_short_form(text, ends):
+    at = min(n for n, c in enumerate(text) if c in ".,")
+    assert ends_sentence(text, at, at + 2) == ends

@@ -28,6 +28,7 @@ class Calendar:
         holidays: pattern of a name (small letters) and its day in a year.
         ordinal: what follows the number of a day: its pattern, and its form for a number.
         before_year: words that say of the number behind them that it is a year.
+        also_words: those of the months that are ordinary words too (`may`).
         between_years: words between the two years of a span of years.
         years: pattern of the word for years of age. young: patterns of what tells an age below one, or of a child. old: of one over 89, in words.
         numbers: words for numbers; what a written number holds of them adds up to it.
@@ -48,6 +49,7 @@ class Calendar:
     old: tuple[str, ...]
     numbers: Mapping[str, int]
     between_years: tuple[str, ...]
+    also_words: frozenset[str] = frozenset()
     month_of: dict[str, int] = field(init=False, default_factory=dict)
     weekday_of: dict[str, int] = field(init=False, default_factory=dict)
 

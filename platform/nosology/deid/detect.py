@@ -90,7 +90,7 @@ class Detector:
 
     def _tagged(self, text: str, tokens: Tokens, threshold: float | None = None) -> list[Span]:
         assert self.tagging is not None
-        found = [self._dated(text, _cut(text, span)) for span in self.tagging.spans(text, tokens, threshold)]
+        found = [self._dated(text, _unlabelled(text, span)) for span in self.tagging.spans(text, tokens, threshold)]
         return [*found, *listed(text, tokens, self._language, self.tagging.least(threshold))]
 
     def _dated(self, text: str, span: Span) -> Span:
@@ -98,7 +98,7 @@ class Detector:
         if span.label != "NAME":
             return span
         word, calendar = text[span.start : span.end].lower().strip(" .,"), self._language.calendar
-        if word not in calendar.weekday_of and (word not in calendar.months or word in ("may", "march")):
+        if word not in calendar.weekday_of and (word not in calendar.months or word in calendar.also_words):
             return span
         return span if self._language.shows_person(text, span.start, span.end) else dataclasses.replace(span, label="DATE")
 
@@ -168,18 +168,14 @@ def tagger_folder(config: DeidConfig) -> Path:
     return Path(config.ner) if config.ner else language(config.language).tagger
 
 
-_YEAR_BEHIND = re.compile(r"(?<=[^\W\d_])\s(?:19|20)\d\d[\s:;,.]*\Z")
 # what a tagger takes into a code from before it
 _LABEL = re.compile(r"(?:MBI|VIN|MRN|NPI|DEA|SSN|HICN|IMEI|UDI|NHC|DNI|NIE|NASS|ID|[Ww]/)(?:[\s:#.-]{1,3}|(?<=/))(?=[\w@])")
 
 
-def _cut(text: str, span: Span) -> Span:
-    """A code without the label before it, a name without the year behind it; both stay."""
-    if span.label == "ID" and (label := _LABEL.match(text, span.start, span.end)):
-        return dataclasses.replace(span, start=label.end())
-    if span.label == "NAME" and (year := _YEAR_BEHIND.search(text, span.start, span.end)):
-        return dataclasses.replace(span, end=year.start())
-    return span
+def _unlabelled(text: str, span: Span) -> Span:
+    """A code without the label before it, which stays."""
+    label = _LABEL.match(text, span.start, span.end) if span.label == "ID" else None
+    return dataclasses.replace(span, start=label.end()) if label else span
 
 
 def _hidden(text: str) -> str:

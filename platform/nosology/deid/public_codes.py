@@ -74,18 +74,18 @@ def called_code(text: str, start: int, end: int) -> bool:
     return after_system(text, start, end) or _CODE.search(text, max(0, start - 24), start) is not None
 
 
-def has_public_form(text: str, start: int, end: int) -> bool:
-    """Whether text[start:end] is made of codes that their form alone tells, and of the genes that they belong to."""
+def is_public(text: str, start: int, end: int, *, named: bool = True) -> bool:
+    """Whether text[start:end] is made of such codes, and of the genes that they belong to.
+
+    Args:
+        named: by the name of its system too, before it or in it, and not by its form alone; of what reads as a day such a name says nothing.
+    """
     value = text[start:end]
     if _WHOLE.fullmatch(value) or _SECTION.fullmatch(value) or _CONCEPT_BEHIND.match(text, start):
+        return True
+    if named and (after_system(text, start, end) or any(one.fullmatch(value) for one in _WITH)):
         return True
     parts = [part for part in re.split(r"[\s,;:/]+", value) if part]
     parts = [part.strip("()") if part[0] == "(" else part for part in parts]
     coded = [bool(_PART.fullmatch(part)) for part in parts]
     return any(coded) and all(code or _GENE.fullmatch(part) for code, part in zip(coded, parts, strict=True))
-
-
-def is_public(text: str, start: int, end: int) -> bool:
-    """Whether text[start:end] is such a code by its form, or by the name of its system before it or in it."""
-    value = text[start:end]
-    return has_public_form(text, start, end) or after_system(text, start, end) or any(one.fullmatch(value) for one in _WITH)

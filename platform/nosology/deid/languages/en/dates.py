@@ -135,6 +135,8 @@ class Dates(Patterns):
             rf"\b(?:since|from|on|this past|last|over the|until) (?P<v>{WEEKDAY})(?= (?:night|morning|evening|afternoon|at)\b)",
             flags=re.I,
         ),
+        # from one month to another
+        rule("DATE", r"(?<![\d./-])(?:0?[1-9]|1[0-2])/(?:19|20)\d\d\s?[-–]\s?(?:0?[1-9]|1[0-2])/(?:19|20)\d\d(?![\d/-])"),
         # a month before what happens in it
         rule(
             "DATE",

@@ -65,6 +65,7 @@ CALENDAR = Calendar(
     ordinal_of=_english_ordinal,
     before_year=("in", "since", "of", "from", "until", "till", "by", "before", "after", "year", "the", "during", "circa", "early", "late", "mid"),
     between_years=("to", "and", "or", "through", "&"),
+    also_words=frozenset(["may", "march"]),
     years=r"years?",
     old=(r"(?:tenth|eleventh|10th|11th) decade", r"ninet(?:y|ie)\w*", r"(?:super)?centenarian", r"nonagenarian", r"centur\w+", r"hundred\w*"),
     numbers=_NUMBERS,

@@ -9,7 +9,7 @@ from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH, NO_DAY
 from nosology.deid.languages.en.lists import COMMON, EVERYDAY, STOP, SURE_EPONYMS, is_sure_eponym
 from nosology.deid.languages.en.persons import is_eponym, may_be_name, shows_person
 from nosology.deid.languages.en.short_dates import is_ratio
-from nosology.deid.public_codes import has_public_form, is_public
+from nosology.deid.public_codes import is_public
 from nosology.deid.quantities import LARGE_QUANTITY, QUANTITY
 from nosology.records import Span
 
@@ -94,12 +94,7 @@ def keeps(text: str, span: Span) -> bool:
     if LATIN.fullmatch(value):
         return True
     at = text.index(value, span.start)
-    if (
-        span.label == "DATE"
-        and has_public_form(text, at, at + len(value))
-        or span.label in ("ID", "PHONE")
-        and is_public(text, at, at + len(value))
-    ):
+    if span.label in ("DATE", "ID", "PHONE") and is_public(text, at, at + len(value), named=span.label != "DATE"):
         return True
     if span.label == "DATE":
         if value == "24/7" or DAYS_OF_A_WEEK.fullmatch(value):
@@ -113,8 +108,6 @@ def keeps(text: str, span: Span) -> bool:
             return not (0 < small <= 12 and large <= 31 and told) or is_ratio(text, span.start, span.end)
         if any(each.fullmatch(value) for each in (BARE_YEAR, TIME, MANY)) or _duration(value):
             return True
-    if span.label == "NAME" and BARE_YEAR.fullmatch(value):
-        return True
     if span.label == "AGE":
         return bool(YOUNG.fullmatch(value))
     numbered = {"DATE": DATE_WORD, "ID": HANDLE, "PHONE": HANDLE}.get(span.label)

@@ -12,8 +12,9 @@ from nosology.deid.titles import CREDENTIAL, PARTICLES, TITLES, alternation
 CAP = r"[A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĖĘĚĞĢĪĮİĶĹĻĽŁŃŅŇŌŐŒŔŘŚŞŠŢŤŪŮŰŲŹŻŽȘȚ]"
 WORD = rf"{CAP}[\w'’-]{{0,40}}"  # longer is no word, and a row of hyphens would be walked through from each of them
 PARTICLE = alternation(PARTICLES)
-NAME = rf"{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}{WORD}\.?){{0,3}}"
-FULL_NAME = rf"{WORD}\.?(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}{WORD}\.?){{1,3}}"
+PART = rf"(?:{CAP}[\w'’-]{{0,2}}\.|{WORD})"  # the point behind a longer word ends the sentence
+NAME = rf"{PART}(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}{PART}){{0,3}}"
+FULL_NAME = rf"{PART}(?:[ \t]+(?:{PARTICLE}[ \t]+){{0,2}}{PART}){{1,3}}"
 LAST_FIRST = rf"{WORD}(?:[ -]{WORD})?,[ \t]*{WORD}(?:[ \t]+{CAP}\b\.?)?"
 TITLE = alternation(map(str.capitalize, TITLES))
 FORENAME = alternation(map(str.capitalize, FORENAMES))
