@@ -104,7 +104,7 @@ class Places(Patterns):
         rule("LOCATION", rf"(?<![\w-])(?P<v>(?!{HEAD}){WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,2}}),[ ](?:{PLACES}|{COUNTRIES}){EDGE}", check=_town, score=0.6),
         rule("LOCATION", rf"(?<![\w-])(?P<v>(?!{HEAD}){WORD}(?:[ ]+(?:{PARTICLE}[ ]+){{0,2}}(?!{HEAD}){WORD}){{0,2}})[ ]?\((?:{PLACES}|{COUNTRIES})\)", check=_town, score=0.7),
         rule("ORGANIZATION", rf"(?<![\w-]){CARE}{AFTER}{{1,7}}", check=_care, score=0.9),
-        rule("ORGANIZATION", rf"(?<![\w-])(?i:hospital|cl[ií]nica|sanatorio)[ ]+(?:de[ ]+)?[\"“«]{WORD}[^\"”»\n]{{0,40}}[\"”»]", score=0.9),
+        rule("ORGANIZATION", rf"(?<![\w-])(?i:hospital|cl[ií]nica|sanatorio)[ ]+(?:de[ ]+)?[\"“«]{WORD}(?:(?![”»])[^\"\n]){{0,40}}[\"”»]", score=0.9),
         rule("LOCATION", rf"(?<![\w-])(?:{COUNTRIES}){EDGE}", check=_no_method, score=0.9),
         rule("LOCATION", rf"(?<![\w-])(?:{PLACES}){EDGE}", check=_no_method, score=0.8),
         rule("LOCATION", rf"(?i:\b(?:natural|procedente|residente|vecin[oa]|originari[oa]|oriund[oa]|domiciliad[oa]|nacid[oa]|reside|vive|resid[ií]a|viaj[óe] a|viaje a)[ ](?:de|en|a)?[ ]?)(?P<v>{WORD}(?:[ ]+(?!{HEAD})(?:{PARTICLE}[ ]+){{0,2}}{WORD}){{0,3}})", score=0.8),
