@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import reader_samples as samples
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from nosology.config import IngestConfig
 from nosology.readers.charsets import UTF8, WINDOWS, Text
@@ -135,6 +135,7 @@ def test_the_offset_is_the_file_s_where_other_bytes_were_read(read: Any) -> None
 @settings(deadline=None, max_examples=80, derandomize=True)
 def test_any_text_comes_back(text: str, written: str, times: int) -> None:
     text = text.replace("\ufeff", "") * times
+    assume(written != "utf-16" or not text.startswith("\0"))  # with its mark, that begins as UTF-32 does
     assert decoded(text.encode(written, "replace"))[0] == text.encode("utf-8", "replace")
 
 

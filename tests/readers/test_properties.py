@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import reader_samples as samples
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from nosology.errors import InputError, Reason
 from nosology.readers import tabular
@@ -34,6 +34,7 @@ def opened(data: bytes) -> io.BufferedReader:
 @QUIET
 def test_segments_round_trip(marks: list[str], body: list[tuple[str, list[str]]], newline: str) -> None:
     element, component, terminator = marks[:3]
+    assume("^" not in (element, terminator))  # which the sample's header has for its repetition separator
     clean = str.maketrans("", "", element + terminator)
     written = [[name, *(part.translate(clean) for part in parts)] for name, parts in body]
     head = samples.isa(element, component, terminator)
