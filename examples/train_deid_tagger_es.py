@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from faker import Faker
+from train_deid_tagger import export, write
 
 HERE = Path(__file__).parent
 CLASSES = ("O", "NAME", "LOCATION", "ORGANIZATION", "DATE", "ID", "PHONE", "AGE", "SEX", "RELATIVE", "PROFESSION")
@@ -420,9 +421,8 @@ def make(data: Path, out: Path, encoder: Path, seed: int, variants: int, share: 
     held = []
     for row in dev[::10]:
         held += windows(text_of([(t, GOLD.get(k or "")) for t, k in pieces(row)], source, False), tokenizer, source, 1.0)
-    out.mkdir(parents=True, exist_ok=True)
     for name, part in (("train", rows), ("validation", held)):
-        (out / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part), encoding="utf-8")
+        write(out / f"{name}.jsonl", part)
     print(f"{len(rows)} training rows, {sum(bool(r['spans']) for r in rows)} with identifiers")
 
 
@@ -433,32 +433,12 @@ def begin(tagger: Path, encoder: Path, folder: Path) -> Path:
     folder.mkdir(parents=True)
     state = load_file(tagger / "model.safetensors")
     head = len(state["classifier.bias"]) == len(CLASSES)
-    save_file(
-        {name: value for name, value in state.items() if head or not name.startswith("classifier.")},
-        folder / "model.safetensors",
-        {"format": "pt"},
-    )
+    kept = {name: value for name, value in state.items() if head or not name.startswith("classifier.")}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
     shutil.copy(tagger / "config.json", folder / "config.json")
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
         shutil.copy(encoder / name, folder / name)
     return folder
-
-
-def install(checkpoint: Path, out: Path, report: dict[str, Any], threshold: float) -> None:
-    """The weights, and beside them the threshold that inference reads."""
-    from nosology.engines.encoder import DIGESTS
-
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "model.safetensors"):
-        shutil.copy(checkpoint / name, out / name)
-    facts = {
-        "threshold": threshold,
-        "thresholds": {"PROFESSION": 0.7},  # no identifier of Safe Harbor: precision counts as much
-        "encoder_sha256": DIGESTS["model.safetensors"],
-        "made_by": "examples/train_deid_tagger_es.py",
-        **report,
-    }
-    (out / "tagger.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def main() -> None:
@@ -501,8 +481,17 @@ def main() -> None:
         ),
     )
     print(json.dumps(report))
-    facts = {"rows": report["rows"], "steps": report["steps"], "seconds": round(time.monotonic() - started), "seed": options.seed}
-    install(Path(report["checkpoint"]), options.out, facts | {"validation": report["metrics"]}, options.threshold)
+    facts = {
+        "threshold": options.threshold,
+        "thresholds": {"PROFESSION": 0.7},  # no identifier of Safe Harbor: precision counts as much
+        "made_by": "examples/train_deid_tagger_es.py",
+        "rows": report["rows"],
+        "steps": report["steps"],
+        "seconds": round(time.monotonic() - started),
+        "seed": options.seed,
+        "validation": report["metrics"],
+    }
+    export(Path(report["checkpoint"]), options.out, facts)
 
 
 if __name__ == "__main__":

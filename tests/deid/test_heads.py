@@ -125,7 +125,9 @@ def test_what_a_set_of_a_rule_takes_its_folded_set_takes():
     for written, case in sets:
         narrow = re.sub(r"\\U([0-9a-f]{8})", lambda found: f"\\x{folded(chr(int(found[1], 16)))[0]:02x}", written)
         taken = folded("".join(re.findall(written, every, case)))
-        assert set(taken) <= {byte[0] for byte in re.findall(narrow.encode(), plain, case)}, ascii(written)
+        assert set(taken) <= {byte[0] for byte in re.findall(narrow.encode(), plain, case)}, (
+            f"{ascii(written)}: signs beyond ASCII that a set shuts out belong into a look-ahead before it"
+        )
     assert len(sets) > 400
 
 

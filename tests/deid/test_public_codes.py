@@ -1,7 +1,9 @@
 """Codes that name no person."""
 
 import pytest
+from nosology.deid import detect
 from nosology.deid.public_codes import after_system, called_code, is_public
+from nosology.records import Span
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,7 @@ from nosology.deid.public_codes import after_system, called_code, is_public
         "CIE-<10 E11.9>",
         "<CIE-9 250.00>",
         "EudraCT <2015-001234-12>",
+        "order for <CPT 70553> again",
     ],
 )
 def test_they_stay(text):
@@ -69,3 +72,37 @@ def test_days_and_telephones_are_none(text):
     start, end = text.index("<"), text.index(">") - 1
     plain = text.replace("<", "").replace(">", "")
     assert not is_public(plain, start, end) and not is_public(plain, start, end, named=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "label", "public"),
+    [
+        ("¿en NCT01234567?", "NCT01234567?", "ID", True),
+        ("(SNOMED: 44054006)", ": 44054006)", "PHONE", True),
+        ("see NCT01234567", "NCT01234567", "NAME", False),
+        ("ICD: 10.12.19", "10.12.19", "DATE", False),
+        ("on ...", "...", "ID", False),
+    ],
+)
+def test_what_a_tagger_marks_is_one_in_every_language(text, value, label, public):
+    """Signs around it count for nothing, and of a day the name of a system says nothing."""
+    start = text.index(value)
+    assert detect._public(text, Span(start=start, end=start + len(value), label=label, source="tagger")) is public
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "left"),
+    [
+        ("en", "MBI 1EG4-TE5-MK73", "1EG4-TE5-MK73"),
+        ("en", "MRN: 7712345", "7712345"),
+        ("en", "w/@ada", "@ada"),
+        ("en", "DNI 7712345", "DNI 7712345"),
+        ("es", "DNI 12345678Z", "12345678Z"),
+        ("es", "NHC: 778812-A", "778812-A"),
+        ("es", "MRNX7", "MRNX7"),
+    ],
+)
+def test_a_label_that_a_tagger_took_into_a_code_stays(code, text, left):
+    found = detect._unlabelled(text, Span(start=0, end=len(text), label="ID", source="tagger"), code)
+    assert text[found.start : found.end] == left
+    assert detect._unlabelled(text, Span(start=0, end=len(text), label="NAME", source="tagger"), code).start == 0

@@ -83,7 +83,6 @@ def test_the_gate_takes_any_text(text):
     ("text", "value", "label", "kept"),
     [
         ("billed CPT 99213, 99214 today", "99214", "ID", True),
-        ("order for CPT 70553 again", "CPT 70553", "ID", True),
         ("codes 99213 and 99215", "99215", "ID", True),
         ("moved to 60614 last year", "60614", "ID", False),
         ("pt 48213 is here", "48213", "ID", False),

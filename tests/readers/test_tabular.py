@@ -225,7 +225,7 @@ def test_columns_by_configuration(read: Any, form: str) -> None:
 def test_jsonl_whose_first_rows_all_lack_a_column_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "notes.jsonl"
     file.write_text('{"id": "a", "note": "x"}\n' * 3)
-    with pytest.raises(InputError, match="field text: .*lacks a column.*--text-column"):
+    with pytest.raises(InputError, match="field text: .*lacks a column.*--text-column.*go through ingest first"):
         tabular.describe(str(file), ["text", "id"])
     file.write_text('{"id": "a"}\n{"id": "b", "text": "x"}\n')  # one row that lacks it is that row's fault
     assert tabular.describe(str(file), ["text", "id"])[0] == "jsonl"

@@ -17,6 +17,7 @@ from nosology.deid.languages import language
 from nosology.deid.lexicon import listed
 from nosology.deid.patterns import Scan
 from nosology.deid.policies import WIDER, policy_of
+from nosology.deid.public_codes import is_public
 from nosology.deid.readings import Composed, ruled
 from nosology.deid.resolve import rank, repeated, resolve, widened
 from nosology.deid.rewrite import TAG
@@ -90,7 +91,7 @@ class Detector:
 
     def _tagged(self, text: str, tokens: Tokens, threshold: float | None = None) -> list[Span]:
         assert self.tagging is not None
-        found = [self._dated(text, _unlabelled(text, span)) for span in self.tagging.spans(text, tokens, threshold)]
+        found = [self._dated(text, _unlabelled(text, span, self._language.code)) for span in self.tagging.spans(text, tokens, threshold)]
         return [*found, *listed(text, tokens, self._language, self.tagging.least(threshold))]
 
     def _dated(self, text: str, span: Span) -> Span:
@@ -105,7 +106,7 @@ class Detector:
     def _resolved(
         self, text: str, ruled: Sequence[Span], tagged: Sequence[Span], known: Sequence[Known] = (), date: datetime.date | None = None
     ) -> list[Span]:
-        found = [*ruled, *(span for span in tagged if not self._language.keeps(text, span))]
+        found = [*ruled, *(span for span in tagged if not _public(text, span) and not self._language.keeps(text, span))]
         folded = Folded(text)
         placed = [span for one in known for span in one.find(folded)]
         if not found and not placed:
@@ -168,13 +169,27 @@ def tagger_folder(config: DeidConfig) -> Path:
     return Path(config.ner) if config.ner else language(config.language).tagger
 
 
-# what a tagger takes into a code from before it
-_LABEL = re.compile(r"(?:MBI|VIN|MRN|NPI|DEA|SSN|HICN|IMEI|UDI|NHC|DNI|NIE|NASS|ID|[Ww]/)(?:[\s:#.-]{1,3}|(?<=/))(?=[\w@])")
+_AROUND = " .,;:()[]=\"'/¿?¡!"  # signs that a tagger takes in
 
 
-def _unlabelled(text: str, span: Span) -> Span:
+def _public(text: str, span: Span) -> bool:
+    """Whether what a tagger takes for a number of a person is a code that is the same in every record."""
+    if span.label not in ("DATE", "ID", "PHONE"):
+        return False
+    value = text[span.start : span.end]
+    start = span.end - len(value.lstrip(_AROUND))
+    return is_public(text, start, start + len(value.strip(_AROUND)), named=span.label != "DATE")
+
+
+@functools.cache
+def _label_of(code: str) -> re.Pattern[str]:
+    """What a tagger takes into a code from before it, in a language."""
+    return re.compile(rf"(?:{'|'.join(language(code).code_labels)}|[Ww]/)(?:[\s:#.-]{{1,3}}|(?<=/))(?=[\w@])")
+
+
+def _unlabelled(text: str, span: Span, code: str) -> Span:
     """A code without the label before it, which stays."""
-    label = _LABEL.match(text, span.start, span.end) if span.label == "ID" else None
+    label = _label_of(code).match(text, span.start, span.end) if span.label == "ID" else None
     return dataclasses.replace(span, start=label.end()) if label else span
 
 

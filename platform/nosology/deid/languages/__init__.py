@@ -43,7 +43,8 @@ class Language:
         calendar: how dates and ages are written.
         recognizers: name -> "module:Class" of pass 1, beside `SHARED`.
         tagger: folder of the shipped tagger of pass 2.
-        keeps: whether a span that a tagger marked holds nothing that the rule names (a bare year, an eponym, a clinical code).
+        keeps: whether a span that a tagger marked holds nothing that the rule names (a bare year, an eponym, a clinical code); codes that are
+            the same in every record are known beside it (`nosology.deid.public_codes`).
         is_eponym: whether text[start:end] is the eponym of a disease, sign, device or score rather than a person.
         shows_person: whether what stands around text[start:end], which can be a name, shows that a person is meant.
         ordinary: words, in small letters, that are never taken for a part of a name found elsewhere.
@@ -54,6 +55,7 @@ class Language:
         forenames: those of them that are given names, so that one with a capital before a name belongs to it.
         everyday: words, abbreviations and symbols that are names too at most, so that a name among them needs capitals and a name beside it.
         listed: class -> words, in small letters without accents, that are hardly anything else when they are capitalised; see `deid.lexicon`.
+        code_labels: short forms that stand before codes of persons, which stay when a tagger takes one into the code.
         keeps_zip: whether its postal codes are ZIP codes of the United States, of which three digits may stay (`nosology.deid.zips`).
     """
 
@@ -74,6 +76,7 @@ class Language:
     forenames: frozenset[str]
     everyday: frozenset[str]
     listed: Mapping[str, frozenset[str]]
+    code_labels: tuple[str, ...]
     keeps_zip: bool
 
     def recognizer(self, name: str) -> Recognizer:

@@ -9,7 +9,6 @@ from nosology.deid.languages.en.dates import ANY_WEEKDAY, HOLIDAY, MONTH, NO_DAY
 from nosology.deid.languages.en.lists import COMMON, EVERYDAY, STOP, SURE_EPONYMS, is_sure_eponym
 from nosology.deid.languages.en.persons import is_eponym, may_be_name, shows_person
 from nosology.deid.languages.en.short_dates import is_ratio
-from nosology.deid.public_codes import is_public
 from nosology.deid.quantities import LARGE_QUANTITY, QUANTITY
 from nosology.records import Span
 
@@ -94,8 +93,6 @@ def keeps(text: str, span: Span) -> bool:
     if LATIN.fullmatch(value):
         return True
     at = text.index(value, span.start)
-    if span.label in ("DATE", "ID", "PHONE") and is_public(text, at, at + len(value), named=span.label != "DATE"):
-        return True
     if span.label == "DATE":
         if value == "24/7" or DAYS_OF_A_WEEK.fullmatch(value):
             return True

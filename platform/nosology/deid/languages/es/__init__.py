@@ -39,5 +39,6 @@ LANGUAGE = Language(
     forenames=frozenset(),
     everyday=AS_WORDS | COMMON,
     listed={},
+    code_labels=("NHC", "DNI", "NIE", "NASS", "VIN", "IMEI", "UDI", "ID"),
     keeps_zip=False,
 )

@@ -8,7 +8,6 @@ from nosology.deid.calendar_words import HOURS
 from nosology.deid.languages.es.dates import HOLIDAY, WEEKDAY
 from nosology.deid.languages.es.lists import MONTH, words
 from nosology.deid.languages.es.names import EPONYMS, FAMILY, GIVEN, ORDINARY, is_eponym, shows_person
-from nosology.deid.public_codes import is_public
 from nosology.deid.quantities import QUANTITY
 from nosology.records import Span
 
@@ -111,8 +110,6 @@ def keeps(text: str, span: Span) -> bool:
     if not any(c.isalnum() for c in value):
         return True
     at = text.index(value, span.start)
-    if span.label in ("DATE", "ID", "PHONE") and is_public(text, at, at + len(value), named=span.label != "DATE"):
-        return True
     if span.label == "DATE":
         return (
             _duration(value)
