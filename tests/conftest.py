@@ -3,10 +3,14 @@ product's own script."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from nosology.distributed.session import prepare_environment
 
 prepare_environment()
+sys.path.insert(0, str(Path(__file__).parent))  # fixed_key
 
 TITLES = [
     "Type 2 diabetes mellitus without complications", "Essential (primary) hypertension", "Acute pain in the left knee",

@@ -7,6 +7,7 @@ import io
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fixed_key import fixed
 from nosology.config import DeidConfig
 from nosology.deid.detect import Detector
 from nosology.deid.stage import Deidentify
@@ -18,7 +19,7 @@ DAY = datetime.date(2021, 6, 9)
 
 @pytest.fixture(scope="module")
 def key(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("k") / "key")
+    return fixed(tmp_path_factory.mktemp("k") / "key")
 
 
 def stage_of(key, **config):
@@ -67,7 +68,7 @@ def test_what_is_not_this_policys_own_work_is_cleaned(key, tmp_path):
     assert stage_of(key, rewrite="surrogates", reversible=True).process(first)["documents"][0] == {
         name: value for name, value in next(row for row in first if row["_table"] == "documents").items() if name != "_table"
     }
-    for other in (stage_of(key, rewrite="surrogates", dates="shift"), stage_of(str(tmp_path / "k"), rewrite="surrogates")):
+    for other in (stage_of(key, rewrite="surrogates", dates="shift"), stage_of(fixed(tmp_path / "k", 0x6C), rewrite="surrogates")):
         for row in first:
             out = other.process([row])[row["_table"]][0]
             assert out["patient_id"] != row["patient_id"] and out["mark"] != row["mark"]

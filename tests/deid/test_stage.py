@@ -6,6 +6,7 @@ import pickle
 
 import pyarrow as pa
 import pytest
+from fixed_key import fixed
 from nosology.config import Config, DeidConfig
 from nosology.deid.stage import Deidentify, span_line
 from nosology.deid.structured import clean
@@ -19,7 +20,7 @@ CANARY = "Zebulon Quackenbush"
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
-    made = Deidentify(DeidConfig(key_file=str(tmp_path_factory.mktemp("k") / "key")))
+    made = Deidentify(DeidConfig(key_file=fixed(tmp_path_factory.mktemp("k") / "key")))
     made.open()
     return made
 

@@ -26,10 +26,13 @@ from nosology.errors import FingerprintError, InputError
 from nosology.records import RawClaim, RawEncounter, RawPatient, RawProcedure, RawRemittance, to_table
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [path for path in map(str, (TESTS / "faults", TESTS / "faults" / "inject", TESTS / "readers")) if path not in sys.path]
+sys.path[:0] = [
+    path for path in map(str, (TESTS, TESTS / "faults", TESTS / "faults" / "inject", TESTS / "readers")) if path not in sys.path
+]
 
 import reader_samples as samples  # noqa: E402
 from drivers import without_ray  # noqa: E402
+from fixed_key import fixed  # noqa: E402
 
 PATIENT = {
     "resourceType": "Patient", "id": "pat-77001", "name": [{"given": ["Marnie", "Q"], "family": "Coker-Larkspire"}],
@@ -67,7 +70,7 @@ def texts(run: Path) -> list[str]:
 
 
 def configured(folder: Path, **deid: Any) -> Config:
-    return Config.model_validate({"deid": {"key_file": str(folder / "key"), **deid}, "cluster": {"num_cpus": 1}})
+    return Config.model_validate({"deid": {"key_file": fixed(folder / "key"), **deid}, "cluster": {"num_cpus": 1}})
 
 
 def deidentified(folder: Path, source: Path, out: str = "clean", **deid: Any) -> dict[str, Any]:
@@ -232,7 +235,7 @@ def test_rows_without_a_patient_move_with_the_patient_whose_they_are(tmp_path: P
 
 def test_rows_without_a_patient_move_with_it_through_the_command(tmp_path: Path) -> None:
     joined(tmp_path / "in")
-    sets = ["deid.key_file=key", "deid.dates=shift", "deid.rewrite=surrogates", "cluster.num_cpus=1", "--json"]
+    sets = [f"deid.key_file={fixed(tmp_path / 'key')}", "deid.dates=shift", "deid.rewrite=surrogates", "cluster.num_cpus=1", "--json"]
     command = [sys.executable, "-m", "nosology.cli", "deidentify", "--in", "in", "--out", "clean", *sets]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-2000:]

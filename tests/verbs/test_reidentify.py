@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from fixed_key import fixed
 from nosology import verbs
 from nosology.config import Config, load
 from nosology.deid import disclosures
@@ -46,7 +47,7 @@ def make_run(folder: Path, *overrides: str, key: str = "key") -> Path:
     """A finished run of `deidentify` over the notes, as its workers would commit it."""
     source, out = folder / "notes.jsonl", folder / "run"
     source.write_text("".join(json.dumps(note) + "\n" for note in NOTES))
-    config: Config = load(overrides=[f"deid.key_file={folder / key}", *overrides])
+    config: Config = load(overrides=[f"deid.key_file={fixed(folder / key)}", *overrides])
     with Run(str(out), "deidentify", config, source=str(source)) as run:
         files = plan([str(source)], input_columns(config.input), list(TABLES))
         stage = Deidentify(config.deid, config.input)

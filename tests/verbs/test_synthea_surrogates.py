@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fixed_key import fixed
 from nosology.distributed.stages import output_parts
 from nosology.records import CLEAN_TABLES
 
@@ -38,7 +39,7 @@ def test_no_value_of_a_patient_is_left(tmp_path):
         ["ingest", "--in", str(ARCHIVE), "--out", str(tmp_path / "raw")],
         ["deidentify", "--in", str(tmp_path / "raw"), "--out", str(tmp_path / "clean"), "deid.rewrite=surrogates"],
     ):
-        key = f"deid.key_file={tmp_path / 'key'}"
+        key = f"deid.key_file={fixed(tmp_path / 'key')}"
         command = [sys.executable, "-m", "nosology.cli", *arguments, *([key] if arguments[0] == "deidentify" else []), "--json"]
         ran = subprocess.run(command, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr[-2000:]
