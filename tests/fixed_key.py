@@ -1,5 +1,5 @@
 """A key of `deid.key_file` that is the same in every run of the tests: days and surrogates are drawn from the key, so with a new one
-two patients are moved alike once in 730 runs, and a test that says they are not fails by chance."""
+two patients are moved by the same of 624 days now and then, and a test that says they are not fails by chance."""
 
 from __future__ import annotations
 

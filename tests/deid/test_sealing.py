@@ -5,6 +5,7 @@ import json
 
 import pyarrow as pa
 import pytest
+from fixed_key import fixed
 from nosology.config import DeidConfig
 from nosology.deid.detect import Detector
 from nosology.deid.sealing import policy_digest, seal, unseal
@@ -21,10 +22,8 @@ VALUES = ("Quackenbush", "Zebulon", "03/14", "00412345", "pat-1", "Cambridge")
 
 @pytest.fixture(scope="module", params=["tags", "surrogates"])
 def stage(request, tmp_path_factory):
-    file = tmp_path_factory.mktemp("k") / "key"
-    file.write_text(SECRET.key.hex())
-    file.chmod(0o600)
-    made = Deidentify(DeidConfig(key_file=str(file), reversible=True, rewrite=request.param, dates="shift"))
+    file = fixed(tmp_path_factory.mktemp("k") / "key", SECRET.key[0])
+    made = Deidentify(DeidConfig(key_file=file, reversible=True, rewrite=request.param, dates="shift"))
     made._detector = Detector(made._config, rules_only=True)
     return made
 

@@ -26,9 +26,7 @@ from nosology.errors import FingerprintError, InputError
 from nosology.records import RawClaim, RawEncounter, RawPatient, RawProcedure, RawRemittance, to_table
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [
-    path for path in map(str, (TESTS, TESTS / "faults", TESTS / "faults" / "inject", TESTS / "readers")) if path not in sys.path
-]
+sys.path[:0] = [path for path in map(str, (TESTS / "faults", TESTS / "faults" / "inject", TESTS / "readers")) if path not in sys.path]
 
 import reader_samples as samples  # noqa: E402
 from drivers import without_ray  # noqa: E402
@@ -272,7 +270,7 @@ def test_a_run_that_is_killed_moves_the_rest_by_the_same_days(tmp_path: Path) ->
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-sys.path[:0] = [{tests!r} + "/verbs"]
+sys.path[:0] = [{tests!r}, {tests!r} + "/verbs"]
 import test_known_values as these
 from nosology import storage
 from nosology.deid import dossier

@@ -246,8 +246,6 @@ def test_a_changed_register_is_found_and_nothing_comes_back(made: Path, tmp_path
         (made / "reidentifications" / "000004.json").write_text("{}")
     elif harm.startswith("exchange"):  # a right one, of another run with the same key, or of this one at another time
         (tmp_path / "other").mkdir()
-        (tmp_path / "other" / "key").write_text((tmp_path / "key").read_text())
-        (tmp_path / "other" / "key").chmod(0o600)
         other = make_run(tmp_path / "other", "deid.reversible=true", "deid.dates=shift")
         entries[1 if harm == "exchange" else 2].write_text(ask(other, tmp_path / "other", 3)[1 if harm == "exchange" else 2].read_text())
     else:

@@ -184,7 +184,7 @@ def _public(text: str, span: Span) -> bool:
 @functools.cache
 def _label_of(code: str) -> re.Pattern[str]:
     """What a tagger takes into a code from before it, in a language."""
-    return re.compile(rf"(?:{'|'.join(language(code).code_labels)}|[Ww]/)(?:[\s:#.-]{{1,3}}|(?<=/))(?=[\w@])")
+    return re.compile(rf"(?:{'|'.join(language(code).code_labels)})(?:[\s:#.-]{{1,3}}|(?<=/))(?=[\w@])")
 
 
 def _unlabelled(text: str, span: Span, code: str) -> Span:

@@ -46,6 +46,6 @@ LANGUAGE = Language(
     forenames=FORENAMES,
     everyday=EVERYDAY | NAMES_AS_WORDS,
     listed={"NAME": words(HERE / "given_names.txt"), "LOCATION": words(HERE / "cities.txt")},
-    code_labels=("MBI", "VIN", "MRN", "NPI", "DEA", "SSN", "HICN", "IMEI", "UDI", "ID"),
+    code_labels=("MBI", "VIN", "MRN", "NPI", "DEA", "SSN", "HICN", "IMEI", "UDI", "ID", "w/", "W/"),
     keeps_zip=True,
 )
