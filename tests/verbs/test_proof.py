@@ -232,6 +232,10 @@ def test_a_bundle_is_of_one_run(way: Path) -> None:
     refused(way, "of other tables")
 
 
+def test_the_run_folder_of_prepare_is_no_folder_of_blocks(made: Path) -> None:
+    refused(made, f"not its blocks.*Give {made / 'prepare' / 'blocks'}", source="prepare")
+
+
 def test_blocks_that_prepare_did_not_write_are_refused_or_vouched_for(way: Path) -> None:
     vouch = "proof.vouched_by=Ada Byron, Example Hospital, 2026-05-04"
     shutil.copytree(way / "prepare" / "blocks", way / "elsewhere")

@@ -74,6 +74,8 @@ def _prepared(source: str) -> str | None:
 
 def _check_blocks(source: str, prepared: str) -> None:
     """Raises InputError where the blocks are not those that the run of `prepare` wrote."""
+    if source.rstrip("/") == prepared:
+        raise InputError("a run folder of prepare, not its blocks", file=source, remedy=f"Give {storage.join(prepared, 'blocks')}")
     uri = storage.join(prepared, "lineage.json")
     held = storage.read_json(uri)["outputs"].get("blocks") if storage.exists(uri) else None
     files = [file for file in storage.list_files(source) if file.endswith(".parquet")]
