@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from nosology import cli, config, doctor
+from nosology import cli, config, console, doctor
 from nosology.errors import ConfigError, DeadLettersError, FingerprintError, NosologyError
 
 CANARY = "Zebulon Quackenbush"
@@ -44,7 +44,7 @@ def test_exit_status_and_no_text_of_an_unforeseen_error(error: BaseException, st
         raise error
 
     with pytest.raises(cli.typer.Exit) as left:
-        cli._perform("code", True, work)
+        console.perform("code", True, work)
     out, err = capsys.readouterr()
     assert left.value.exit_code == status
     assert json.loads(out.splitlines()[-1])["exit"] == status
@@ -127,7 +127,7 @@ def test_names_of_files_do_not_reach_the_terminal_raw(tmp_path: Path, capsys: py
     status, last, text = nosology("status", "a\x1b[2J", "--json")
     assert status == 2 and "\x1b" not in text and "a\\x1b[2J" in last["error"]
     assert str(ProofError({"run": "r", "faults": ["file a\nb: no", "c"]})).splitlines() == ["r: 2 faults", "  file a\\nb: no", "  c"]
-    cli._show({"a\x1b": "b\nc", "files": 2})
+    console.show({"a\x1b": "b\nc", "files": 2})
     assert capsys.readouterr().out == "a\\x1b  b\\nc\nfiles  2\n"
 
 

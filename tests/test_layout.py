@@ -22,7 +22,7 @@ LEVEL = {
     **dict.fromkeys(("storage", "storage_errors", "streams", "config", "runs", "retries"), 1),
     **dict.fromkeys(ROOMS, 2),
     "distributed": 3,
-    **dict.fromkeys(("cli", "verbs", "doctor", "demo"), 4),
+    **dict.fromkeys(("cli", "console", "verbs", "doctor", "demo"), 4),
 }  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

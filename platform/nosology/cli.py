@@ -5,17 +5,17 @@ Exit status: 0 done, 2 wrong use or configuration, 3 finished with dead letters 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from nosology.console import SIGNALS, fail, perform
 
 if TYPE_CHECKING:
     from nosology.config import Config
@@ -60,82 +60,6 @@ Out = Annotated[str, typer.Option("--out", help="run folder; the same command ag
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="run folder, local or s3://")]
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="only letters of this reason; may be given several times")]
 NONE: list[Any] = []
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-def _perform(verb: str, as_json: bool, work: Callable[[], dict[str, Any]]) -> None:
-    """Run a verb's work; print its report; leave with its exit status."""
-    with _heeding(verb, as_json):
-        try:
-            report = work()
-        except (Exception, KeyboardInterrupt, SystemExit) as error:  # Ray ends a process that gets SIGTERM with SystemExit
-            raise typer.Exit(_fail(verb, as_json, error)) from None
-    if as_json:
-        _print_line(verb, report)
-    else:
-        _show(report)
-    raise typer.Exit(0)
-
-
-@contextlib.contextmanager
-def _heeding(verb: str, as_json: bool) -> Iterator[None]:
-    """Within, Ctrl-C and the SIGTERM that schedulers send interrupt the work; a second one, while it is leaving, ends the process at once."""
-    seen = False
-
-    def interrupt(number: int, frame: object) -> None:
-        nonlocal seen
-        if seen:
-            os._exit(_fail(verb, as_json, KeyboardInterrupt()))
-        seen = True
-        raise KeyboardInterrupt
-
-    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = [signal.signal(number, interrupt) for number in heeded]
-    try:
-        yield
-    finally:
-        for number, handler in zip(heeded, before, strict=True):
-            signal.signal(number, handler)
-
-
-def _fail(verb: str | None, as_json: bool, error: BaseException) -> int:
-    """Tell a failure, for a person and under `--json` as the last line too; return the exit status. The text of an unforeseen exception
-    is never shown, for it could hold a value of a record."""
-    from nosology.errors import NosologyError, printable
-
-    report: dict[str, Any] = {}
-    if isinstance(error, NosologyError):
-        said, status, report = str(error), error.exit_code, getattr(error, "report", None) or {}
-    elif isinstance(error, Exception):
-        from nosology.runs import describe
-
-        said, status = f"internal error: {describe(error)}; please report this line", 1
-    else:
-        said, status = "interrupted; the same command resumes", 1
-    lines = [printable(line) for line in f"{f'nosology {verb}' if verb else 'nosology'}: {said}".split("\n")]
-    print("\n".join(lines), file=sys.stderr)
-    if as_json:
-        _print_line(verb, {**report, "error": said, "exit": status})
-    return status
-
-
-def _print_line(verb: str | None, report: dict[str, Any]) -> None:
-    """The line that ends every command under `--json`. `verb` is the command's own; what a run that it looked at or went on with was
-    made by is `run_verb`."""
-    made_by = report.get("verb", verb)
-    named = {"verb": verb} if made_by == verb else {"verb": verb, "run_verb": made_by}
-    print(json.dumps(named | {name: value for name, value in report.items() if name != "verb"}), flush=True)
-
-
-def _show(report: dict[str, Any]) -> None:
-    """The report as aligned lines for a person."""
-    from nosology.errors import printable
-
-    shown = {printable(name): ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-             for name, value in report.items()}  # fmt: skip
-    width = max(map(len, shown), default=0)
-    for name, value in shown.items():
-        print(f"{name.ljust(width)}  {printable(str(value))}")
 
 
 def _load(files: list[Path], overrides: list[str]) -> Config:
@@ -157,7 +81,7 @@ def ingest(
     from nosology import verbs
 
     more = ["ingest.allow_unreadable=true"] if allow_unreadable else []
-    _perform("ingest", as_json, lambda: verbs.ingest(_load(config, [*overrides, *more]), inputs, out))
+    perform("ingest", as_json, lambda: verbs.ingest(_load(config, [*overrides, *more]), inputs, out))
 
 
 @app.command()
@@ -188,7 +112,7 @@ def deidentify(
     columns = [f"{name}={json.dumps(value)}" for name, value in named.items() if value]
     columns += ["deid.accept_residual=true"] if accept_residual else []
     evidence = {"proof": proof, "sample": sample, "measured": measured, "sampled": sampled, "signer": signer}
-    _perform("deidentify", as_json, lambda: asked(_load(config, overrides + columns), input, out, spans, measure, evidence, as_json))
+    perform("deidentify", as_json, lambda: asked(_load(config, overrides + columns), input, out, spans, measure, evidence, as_json))
 
 
 @app.command()
@@ -204,7 +128,7 @@ def reidentify(
     """Turn clean records back, with the key; who, when, why and which records is written down first."""
     from nosology import verbs
 
-    _perform("reidentify", as_json, lambda: verbs.reidentify(run, ids, by, reason, to, key_file))
+    perform("reidentify", as_json, lambda: verbs.reidentify(run, ids, by, reason, to, key_file))
 
 
 @app.command()
@@ -219,7 +143,27 @@ def prepare(
     """Make training blocks: splits without leaks, duplicates removed, templates, packing."""
     from nosology import verbs
 
-    _perform("prepare", as_json, lambda: verbs.prepare(_load(config, overrides), inputs, phrases, out))
+    perform("prepare", as_json, lambda: verbs.prepare(_load(config, overrides), inputs, phrases, out))
+
+
+@app.command()
+def plan(
+    input: Annotated[str | None, typer.Option("--in", help="prepared blocks; default: plan.blocks of them")] = None,
+    out: Annotated[str | None, typer.Option("--out", help="run folder; default: runs/plan-DIGEST, one for each configuration")] = None,
+    config: Files = NONE,
+    overrides: Overrides = NONE,
+    as_json: Json = False,
+) -> None:
+    """Tell whether a training fits, how long it takes and what it costs; needs no GPU. Exit status 2 when it does not fit."""
+    from nosology import verbs
+
+    def work() -> dict[str, Any]:
+        report = verbs.plan(_load(config, overrides), input, out)
+        return report if as_json else told(report)
+
+    from nosology.verbs.planning import told
+
+    perform("plan", as_json, work)
 
 
 @app.command()
@@ -227,7 +171,7 @@ def train(input: Input, out: Out, config: Files = NONE, overrides: Overrides = N
     """Fine-tune a model on prepared blocks (LoRA or full, DeepSpeed ZeRO 0-3); resumes from its last good checkpoint."""
     from nosology import verbs
 
-    _perform("train", as_json, lambda: verbs.train(_load(config, overrides), input, out))
+    perform("train", as_json, lambda: verbs.train(_load(config, overrides), input, out))
 
 
 @app.command()
@@ -235,7 +179,7 @@ def quantize(input: Input, out: Out, config: Files = NONE, overrides: Overrides 
     """Merge a trained adapter and write one INT8 artefact for the laptop engine and vLLM."""
     from nosology import verbs
 
-    _perform("quantize", as_json, lambda: verbs.quantize(_load(config, overrides), input, out))
+    perform("quantize", as_json, lambda: verbs.quantize(_load(config, overrides), input, out))
 
 
 @app.command()
@@ -250,7 +194,7 @@ def code(
     """Give ICD-10-CM codes to notes, with evidence, confidence and route; compare with what was billed."""
     from nosology import verbs
 
-    _perform("code", as_json, lambda: verbs.code(_load(config, overrides), inputs, out, jsonl))
+    perform("code", as_json, lambda: verbs.code(_load(config, overrides), inputs, out, jsonl))
 
 
 @app.command()
@@ -266,7 +210,7 @@ def score(
     """Measure predictions (run folder of `code`, or its JSON lines) against gold codes; write an HTML report."""
     from nosology import verbs
 
-    _perform("score", as_json, lambda: verbs.score(_load(config, overrides), input, gold, base, out))
+    perform("score", as_json, lambda: verbs.score(_load(config, overrides), input, gold, base, out))
 
 
 @terms.command("score")
@@ -282,7 +226,7 @@ def terms_score(
     from nosology import verbs
 
     left = [f"terminology.leave_out={json.dumps(str(leave_out))}"] if leave_out else []
-    _perform("terms score", as_json, lambda: verbs.terms_score(_load(config, overrides + left), file, out))
+    perform("terms score", as_json, lambda: verbs.terms_score(_load(config, overrides + left), file, out))
 
 
 @app.command()
@@ -290,7 +234,7 @@ def serve(config: Files = NONE, overrides: Overrides = NONE, as_json: Json = Fal
     """Serve POST /v1/code and /v1/chat/completions until SIGINT or SIGTERM."""
     from nosology import verbs
 
-    _perform("serve", as_json, lambda: verbs.serve(_load(config, overrides)))
+    perform("serve", as_json, lambda: verbs.serve(_load(config, overrides)))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -303,7 +247,7 @@ def submit(
     """Run a verb as a Ray job: follow its log, return its exit status."""
     from nosology import verbs
 
-    _perform("submit", as_json, lambda: verbs.submit(verb, context.args, address))
+    perform("submit", as_json, lambda: verbs.submit(verb, context.args, address))
 
 
 @app.command()
@@ -311,7 +255,7 @@ def status(run: RunFolder, as_json: Json = False) -> None:
     """Progress of a run, from its folder alone."""
     from nosology import verbs
 
-    _perform("status", as_json, lambda: verbs.status(run))
+    perform("status", as_json, lambda: verbs.status(run))
 
 
 @app.command()
@@ -319,7 +263,7 @@ def resume(run: RunFolder, as_json: Json = False) -> None:
     """Go on with a run that was stopped or killed, with the configuration that it has."""
     from nosology import verbs
 
-    _perform("resume", as_json, lambda: verbs.resume(run))
+    perform("resume", as_json, lambda: verbs.resume(run))
 
 
 @app.command()
@@ -331,7 +275,7 @@ def verify(
     """Prove that a run is whole: every record covered once, every checksum right."""
     from nosology import verbs
 
-    _perform("verify", as_json, lambda: verbs.verify(run, inputs))
+    perform("verify", as_json, lambda: verbs.verify(run, inputs))
 
 
 @app.command()
@@ -343,7 +287,7 @@ def gc(
     """Remove what killed attempts left behind in a run folder."""
     from nosology import verbs
 
-    _perform("gc", as_json, lambda: verbs.gc(run, grace_seconds))
+    perform("gc", as_json, lambda: verbs.gc(run, grace_seconds))
 
 
 @app.command()
@@ -353,7 +297,7 @@ def publish(
     """Hand the tables of a finished run on; done again it adds nothing."""
     from nosology import verbs
 
-    _perform("publish", as_json, lambda: verbs.publish(run, to))
+    perform("publish", as_json, lambda: verbs.publish(run, to))
 
 
 @deadletter.command("list")
@@ -365,7 +309,7 @@ def deadletter_list(run: RunFolder, as_json: Json = False) -> None:
         report = verbs.deadletter_list(run)
         return report if as_json else {_kind(kind): kind["count"] for kind in report["kinds"]} or {"dead": 0}
 
-    _perform("deadletter list", as_json, work)
+    perform("deadletter list", as_json, work)
 
 
 @deadletter.command("show")
@@ -382,7 +326,7 @@ def deadletter_show(
         report = verbs.deadletter_show(run, reason, limit)
         return report if as_json else {f"{one['file']} record {one['row']}": _kind(one) for one in report["letters"]}
 
-    _perform("deadletter show", as_json, work)
+    perform("deadletter show", as_json, work)
 
 
 @deadletter.command("retry")
@@ -390,7 +334,7 @@ def deadletter_retry(run: RunFolder, reason: Reasons = None, as_json: Json = Fal
     """Try the dead letters of a finished run again."""
     from nosology import verbs
 
-    _perform("deadletter retry", as_json, lambda: verbs.deadletter_retry(run, reason))
+    perform("deadletter retry", as_json, lambda: verbs.deadletter_retry(run, reason))
 
 
 @deadletter.command("export")
@@ -403,7 +347,7 @@ def deadletter_export(
     """Write the dead letters as JSON lines."""
     from nosology import verbs
 
-    _perform("deadletter export", as_json, lambda: verbs.deadletter_export(run, reason, to))
+    perform("deadletter export", as_json, lambda: verbs.deadletter_export(run, reason, to))
 
 
 def _kind(letter: dict[str, Any]) -> str:
@@ -434,7 +378,7 @@ def show_config(
         return tree
 
     if as_json:
-        _perform("config", True, work)
+        perform("config", True, work)
 
     def printed() -> dict[str, Any]:
         import yaml
@@ -443,7 +387,7 @@ def show_config(
         print(json.dumps(tree, indent=1) if schema == "-" else yaml.safe_dump(tree, sort_keys=False).rstrip())
         return {}
 
-    _perform("config", False, printed)
+    perform("config", False, printed)
 
 
 @app.command()
@@ -456,7 +400,7 @@ def doctor(
     """What this machine can do, what will not work, and how to mend it."""
     from nosology import verbs
 
-    _perform("doctor", as_json, lambda: verbs.doctor(_load(config, overrides), out, as_json))
+    perform("doctor", as_json, lambda: verbs.doctor(_load(config, overrides), out, as_json))
 
 
 @app.command()
@@ -469,7 +413,7 @@ def demo(
     """The whole way on the sample archive: from files to audited codes and one HTML report."""
     from nosology import verbs
 
-    _perform("demo", as_json, lambda: verbs.demo(_load(config, overrides), out))
+    perform("demo", as_json, lambda: verbs.demo(_load(config, overrides), out))
 
 
 def main() -> None:
@@ -480,7 +424,7 @@ def main() -> None:
     as_json = "--json" in sys.argv
     try:
         status = app(prog_name="nosology", standalone_mode=False)
-        for number in _SIGNALS:  # the work is done or given up; what comes now would only take the exit status away
+        for number in SIGNALS:  # the work is done or given up; what comes now would only take the exit status away
             signal.signal(number, signal.SIG_IGN)
         sys.exit(status)
     except typer.TyperException as error:  # wrong use
@@ -491,9 +435,9 @@ def main() -> None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "nosology"
         said = f"{error.format_message().rstrip('. ')} (`{command} --help` tells what there is)"
-        sys.exit(_fail(command.removeprefix("nosology").strip() or None, as_json, ConfigError(said)))
+        sys.exit(fail(command.removeprefix("nosology").strip() or None, as_json, ConfigError(said)))
     except Exception as error:
-        sys.exit(_fail(None, as_json, error))
+        sys.exit(fail(None, as_json, error))
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ class TrainConfig(Section):
     """Fine-tuning."""
 
     objective: Literal["generate", "tag"] = "generate"
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "qlora", "full"] = Field("lora", description="qlora keeps the base in 4 bits (nf4); it needs bitsandbytes")
     rank: Positive = 16
     alpha: Positive = 32
     dropout: Share = Field(0.0, description="dropout on the adapter's input")
@@ -237,7 +237,13 @@ class TrainConfig(Section):
         None, description="names of the linear layers that get an adapter; None is every one but the head"
     )
     zero: Annotated[int, Field(ge=0, le=3)] = Field(0, description="DeepSpeed ZeRO stage")
-    offload: bool = Field(False, description="optimizer state (and parameters at stage 3) in host memory")
+    offload: Literal["none", "optimizer", "all"] = Field(
+        "none", description="what lies in host memory in place of the GPU: the optimizer state, or (all, at stage 3) the weights too"
+    )
+    offload_folder: str | None = Field(None, description="folder on a local NVMe disk of each node that takes what is offloaded")
+    gradient_checkpointing: bool = Field(
+        False, description="keep a layer's input alone and compute the rest again in the backward pass: a third more time, far less memory"
+    )
     epochs: Positive = 1
     max_steps: Positive | None = None
     batch_size: Positive = Field(8, description="blocks or rows per worker in one forward pass")
@@ -254,6 +260,21 @@ class TrainConfig(Section):
     use_gpu: bool = False
     max_failures: Annotated[int, Field(ge=0)] = Field(3, description="lost workers that a run survives")
     seed: int = 0
+
+
+class PlanConfig(Section):
+    """What a training run would be given, for `nosology plan`."""
+
+    hardware: Literal["a100-40", "a100-80", "h100", "h200", "b200", "cpu"] | None = Field(
+        None, description="card of each worker; None is h100 with train.use_gpu and cpu without"
+    )
+    gpus_per_node: Positive = 8
+    host_memory_gib: Annotated[float, Field(gt=0)] = Field(1800.0, description="memory of a node")
+    disk_gib: Annotated[float, Field(gt=0)] = Field(10_000.0, description="free space where base, data and checkpoints lie")
+    blocks: Positive = Field(10_000, description="training blocks, where no prepared data is given (--in)")
+    usd_per_gpu_hour: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="price of a card; None is the anchor in docs/planner.md"
+    )
 
 
 class QuantizeConfig(Section):
@@ -332,6 +353,7 @@ class Config(Section):
     prepare: PrepareConfig = PrepareConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    plan: PlanConfig = PlanConfig()
     quantize: QuantizeConfig = QuantizeConfig()
     terminology: TerminologyConfig = TerminologyConfig()
     coding: CodingConfig = CodingConfig()

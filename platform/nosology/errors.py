@@ -49,6 +49,19 @@ def _rebuild_input_error(rule: str, file: str | None, field: str | None, remedy:
     return InputError(rule, file=file, field=field, remedy=remedy)
 
 
+class PlanError(NosologyError):
+    """A training that was planned does not fit; `report` is the whole plan."""
+
+    exit_code = 2
+
+    def __init__(self, said: str, report: Mapping[str, Any]) -> None:
+        self.report = dict(report)
+        super().__init__(said)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return PlanError, (str(self), self.report)
+
+
 class FingerprintError(NosologyError):
     """A run folder belongs to a job with another fingerprint; resuming it would mix two jobs."""
 

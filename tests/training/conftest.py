@@ -65,3 +65,8 @@ def base(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def blocks(tmp_path_factory) -> str:
     return make_blocks(tmp_path_factory.mktemp("blocks"))
+
+
+@pytest.fixture(scope="session")
+def blocks_of():
+    return make_blocks

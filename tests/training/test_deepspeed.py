@@ -115,7 +115,7 @@ def test_the_adapter_of_a_sharded_run_is_whole(runs, base, stage):
 
 
 def test_deepspeed_settings_follow_ours():
-    config = TrainConfig(precision="bf16", batch_size=4, accumulation_steps=2, zero=3, gradient_clip=0.5, use_gpu=True, offload=True)
+    config = TrainConfig(precision="bf16", batch_size=4, accumulation_steps=2, zero=3, gradient_clip=0.5, use_gpu=True, offload="all")
     settings = zero.deepspeed_config(config, world_size=8)
     assert settings["train_batch_size"] == 64 and settings["gradient_clipping"] == 0.5 and settings["bf16"]["enabled"]
     assert settings["zero_optimization"]["stage"] == 3 and settings["zero_optimization"]["offload_param"]["device"] == "cpu"
@@ -126,12 +126,24 @@ def test_deepspeed_settings_follow_ours():
     assert zero.deepspeed_config(TrainConfig(precision="bf16", zero=0), world_size=2)["zero_optimization"]["stage"] == 1
 
 
-@pytest.mark.parametrize(("changes", "reason"), [
-    ({"offload": True, "zero": 0, "use_gpu": True}, "cannot move"), ({"offload": True, "zero": 2}, "use_gpu"),
-])  # fmt: skip
+REFUSED = [
+    ({"offload": "optimizer", "zero": 0, "use_gpu": True}, "cannot move"), ({"offload": "all", "zero": 2, "use_gpu": True}, "zero of 3"),
+    ({"offload": "optimizer", "zero": 2}, "use_gpu"), ({"offload_folder": "/nvme"}, "offload is none"),
+    ({"offload_folder": "/nvme", "offload": "optimizer", "zero": 2, "use_gpu": True}, "NVMe disks at that stage"),
+    ({"method": "qlora"}, "GPU kernels"), ({"method": "qlora", "zero": 3, "use_gpu": True}, "packed 4-bit"),
+    ({"method": "qlora", "use_gpu": True, "precision": "fp32"}, "bf16"), ({"method": "qlora", "use_gpu": True, "objective": "tag"}, "generate"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "reason"), REFUSED)
 def test_settings_that_cannot_work_are_refused(changes, reason):
     with pytest.raises(ConfigError, match=reason):
         zero.deepspeed_config(TrainConfig(**changes), world_size=2)
+
+
+def test_every_refusal_has_its_case():
+    configs = [TrainConfig(**changes) for changes, _ in REFUSED]
+    assert all(any(fails(config) for config in configs) for fails, _ in zero.REFUSED) and len(REFUSED) == len(zero.REFUSED)
 
 
 def test_half_precision_is_no_choice():

@@ -5,6 +5,7 @@ Shapes: B blocks, T tokens a block.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -50,6 +51,21 @@ def attention_mask(segment_ids_BT: torch.Tensor) -> torch.Tensor:
     return (same & causal)[:, None]
 
 
+def _four_bits(config: TrainConfig) -> dict[str, Any]:
+    """How transformers loads the base of a QLoRA run: nf4 with double quantization (Dettmers et al. 2023)."""
+    if config.method != "qlora":
+        return {}
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("train.method: qlora needs the package bitsandbytes, which is not installed: pip install bitsandbytes")
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    quantized = cast("Any", BitsAndBytesConfig)(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+    )
+    return {"quantization_config": quantized, "device_map": {"": torch.cuda.current_device()}}
+
+
 class Generate:
     """Causal language modelling on packed blocks, loss where `labels` says."""
 
@@ -57,16 +73,24 @@ class Generate:
 
     def build(self, config: TrainConfig, model: ModelConfig) -> torch.nn.Module:
         import torch
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM
         from transformers.utils import logging
 
         if not model.base:
             raise ConfigError("model.base: training needs the directory of a generator")
         cast("Any", logging).disable_progress_bar()
-        # sdpa takes our mask; kernels that cannot mask a block-diagonal (flash without varlen) are not offered
+        # sdpa takes our mask; kernels that cannot mask a block-diagonal (flash without varlen) are not offered. Gemma 2 caps its
+        # scores, which transformers has in the eager kernel alone
+        kernel = "eager" if AutoConfig.from_pretrained(model.base, local_files_only=True).model_type == "gemma2" else "sdpa"
         dtype = torch.bfloat16 if config.precision == "bf16" and config.use_gpu else torch.float32
-        base = AutoModelForCausalLM.from_pretrained(model.base, dtype=dtype, attn_implementation="sdpa", local_files_only=True)
+        base = AutoModelForCausalLM.from_pretrained(
+            model.base, dtype=dtype, attn_implementation=kernel, local_files_only=True, **_four_bits(config)
+        )
         base.config.use_cache = False
+        if config.gradient_checkpointing:
+            # ZeRO 3 takes a layer's weights away after its forward pass; only the reentrant form asks for them again
+            cast("Any", base).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": config.zero == 3})
+            cast("Any", base).enable_input_require_grads()
         return attach(base, config, task="CAUSAL_LM")
 
     def rows(self, data: str, split: str) -> Sequence[Mapping[str, Any]]:

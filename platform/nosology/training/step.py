@@ -119,7 +119,7 @@ class LocalStepper:
 
     def save(self, folder: Path, step: int) -> None:
         learning = _learning(self.bare)
-        lora = self._config.method == "lora"
+        lora = self._config.method != "full"
         named = learning if lora else dict(self.bare.named_parameters())
         weights = {name: tensor.detach().cpu() for name, tensor in named.items()}
         checkpoint.save_weights(self.bare, weights if lora else weights | _buffers(self.bare), folder)
@@ -239,7 +239,7 @@ class DeepSpeedStepper:
 
     def save(self, folder: Path, step: int) -> None:
         learning = _learning(self.bare)
-        lora = self._config.method == "lora"
+        lora = self._config.method != "full"
         weights = self._weights(learning_only=lora)
         tensors: dict[str, torch.Tensor] = {}
         if lora:
@@ -258,7 +258,7 @@ class DeepSpeedStepper:
 
     def load(self, folder: Path) -> int:
         state, tensors = checkpoint.load_state(folder)
-        if self._config.method == "lora":
+        if self._config.method != "full":
             self._restore(tensors, int(state["adam_step"]))
         else:
             loaded, _ = self.module.load_checkpoint(str(folder / "deepspeed"), tag="state")

@@ -50,7 +50,7 @@ class Tag:
         module = new_tagger(encoder, self._classes)
         words = encoder if (encoder / "tokenizer_config.json").is_file() else home() / "encoder"
         self._tokenizer = AutoTokenizer.from_pretrained(words, local_files_only=True)
-        if config.method == "lora":
+        if config.method != "full":
             return attach(
                 module, config if config.targets else config.model_copy(update={"targets": LINEAR}), whole=("shapes", "classifier")
             )

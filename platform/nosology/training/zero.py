@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nosology.errors import ConfigError
@@ -11,11 +12,33 @@ if TYPE_CHECKING:
 
 
 def check(config: TrainConfig) -> None:
-    """ConfigError, with the reason, for a combination that does not work."""
-    if config.offload and config.zero == 0:
-        raise ConfigError("train.offload needs train.zero of 1, 2 or 3: without ZeRO the optimizer state cannot move")
-    if config.offload and not config.use_gpu:
-        raise ConfigError("train.offload moves state from a GPU to host memory; without train.use_gpu it is there already")
+    """ConfigError, with the reason, for a combination that does not work. docs/training.md lists them; a test tries each."""
+    for fails, reason in REFUSED:
+        if fails(config):
+            raise ConfigError(reason)
+
+
+REFUSED: tuple[tuple[Callable[[TrainConfig], bool], str], ...] = (
+    (lambda c: c.offload != "none" and c.zero == 0,
+     "train.offload needs train.zero of 1, 2 or 3: without ZeRO the optimizer state cannot move"),
+    (lambda c: c.offload == "all" and c.zero != 3,
+     "train.offload: all needs train.zero of 3: below it every GPU works on all weights. Take offload: optimizer"),
+    (lambda c: c.offload != "none" and not c.use_gpu,
+     "train.offload moves state from a GPU to host memory; without train.use_gpu it is there already"),
+    (lambda c: c.offload_folder is not None and c.offload == "none",
+     "train.offload_folder is where offloaded state goes, and train.offload is none"),
+    (lambda c: c.offload_folder is not None and c.zero != 3,
+     "train.offload_folder needs train.zero of 3: DeepSpeed writes to NVMe disks at that stage alone"),
+    (lambda c: c.method == "qlora" and not c.use_gpu,
+     "train.method: qlora needs train.use_gpu: its 4-bit products are GPU kernels. Take method: lora"),
+    (lambda c: c.method == "qlora" and c.zero == 3,
+     "train.method: qlora does not go with train.zero of 3: ZeRO 3 would share out packed 4-bit weights whose shapes it does not know; with "
+     "a base in 4 bits zero of 0, 1 or 2 has room"),
+    (lambda c: c.method == "qlora" and c.precision != "bf16",
+     "train.method: qlora needs train.precision: bf16, the type that its products are made in"),
+    (lambda c: c.method == "qlora" and c.objective != "generate",
+     "train.method: qlora is for the objective generate: the encoder heads are small"),
+)  # fmt: skip
 
 
 def deepspeed_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
@@ -34,10 +57,13 @@ def deepspeed_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
         # small parameters stay whole: gathering a LoRA factor or a norm costs more than it saves
         zero |= {"stage3_param_persistence_threshold": 10_000, "stage3_prefetch_bucket_size": 50_000_000,
                  "stage3_gather_16bit_weights_on_model_save": config.method == "full"}  # fmt: skip
-    if config.offload:
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
-        if config.zero == 3:
-            zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+    where: dict[str, Any] = {"device": "cpu", "pin_memory": True}
+    if config.offload_folder is not None:
+        where |= {"device": "nvme", "nvme_path": config.offload_folder}
+    if config.offload != "none":
+        zero["offload_optimizer"] = dict(where)
+    if config.offload == "all":
+        zero["offload_param"] = dict(where)
     optimizer = {
         "lr": config.learning_rate, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": config.weight_decay,
         "adam_w_mode": True, "torch_adam": not config.use_gpu,
