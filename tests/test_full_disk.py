@@ -139,22 +139,26 @@ def test_training(disk: Path, generator: str, blocks: str, method: Any, leave: i
     assert not list(disk.glob("out/checkpoints/step-*"))  # nothing half-written holds the space that is short
 
 
-def test_state_of_a_checkpoint(disk: Path) -> None:
+def test_parts_of_a_checkpoint(disk: Path) -> None:
+    import torch
     from nosology.training import checkpoint
 
-    folder = checkpoint.new_folder(disk / "checkpoints", 1)
+    root = disk / "checkpoints"
+    tensors = {"a|value": torch.ones(4), "a|exp_avg": torch.ones(4), "a|exp_avg_sq": torch.ones(4)}
+    snapshot = checkpoint.Snapshot(1, 0, 1, torch.nn.Linear(2, 2), {"weight": torch.ones(2, 2)}, tensors, {}, {"note": "x" * 100})
+    name = checkpoint.new_folder(root, 1)
     fill(disk)
     with pytest.raises(storage.StorageError) as caught:
-        checkpoint.save_state(folder, 1, None, note="x" * 100)
+        checkpoint.write_part(root, name, snapshot)
     check(caught, disk)
-    fill(disk, leave=2)
-    folder = checkpoint.new_folder(disk / "checkpoints", 1)
-    (folder / "state.json").write_text("{}")
+    fill(disk, leave=40)
+    name = checkpoint.new_folder(root, 1)
+    checkpoint.write_part(root, name, snapshot)
     fill(disk)
     with pytest.raises(storage.StorageError) as caught:
-        checkpoint.publish(disk / "checkpoints", 1, folder, 1)
+        checkpoint.publish(root, 1, name, 1, 1)
     check(caught, disk)
-    assert not list((disk / "checkpoints").iterdir())
+    assert not list(root.iterdir())
 
 
 def test_the_schema_of_the_config(disk: Path) -> None:

@@ -254,11 +254,24 @@ class TrainConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     gradient_clip: Annotated[float, Field(gt=0)] = Field(1.0, description="largest norm of the gradient")
     precision: Literal["fp32", "bf16"] = "bf16"
-    checkpoint_steps: Positive = 50
-    keep_checkpoints: Positive = Field(2, description="newest checkpoints that are kept")
-    workers: Positive = Field(2, description="training processes")
+    checkpoint_steps: Positive = Field(50, description="steps between two checkpoints")
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="also a checkpoint when so long passed without one")
+    keep_checkpoints: Positive = Field(2, description="newest checkpoints that are kept, beside the best of those that were evaluated")
+    checkpoint_folder: str | None = Field(
+        None, description="where they lie, a folder that all nodes share or s3://; None is in the run folder"
+    )
+    evaluate_steps: Positive | None = Field(
+        None, description="steps between two evaluations, each with a checkpoint; None evaluates at the end"
+    )
+    metric: str = Field("loss", description="metric by which checkpoints are compared; of loss less is better, of others more")
+    patience: Positive | None = Field(None, description="evaluations without a better metric after which training ends early")
+    workers: Positive = Field(2, description="training processes; a step has the samples of so many, however many there are")
+    least_workers: Positive | None = Field(None, description="go on with as few when nodes are lost, and grow again; None is `workers`")
     use_gpu: bool = False
     max_failures: Annotated[int, Field(ge=0)] = Field(3, description="lost workers that a run survives")
+    stall_seconds: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="a worker in which nothing moves for so long is named, and the group started again"
+    )
     seed: int = 0
 
 

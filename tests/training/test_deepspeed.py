@@ -14,7 +14,12 @@ from nosology.config import TrainConfig
 from nosology.errors import ConfigError
 from nosology.training import checkpoint, zero
 
-_CASES = [("lora", 0), ("lora", 3), ("full", 2)]
+# method, stage, and what else: every method at every stage, bf16 and recomputation at some
+_CASES = {
+    **{f"{method}{stage}": {"method": method, "zero": stage} for method in ("lora", "full") for stage in range(4)},
+    "again0": {"method": "lora", "zero": 0, "gradient_checkpointing": True}, "again3": {"method": "full", "zero": 3, "gradient_checkpointing": True},
+    "half2": {"method": "full", "zero": 2, "precision": "bf16"}, "half3": {"method": "lora", "zero": 3, "precision": "bf16"},
+}  # fmt: skip
 
 _SCRIPT = """
 import json, os, sys
@@ -32,26 +37,25 @@ base, blocks, out = sys.argv[1:4]
 class Stop(Exception):
     pass
 
-for method, stage in json.loads(sys.argv[4]):
-    config = TrainConfig(precision="fp32", batch_size=2, learning_rate=1e-2, max_steps=6, epochs=9, checkpoint_steps=3, rank=4,
-                         zero=stage, method=method, weight_decay=0.1)
-    folder = Path(out) / f"{method}{stage}"
+for name, changes, folder, stop in json.loads(sys.argv[4]):
+    config = TrainConfig(**{**dict(precision="fp32", batch_size=2, accumulation_steps=1, learning_rate=1e-2, max_steps=9, epochs=9, checkpoint_steps=3,
+                                   rank=4, weight_decay=0.1, workers=2), **changes})
     model = ModelConfig(base=base)
-    train(Generate(), config, model, blocks, folder / "whole", stepper=DeepSpeedStepper)
-    stopped = []
     class Halting(DeepSpeedStepper):
-        def learn(self, loss, rate):
-            if len(stopped) == 4:
-                raise Stop
-            stopped.append(1)
-            super().learn(loss, rate)
+        taken = 0
+        def total(self, values):
+            if len(values) > 1:  # the figures of a step, after which it is taken
+                Halting.taken += 1
+                if Halting.taken == stop:
+                    raise Stop
+            return super().total(values)
     try:
-        train(Generate(), config, model, blocks, folder / "cut", stepper=Halting)
+        report = train(Generate(), config, model, blocks, Path(out) / name / folder, stepper=Halting)
+        if dist.get_rank() == 0:
+            (Path(out) / name / f"{folder}.json").write_text(json.dumps(report))
     except Stop:
         pass
-    report = train(Generate(), config, model, blocks, folder / "cut", stepper=DeepSpeedStepper)
-    if dist.get_rank() == 0:
-        (folder / "report.json").write_text(json.dumps(report))
+    dist.barrier()
 dist.destroy_process_group()
 """
 
@@ -62,56 +66,100 @@ def _free_port() -> str:
         return str(server.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def runs(base, blocks, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("deepspeed")
-    port = _free_port()
-    workers = []
-    for rank in ("0", "1"):
-        env = {**os.environ, "RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+def _group(workers: int, base: str, blocks: str, out: Path, tasks: list) -> None:
+    """Run tasks in a group of so many processes; each is cut off in the step of its number (0: never)."""
+    port, running = _free_port(), []
+    for rank in map(str, range(workers)):
+        env = {**os.environ, "RANK": rank, "WORLD_SIZE": str(workers), "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
                "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}  # fmt: skip
         log = (out / f"{rank}.log").open("w")
-        command = [sys.executable, "-c", _SCRIPT, base, blocks, str(out), json.dumps(_CASES)]
-        workers.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
+        running.append(
+            subprocess.Popen([sys.executable, "-c", _SCRIPT, base, blocks, str(out), json.dumps(tasks)], env=env, stdout=log, stderr=log)
+        )
     codes = []
     try:
-        codes = [worker.wait(timeout=400) for worker in workers]
+        codes = [worker.wait(timeout=400) for worker in running]
     finally:
-        for worker in workers:
+        for worker in running:
             worker.kill()
-    assert codes == [0, 0], (out / "0.log").read_text()[-3000:]
+    assert set(codes) == {0}, (out / "0.log").read_text()[-3000:]
+
+
+@pytest.fixture(scope="module")
+def runs(base, blocks, tmp_path_factory) -> Path:
+    """Each case unbroken on two workers; cut off and resized 2, 1, 2; begun on one and gone on with on two."""
+    out = tmp_path_factory.mktemp("deepspeed")
+    cases = list(_CASES.items())
+    _group(2, base, blocks, out, [*((n, c, "whole", 0) for n, c in cases), *((n, c, "resized", 5) for n, c in cases)])
+    _group(1, base, blocks, out, [*((n, c, "resized", 5) for n, c in cases), *((n, c, "grown", 5) for n, c in cases)])
+    _group(2, base, blocks, out, [*((n, c, "resized", 0) for n, c in cases), *((n, c, "grown", 0) for n, c in cases)])
     return out
 
 
 def curve(folder: Path) -> dict[int, float]:
-    return {line["step"]: line["value"] for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())}
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line["value"] for line in lines if line["name"] == "loss"}
 
 
-@pytest.mark.parametrize(("method", "stage"), _CASES)
-def test_a_stopped_run_continues_on_the_same_curve(runs, method, stage):
-    folder = runs / f"{method}{stage}"
-    whole, cut = curve(folder / "whole"), curve(folder / "cut")
-    assert list(whole) == list(range(6)) and whole.keys() == cut.keys()
-    assert all(whole[step] == pytest.approx(cut[step], abs=1e-6) for step in whole)
-    assert whole[5] < whole[0]
-    assert json.loads((folder / "report.json").read_text())["start_step"] == 3
+@pytest.mark.parametrize("name", _CASES)
+def test_the_loss_falls(runs, name):
+    losses = curve(runs / name / "whole")
+    assert list(losses) == list(range(9)) and losses[8] < losses[0]
 
 
-def test_sharding_does_not_change_the_curve(runs):
-    plain, sharded = curve(runs / "lora0" / "whole"), curve(runs / "lora3" / "whole")
-    assert all(plain[step] == pytest.approx(sharded[step], abs=1e-5) for step in plain)
+@pytest.mark.parametrize("name", _CASES)
+@pytest.mark.parametrize("folder", ["resized", "grown"])
+def test_on_another_number_of_workers_a_run_goes_on_as_if_it_had_not_stopped(runs, name, folder):
+    report = json.loads((runs / name / f"{folder}.json").read_text())
+    whole = json.loads((runs / name / "whole.json").read_text())
+    assert report["start_step"] >= 3 and report["workers"] == 2
+    left, right = curve(runs / name / "whole"), curve(runs / name / folder)
+    # in bf16 the sum of two workers' gradients is rounded, which the steps after it amplify
+    near = 0.06 if _CASES[name].get("precision") == "bf16" else 1e-3
+    assert left.keys() == right.keys() and max(abs(left[step] - right[step]) for step in left) < near
+    assert (
+        report["ledger"]["exact"]
+        and report["ledger"]["workers"] == [1, 2]
+        and report["ledger"]["samples"] == whole["ledger"]["samples"] == 36
+    )
+    assert report["ledger"]["attempts"] == (3 if folder == "resized" else 2) == report["restarts"] + 1
+    assert report["metrics"]["loss"] == pytest.approx(whole["metrics"]["loss"], abs=near)
 
 
-@pytest.mark.parametrize("stage", [0, 3])
-def test_the_adapter_of_a_sharded_run_is_whole(runs, base, stage):
+def test_sharding_and_recomputation_do_not_change_the_curve(runs):
+    for method in ("lora", "full"):
+        plain = curve(runs / f"{method}0" / "whole")
+        others = [f"{method}{stage}" for stage in (1, 2, 3)] + [name for name in ("again0", "again3") if _CASES[name]["method"] == method]
+        for name in others:
+            other = curve(runs / name / "whole")
+            assert all(plain[step] == pytest.approx(other[step], abs=1e-4) for step in plain), name
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_the_adapter_of_a_sharded_run_is_whole(runs, stage):
     from safetensors.torch import load_file
 
     found = checkpoint.newest(runs / f"lora{stage}" / "whole" / "checkpoints")
-    assert found is not None and found.step == 6
+    assert found is not None and found.step == 9
     tensors = load_file(str(found.folder / "adapter_model.safetensors"))
     assert len(tensors) == 2 * 2 * 7  # A and B of seven linear layers in two blocks
     assert all(tensor.numel() > 0 and bool(tensor.any()) for tensor in tensors.values())
     assert tensors["base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"].shape == (4, 32)
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_every_weight_of_a_full_run_loads_from_its_parts(runs, blocks, stage):
+    import torch
+    from nosology.training.generate import Generate
+    from transformers import AutoModelForCausalLM
+
+    found = checkpoint.newest(runs / f"full{stage}" / "whole" / "checkpoints")
+    assert found is not None and len(list(found.folder.glob("model-*-of-00002.safetensors"))) == 2
+    module, task = AutoModelForCausalLM.from_pretrained(found.folder).eval(), Generate()
+    with torch.no_grad():
+        again = task.evaluate(module, task.rows(blocks, "validation"), 2)
+    report = json.loads((runs / f"full{stage}" / "whole.json").read_text())
+    assert again["loss"] == pytest.approx(report["metrics"]["loss"], abs=1e-4)
 
 
 def test_deepspeed_settings_follow_ours():
@@ -130,6 +178,7 @@ REFUSED = [
     ({"offload": "optimizer", "zero": 0, "use_gpu": True}, "cannot move"), ({"offload": "all", "zero": 2, "use_gpu": True}, "zero of 3"),
     ({"offload": "optimizer", "zero": 2}, "use_gpu"), ({"offload_folder": "/nvme"}, "offload is none"),
     ({"offload_folder": "/nvme", "offload": "optimizer", "zero": 2, "use_gpu": True}, "NVMe disks at that stage"),
+    ({"patience": 2}, "evaluate_steps is not set"), ({"least_workers": 4, "workers": 2}, "is more than train.workers"),
     ({"method": "qlora"}, "GPU kernels"), ({"method": "qlora", "zero": 3, "use_gpu": True}, "packed 4-bit"),
     ({"method": "qlora", "use_gpu": True, "precision": "fp32"}, "bf16"), ({"method": "qlora", "use_gpu": True, "objective": "tag"}, "generate"),
 ]  # fmt: skip

@@ -67,7 +67,7 @@ def resolve(model: ModelConfig, source: str) -> tuple[Path, Path | None]:
     from nosology.training import checkpoint
 
     folder = storage.local_path(source)
-    found = checkpoint.newest(folder / "checkpoints")
+    found = checkpoint.chosen(folder / "checkpoints")
     if found:
         folder = found.folder
     if (folder / "adapter_config.json").is_file():

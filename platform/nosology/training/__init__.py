@@ -37,8 +37,18 @@ class Objective(Protocol):
         """One batch. `input_ids` (B, T) is counted as the batch's tokens; `labels` are -100 where the loss does not count."""
         ...
 
+    def targets(self, batch: dict[str, torch.Tensor]) -> int:
+        """Places of a batch on which the loss counts."""
+        ...
+
     def loss(self, module: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Mean loss of the batch, a scalar. `module` may be DeepSpeed's wrapper: call it, do not reach inside."""
+        """Sum of the losses of the batch's `targets`, a scalar that has a graph even where there are none. The loop divides by the
+        targets of the whole step, so that a step's gradient is the mean over all of them, however they are spread over workers.
+        `module` may be DeepSpeed's wrapper: call it, do not reach inside."""
+        ...
+
+    def key(self, rows: Sequence[Mapping[str, Any]], index: int) -> str:
+        """What a row is called in a message: a number of it, never a text."""
         ...
 
     def evaluate(self, module: torch.nn.Module, rows: Sequence[Mapping[str, Any]], batch_size: int) -> dict[str, float]:

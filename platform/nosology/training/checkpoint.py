@@ -1,10 +1,16 @@
-"""Checkpoints that are either whole and verified, or not there.
+"""Checkpoints that are either whole and verified, or not there. One form for LoRA and full fine-tuning, at every ZeRO stage.
 
-    checkpoints/step-00000050.json          the marker, created only if absent: folder, step, digest of every file
-    checkpoints/step-00000050-1f3a…/        adapter or model, optimizer.safetensors (or deepspeed/), state.json
+    checkpoints/step-00000050.json          the marker, created only if absent: step, folder, digest of every file, metrics
+    checkpoints/step-00000050-1f3a…/        state.json, and for each of N workers its part:
+        adapter_model.safetensors, adapter_config.json          LoRA: what inference loads, from the first worker
+        model-00001-of-0000N.safetensors, …index.json           full: what inference loads
+        optimizer-00001-of-0000N.safetensors                    `parameter|value`, `|exp_avg`, `|exp_avg_sq` in fp32, each gathered
+        part-00001.json                                         files of the part with their digests
 
-A checkpoint is written into a new folder, opened again and checked, and only then published by its marker. A process that dies
-before the marker leaves a folder that nobody reads; no file is ever renamed or written over.
+No tensor is sharded, so that any number of workers and any stage can go on from it, without a conversion. A part is written into a new
+folder, opened again and checked; when all parts are there the marker publishes them. A worker that dies before that leaves a folder
+that nobody reads; no file is ever renamed or written over. The folder may be `s3://`: parts are then written to a temporary folder
+first, and read back from the store for their digests.
 """
 
 from __future__ import annotations
@@ -13,41 +19,64 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from nosology import storage
 from nosology.errors import InputError, ModelError
 from nosology.storage import StorageError, create_if_absent, digest, named_errors
 
 if TYPE_CHECKING:
     import torch
 
+WEIGHTS_INDEX = "model.safetensors.index.json"
+# what the first worker writes beside its tensors, as far as the model has it
+_FIRST = ("state.json", "adapter_model.safetensors", "adapter_config.json", "config.json", "generation_config.json", WEIGHTS_INDEX)
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A published checkpoint: optimizer steps done, and its folder."""
+    """A published checkpoint: optimizer steps done, its folder on this machine, and what was measured at it."""
 
     step: int
     folder: Path
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    score: float | None = None  # higher is better
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One worker's part of a training's state, on the CPU: nothing in it changes when training goes on."""
+
+    step: int
+    part: int  # from 0
+    parts: int
+    module: torch.nn.Module  # for its configuration and the names of its kind; no weight of it is read
+    weights: Mapping[str, torch.Tensor]  # by name in `module`
+    optimizer: Mapping[str, torch.Tensor]
+    owners: Mapping[str, int]  # part of every weight, of all workers; empty where the first has all
+    fields: Mapping[str, Any]  # of state.json
 
 
-def new_folder(root: Path, step: int, nonce: str | None = None) -> Path:
-    """An empty folder for a checkpoint that is not published yet."""
-    folder = root / f"step-{step:08d}-{nonce or uuid.uuid4().hex[:12]}"
-    with named_errors(str(folder)):
-        folder.mkdir(parents=True)
-    return folder
+def new_folder(root: str | Path, step: int, nonce: str | None = None) -> str:
+    """Name of a new folder for a checkpoint that is not published yet; made, where the root is local."""
+    name = f"step-{step:08d}-{nonce or uuid.uuid4().hex[:12]}"
+    if storage.is_local(str(root)):
+        with named_errors(storage.join(str(root), name)):
+            storage.local_path(storage.join(str(root), name)).mkdir(parents=True)
+    return name
+
+
+def _marker(root: str, step: int) -> str:
+    return storage.join(root, f"step-{step:08d}.json")
 
 
 @contextlib.contextmanager
-def writing(file: Path, folder: Path) -> Iterator[None]:
+def writing(folder: Path, file: Path | None = None) -> Iterator[None]:
     """Around everything that is written of a checkpoint: the one place where the disk's refusal becomes an error of this package.
 
     The folder is then removed, for nobody would read it, and its space may be what is short: the log and the report need some.
@@ -56,7 +85,7 @@ def writing(file: Path, folder: Path) -> Iterator[None]:
         StorageError: disk full, no permission and the like.
     """
     try:
-        with named_errors(str(file)):
+        with named_errors(str(file or folder)):
             yield
     except StorageError:
         shutil.rmtree(folder, ignore_errors=True)
@@ -99,104 +128,278 @@ def verify_tensors(file: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
         raise ModelError(f"checkpoint {file.name}: every {kind} is zero: nothing was learnt or the save lost it")
 
 
-def publish(root: Path, step: int, folder: Path, keep: int) -> Checkpoint:
-    """Make a verified folder the checkpoint of its step, then remove what is older than the newest `keep`.
+@contextlib.contextmanager
+def _work(root: str, name: str) -> Iterator[Path]:
+    """Local folder in which a part is written: the checkpoint's own, or a temporary one where that is remote."""
+    if storage.is_local(root):
+        yield storage.local_path(storage.join(root, name))
+        return
+    with named_errors(tempfile.gettempdir()):
+        made = Path(tempfile.mkdtemp(prefix="nosology-checkpoint-"))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
-    When another process has published this step already, its checkpoint stands and ours is removed.
+
+def _numbered(stem: str, part: int, parts: int) -> str:
+    return f"{stem}.safetensors" if parts == 1 else f"{stem}-{part + 1:05d}-of-{parts:05d}.safetensors"
+
+
+def write_part(root: str | Path, name: str, snapshot: Snapshot) -> None:
+    """Write one worker's part, check it, and say that it is there.
+
+    Raises:
+        ModelError: what was written is not what was to be written: a tensor is missing, empty, not finite; or nothing was learnt.
+        StorageError: the disk is full or refuses.
     """
-    with writing(folder, folder):
-        for path in _files(folder):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-    marker = {"step": step, "folder": folder.name, "files": {str(path.relative_to(folder)): digest(str(path)) for path in _files(folder)}}
-    with writing(root / f"step-{step:08d}.json", folder):
-        created = create_if_absent(str(root / f"step-{step:08d}.json"), json.dumps(marker, indent=1).encode())
+    root = str(root)
+    with _work(root, name) as folder:
+        files = [*_write_weights(snapshot, folder)]
+        if snapshot.optimizer:
+            files.append(_write_tensors(_numbered("optimizer", snapshot.part, snapshot.parts), snapshot.optimizer, folder))
+        if snapshot.part == 0:
+            with writing(folder):
+                (folder / "state.json").write_text(
+                    json.dumps({"step": snapshot.step, "parts": snapshot.parts, **snapshot.fields}, indent=1)
+                )
+            # others write into the same folder
+            files += [name for name in _FIRST if (folder / name).is_file()]
+        held = {}
+        for file in files:
+            with writing(folder):
+                held[file] = _deliver(folder / file, storage.join(root, name, file))
+        part = f"part-{snapshot.part + 1:05d}.json"
+        with writing(folder):
+            create_if_absent(storage.join(root, name, part), json.dumps({"files": held}, indent=1).encode())
+
+
+def _deliver(path: Path, uri: str) -> str:
+    """On disk, or in the store and read back from there; the digest of the file.
+
+    Raises:
+        ModelError: the store gives back something else.
+    """
+    own = digest(str(path))
+    if storage.is_local(uri):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return own
+    with storage.open_output(uri) as target, path.open("rb") as source:
+        shutil.copyfileobj(source, target, 8 << 20)
+    if digest(uri) != own:
+        raise ModelError(f"checkpoint {path.name}: the storage gives back other bytes than it was given")
+    return own
+
+
+def _write_tensors(file: str, tensors: Mapping[str, torch.Tensor], folder: Path) -> str:
+    from safetensors.torch import save_file
+
+    with writing(folder, folder / file):
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(folder / file), metadata={"format": "pt"})
+    verify_tensors(folder / file, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    return file
+
+
+def _write_weights(snapshot: Snapshot, folder: Path) -> Iterator[str]:
+    """What inference loads: an adapter with peft's own names, or the weights of the whole model in parts."""
+    module = cast("Any", snapshot.module)
+    if hasattr(module, "peft_config"):
+        if snapshot.part == 0:
+            from peft import get_peft_model_state_dict
+
+            adapter = get_peft_model_state_dict(module, state_dict=dict(snapshot.weights), save_embedding_layers=False)
+            with writing(folder, folder / "adapter_model.safetensors"):
+                module.save_pretrained(str(folder), state_dict=dict(snapshot.weights), save_embedding_layers=False)
+            (folder / "README.md").unlink(missing_ok=True)  # peft's template of a model card, with nothing in it
+            verify_tensors(folder / "adapter_model.safetensors", {name: tuple(tensor.shape) for name, tensor in adapter.items()})
+        return
+    if snapshot.weights:
+        yield _write_tensors(_numbered("model", snapshot.part, snapshot.parts), snapshot.weights, folder)
+    if snapshot.part:
+        return
+    with writing(folder):
+        if hasattr(module, "config"):
+            module.config.architectures = [type(module).__name__]
+            module.config.save_pretrained(str(folder))
+        if getattr(module, "generation_config", None) is not None:
+            module.generation_config.save_pretrained(str(folder))
+        if snapshot.parts > 1:
+            names = {name: _numbered("model", owner, snapshot.parts) for name, owner in snapshot.owners.items()}
+            (folder / WEIGHTS_INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}, indent=1))
+
+
+def publish(root: str | Path, step: int, name: str, parts: int, keep: int, *, metrics: Mapping[str, float] | None = None,
+            score: float | None = None) -> None:  # fmt: skip
+    """Make a folder whose parts are all there the checkpoint of its step; then remove what is neither of the newest `keep` nor the best.
+
+    When another group has published this step already, its checkpoint stands and ours is removed.
+
+    Raises:
+        ModelError: a part is missing.
+    """
+    root = str(root)
+    files: dict[str, str] = {}
+    for part in range(parts):
+        uri = storage.join(root, name, f"part-{part + 1:05d}.json")
+        try:
+            files |= storage.read_json(uri)["files"]
+        except InputError:
+            raise ModelError(f"checkpoint of step {step}: part {part + 1} of {parts} is missing") from None
+    marker: dict[str, Any] = {"step": step, "folder": name, "files": files, "metrics": dict(metrics or {})}
+    if score is not None:
+        marker["score"] = score
+    created = False
+    with _guarded(root, name):
+        created = create_if_absent(_marker(root, step), json.dumps(marker, indent=1).encode())
     if not created:
-        shutil.rmtree(folder)
+        _remove_folder(root, name)
     prune(root, keep)
-    found = newest(root)
-    if found is None:
-        raise ModelError(f"checkpoint of step {step} was published but does not read back")
+
+
+@contextlib.contextmanager
+def _guarded(root: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageError:
+        _remove_folder(root, name)
+        raise
+
+
+def _remove_folder(root: str, name: str) -> None:
+    if storage.is_local(root):
+        shutil.rmtree(storage.local_path(storage.join(root, name)), ignore_errors=True)
+        return
+    for uri in storage.list_files(storage.join(root, name)):
+        storage.remove(uri)
+
+
+def _markers(root: str) -> list[tuple[str, dict[str, Any]]]:
+    """Markers that can be read, the newest first."""
+    if not storage.is_folder(root):
+        return []
+    found = []
+    if storage.is_local(root):
+        uris = [str(path) for path in storage.local_path(root).glob("step-*.json")]
+    else:
+        uris = [uri for uri in storage.list_files(root) if uri.rpartition("/")[0] == root.rstrip("/") and uri.endswith(".json")]
+    for uri in sorted(uris, reverse=True):
+        with contextlib.suppress(InputError, ValueError, KeyError, TypeError):
+            marker = storage.read_json(uri)
+            found.append((uri, {**marker, "step": int(marker["step"]), "folder": str(marker["folder"])}))
     return found
 
 
-def _markers(root: Path) -> list[Path]:
-    return sorted(root.glob("step-*.json"), reverse=True) if root.is_dir() else []
+def newest(root: str | Path, into: Path | None = None) -> Checkpoint | None:
+    """The newest checkpoint whose files all have the digests of its marker; a damaged one is passed over for the one before.
+
+    Args:
+        root: local folder or `s3://`.
+        into: where a remote one is brought to; None is a temporary folder, which the caller removes.
+    """
+    return _first(str(root), _markers(str(root)), into)
 
 
-def newest(root: Path) -> Checkpoint | None:
-    """The newest checkpoint whose files all have the digests of its marker; a damaged one is passed over for the one before."""
-    for path in _markers(root):
+def chosen(root: str | Path) -> Checkpoint | None:
+    """The checkpoint to use: of those that were evaluated the best, else the newest."""
+    markers = _markers(str(root))
+    scored = sorted((m for m in markers if m[1].get("score") is not None), key=lambda m: -m[1]["score"])
+    return _first(str(root), [*scored, *(m for m in markers if m not in scored)], None)
+
+
+def adopt(found: Checkpoint, home: str | Path) -> None:
+    """Make a copy of a checkpoint the one of another root, on a local disk; what was copied from a store is removed."""
+    name = new_folder(home, found.step)
+    target = storage.local_path(storage.join(str(home), name))
+    parts = sorted(file for file in found.folder.iterdir() if file.name.startswith("part-"))
+    with writing(target):
+        for file in found.folder.iterdir():
+            shutil.copy(file, target / file.name)
+    publish(home, found.step, name, len(parts), 1, metrics=found.metrics, score=found.score)
+    shutil.rmtree(found.folder, ignore_errors=True)
+
+
+def _first(root: str, markers: Sequence[tuple[str, dict[str, Any]]], into: Path | None) -> Checkpoint | None:
+    for _, marker in markers:
         try:
-            marker: dict[str, Any] = json.loads(path.read_bytes())
-            folder = root / str(marker["folder"])
-            if marker["files"] and all(digest(str(folder / name)) == held for name, held in marker["files"].items()):
-                return Checkpoint(int(marker["step"]), folder)
-        except (InputError, OSError, ValueError, KeyError):
+            files: dict[str, str] = marker["files"]
+            if storage.is_local(root):
+                folder = storage.local_path(storage.join(root, marker["folder"]))
+            else:
+                folder = _bring(root, marker["folder"], files, into)
+            if files and all(digest(str(folder / name)) == held for name, held in files.items()):
+                return Checkpoint(marker["step"], folder, marker.get("metrics") or {}, marker.get("score"))
+        except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return None
 
 
-def prune(root: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, marker first, and unpublished folders of earlier steps."""
+def _bring(root: str, name: str, files: Mapping[str, str], into: Path | None) -> Path:
+    """Copy a remote checkpoint to this machine, where it is not there yet."""
+    folder = (into or Path(tempfile.mkdtemp(prefix="nosology-checkpoint-"))) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, held in files.items():
+        if (folder / file).is_file() and digest(str(folder / file)) == held:
+            continue
+        with (
+            named_errors(str(folder / file)),
+            storage.open_input(storage.join(root, name, file)) as source,
+            (folder / file).open("wb") as target,
+        ):
+            shutil.copyfileobj(source, target, 8 << 20)
+    return folder
+
+
+def prune(root: str | Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints and the best, marker first; and unpublished folders of earlier steps."""
+    root = str(root)
     markers = _markers(root)
-    if len(markers) > keep and newest(root) is None:
-        return
-    for path in markers[keep:]:
-        path.unlink(missing_ok=True)
-    held = {json.loads(path.read_bytes())["folder"] for path in markers[:keep]}
-    last = markers[0].stem if markers else ""
-    for folder in root.glob("step-*-*"):
-        if folder.is_dir() and folder.name not in held and folder.name[: len(last)] <= last:
-            shutil.rmtree(folder, ignore_errors=True)
+    if len(markers) > keep and storage.is_local(root) and newest(root) is None:
+        return  # all are damaged: nothing that may help goes
+    best = max((m for m in markers if m[1].get("score") is not None), key=lambda m: m[1]["score"], default=None)
+    held = {marker["folder"] for uri, marker in markers[:keep]} | ({best[1]["folder"]} if best else set())
+    for uri, marker in markers[keep:]:
+        if marker["folder"] not in held:
+            storage.remove(uri)
+            _remove_folder(root, marker["folder"])
+    last = f"step-{markers[0][1]['step']:08d}" if markers else ""
+    if storage.is_local(root):
+        for folder in storage.local_path(root).glob("step-*-*"):
+            if folder.is_dir() and folder.name not in held and folder.name[: len(last)] <= last:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def save_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Write what inference loads, and check it.
+class Tensors(Mapping[str, "torch.Tensor"]):
+    """Tensors of all parts of a checkpoint by name, each read when it is asked for."""
 
-    Args:
-        module: a peft or transformers model (its own `save_pretrained` is used), or any module (model.safetensors).
-        state: parameters by their name in `module`, gathered, on the CPU.
-        folder: an existing folder.
+    def __init__(self, folder: Path, stem: str) -> None:
+        from safetensors import safe_open
+
+        files = sorted([*folder.glob(f"{stem}.safetensors"), *folder.glob(f"{stem}-*-of-*.safetensors")])
+        self._opened: list[Any] = [safe_open(str(file), framework="pt") for file in files]
+        self._where = {name: stream for stream in self._opened for name in stream.keys()}  # noqa: SIM118
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._where[name].get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._where)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+
+def load_state(folder: Path) -> tuple[dict[str, Any], Tensors]:
+    """state.json, and the tensors of the optimizer.
+
+    Raises:
+        ModelError: state.json does not read.
     """
-    from safetensors.torch import save_file
-
-    if hasattr(module, "peft_config"):
-        from peft import get_peft_model_state_dict
-
-        adapter = get_peft_model_state_dict(module, state_dict=dict(state), save_embedding_layers=False)
-        with writing(folder / "adapter_model.safetensors", folder):
-            cast("Any", module).save_pretrained(str(folder), state_dict=dict(state), save_embedding_layers=False)
-        verify_tensors(folder / "adapter_model.safetensors", {name: tuple(tensor.shape) for name, tensor in adapter.items()})
-        return
-    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
-    with writing(folder / "model.safetensors", folder):
-        if hasattr(module, "save_pretrained"):
-            model = cast("Any", module)
-            model.save_pretrained(str(folder), state_dict=tensors, max_shard_size="1TB")
-        else:
-            save_file(tensors, str(folder / "model.safetensors"))
-    verify_tensors(folder / "model.safetensors", {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-
-
-def save_state(folder: Path, step: int, optimizer: Mapping[str, torch.Tensor] | None, **fields: Any) -> None:
-    """Write optimizer.safetensors (names `parameter|key`) and state.json."""
-    from safetensors.torch import save_file
-
-    if optimizer is not None:
-        with writing(folder / "optimizer.safetensors", folder):
-            save_file({name: tensor.contiguous() for name, tensor in optimizer.items()}, str(folder / "optimizer.safetensors"))
-        verify_tensors(folder / "optimizer.safetensors", {name: tuple(tensor.shape) for name, tensor in optimizer.items()})
-    with writing(folder / "state.json", folder):
-        (folder / "state.json").write_text(json.dumps({"step": step, **fields}, indent=1))
-
-
-def load_state(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """state.json, and the tensors of optimizer.safetensors (empty when DeepSpeed keeps them)."""
-    from safetensors.torch import load_file
-
-    file = folder / "optimizer.safetensors"
-    return json.loads((folder / "state.json").read_text()), (load_file(str(file)) if file.is_file() else {})
+    try:
+        return json.loads((folder / "state.json").read_text()), Tensors(folder, "optimizer")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"checkpoint {folder.name}: state.json cannot be read ({type(error).__name__})") from None

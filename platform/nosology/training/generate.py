@@ -36,6 +36,10 @@ class Blocks(Sequence[Mapping[str, Any]]):
             return [self[i] for i in range(*index.indices(len(self)))]
         return {name: self._table[name][index].values.to_numpy(zero_copy_only=False) for name in COLUMNS}
 
+    def block_id(self, index: int) -> int:
+        """Number of a row in the data that `prepare` wrote."""
+        return int(self._table["block_id"][index].as_py())
+
 
 def attention_mask(segment_ids_BT: torch.Tensor) -> torch.Tensor:
     """Who may look at whom: True (B, 1, T, T) for the same segment at the same place or before.
@@ -49,6 +53,11 @@ def attention_mask(segment_ids_BT: torch.Tensor) -> torch.Tensor:
     same = segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]
     causal = torch.ones(length, length, dtype=torch.bool, device=segment_ids_BT.device).tril()
     return (same & causal)[:, None]
+
+
+def _counted(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Places (B, T-1) whose next token the loss asks for; never the first token of an example, which has none before it."""
+    return (batch["labels"][:, 1:] != -100) & (batch["segment_ids"][:, 1:] == batch["segment_ids"][:, :-1])
 
 
 def _four_bits(config: TrainConfig) -> dict[str, Any]:
@@ -114,19 +123,21 @@ class Generate:
         length = max(1, *(int((row["segment_ids"] > 0).sum()) for row in rows))
         return {name: torch.from_numpy(np.stack([row[name] for row in rows])[:, :length].astype(np.int64)) for name in COLUMNS}
 
+    def targets(self, batch: dict[str, torch.Tensor]) -> int:
+        return int(_counted(batch).sum())
+
+    def key(self, rows: Sequence[Mapping[str, Any]], index: int) -> str:
+        return f"block {rows.block_id(index) if isinstance(rows, Blocks) else index}"
+
     def loss(self, module: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         import torch
 
         logits, targets = self._answers(module, batch)
-        # the sum over no target is 0 and keeps the graph, which a worker with an all-masked block needs
-        return torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / max(1, targets.numel())
+        return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")  # over no target it is 0 and keeps the graph
 
     def _answers(self, module: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (N, V) and target tokens (N) of the N places where the loss counts; the head is computed for their columns only."""
-        targets_BT = batch["labels"][:, 1:]
-        # a block's first token has no example before it; labels of the first token of an example are masked by its builder
-        same = batch["segment_ids"][:, 1:] == batch["segment_ids"][:, :-1]
-        counts_BT = (targets_BT != -100) & same
+        targets_BT, counts_BT = batch["labels"][:, 1:], _counted(batch)
         columns = counts_BT.any(0).nonzero()[:, 0]
         if not len(columns):
             columns = columns.new_zeros(1)

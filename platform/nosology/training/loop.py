@@ -1,7 +1,8 @@
 """The training loop: the same for one process and for many, for the generator and for the encoder heads.
 
-Everything that decides a step is a pure function of (config, step): samples, learning rate, dropout. So a run that continues from
-a checkpoint takes the very steps that an unbroken run would have taken.
+Everything that decides a step is a pure function of (config, step): samples, learning rate, dropout; and the gradient of a step is the
+mean over its targets, wherever they are. So a run that continues from a checkpoint, on as many workers as there are now, takes the very
+steps that an unbroken run would have taken.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from nosology import storage
 from nosology.errors import InputError, ModelError
-from nosology.training import checkpoint, order
+from nosology.training import checkpoint, ledger, order
+from nosology.training.saving import Saver, root_of
 from nosology.training.step import LocalStepper, Stepper
+from nosology.training.watch import Watch, events, note
 
 if TYPE_CHECKING:
     import torch
@@ -25,35 +28,38 @@ if TYPE_CHECKING:
     from nosology.training import Objective
 
 Report = Callable[[dict[str, float]], None]
+STOP = "stop"  # a file of this name in the run folder: save and end after this step
+_ASK_SECONDS = 5.0  # between two questions whether a node is to be taken away
 
 
 def train(
     objective: Objective, config: TrainConfig, model: ModelConfig, data: str, out: Path, *,
     stepper: Callable[[Callable[[], torch.nn.Module], TrainConfig], Stepper] = LocalStepper, on_step: Report | None = None,
+    preempted: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, or continue training, in a folder.
 
     Args:
         objective: what is learnt.
-        config: how.
+        config: how. A step takes `batch_size` times `accumulation_steps` times `workers` samples, however many workers there are.
         model: where the base lies.
         data: where `objective.rows` finds its rows.
-        out: folder that every worker sees; gets `checkpoints/` and `metrics.jsonl` (one line `loss` a step).
+        out: folder that every worker sees; gets `checkpoints/`, `metrics.jsonl` (one line `loss` a step), `ledger.jsonl`, `events.jsonl`.
         stepper: `LocalStepper`, or `DeepSpeedStepper` inside a process group.
         on_step: called on rank 0 with the measurements of each step.
+        preempted: whether a node of the group is about to be taken away; asked by all workers equally often.
 
     Returns:
-        steps, start_step, first_loss, last_loss, tokens, tokens_per_second, seconds, checkpoint (folder), parameters, metrics (of the
-        validation rows, where there are any).
+        steps, start_step, stopped (before the last step, because it was asked to), early (stopped because the metric grew no better),
+        first_loss, last_loss, tokens, tokens_per_second, seconds, checkpoint (folder), checkpoint_step, parameters, metrics (of the
+        validation rows, where there are any), ledger, restarts, hangs.
 
     Raises:
         InputError: no training rows.
-        ModelError: the loss is not finite, or a checkpoint fails its check; the last good checkpoint stays.
+        ModelError: the loss is not finite, nothing is to be learnt in a step, or a checkpoint fails its check; the last good checkpoint stays.
         StorageError: the disk is full or refuses; likewise.
     """
     import torch
-
-    from nosology.training.adapters import count
 
     started = time.monotonic()
     torch.manual_seed(config.seed)
@@ -61,82 +67,211 @@ def train(
     rows = objective.rows(data, "train")
     if not len(rows):
         raise InputError("no training rows", file=data, remedy="Prepare data with a train split first")
-    per_step = config.batch_size * config.accumulation_steps
-    total = order.num_steps(len(rows), config.epochs, per_step * group.world_size, config.max_steps)
-    root = out / "checkpoints"
-    found = checkpoint.newest(root)
-    start = group.load(found.folder) if found else 0
-    log = _Log(out / "metrics.jsonl", on_step) if group.rank == 0 else None
-    group.module.train()
-    losses: dict[int, float] = {}
-    tokens = 0.0
-    loop_started = time.monotonic()
-    for step in range(start, total):
-        step_started = time.monotonic()
-        # dropout must not depend on how the run came here
-        torch.manual_seed(_mixed(config.seed, step, group.rank))
-        indices = order.batch_indices(len(rows), config.seed, step, per_step, group.rank, group.world_size)
-        rate = order.learning_rate(step, total, config.learning_rate, config.warmup_share, config.schedule)
-        loss_sum, step_tokens = 0.0, 0
-        for micro in range(config.accumulation_steps):
-            batch = objective.collate([rows[i] for i in indices[micro * config.batch_size : (micro + 1) * config.batch_size]])
-            batch = {name: tensor.to(group.device) for name, tensor in batch.items()}
-            with group.autocast:
-                loss = objective.loss(group.module, batch)
-            group.learn(loss, rate)
-            loss_sum += float(loss.detach()) / config.accumulation_steps
-            step_tokens += _num_tokens(batch)
-        mean = group.mean(loss_sum)
-        if not math.isfinite(mean):
-            raise ModelError(f"the loss of step {step} is not finite; the last good checkpoint stays. Lower train.learning_rate")
-        losses[step] = mean
-        all_tokens = group.total(step_tokens)
-        tokens += all_tokens
-        if log:
-            seconds = time.monotonic() - step_started
-            log.step({"step": step, "value": mean, "learning_rate": rate, "gradient_norm": group.gradient_norm(), "tokens": all_tokens,
-                      "tokens_per_second": all_tokens / seconds, "seconds": seconds})  # fmt: skip
-        if (step + 1) % config.checkpoint_steps == 0 or step + 1 == total:
-            save(group, root, step + 1, config.keep_checkpoints)
-    if log:
-        log.close()
-    seconds = time.monotonic() - loop_started
-    validation = objective.rows(data, "validation")
-    metrics: dict[str, float] = {}
-    if len(validation):
-        group.module.eval()
-        with torch.no_grad(), group.autocast:
-            metrics = objective.evaluate(group.module, validation, config.batch_size)
-    last = checkpoint.newest(root)
-    if last is None:
-        raise ModelError("training ended without a checkpoint")
-    learning, parameters = count(group.bare)
-    return {
-        "steps": total, "start_step": start, "first_loss": losses.get(start), "last_loss": losses.get(total - 1), "rows": len(rows),
-        "tokens": int(tokens), "tokens_per_second": round(tokens / seconds, 1) if tokens else 0.0,
-        "workers": group.world_size, "rank": group.rank,
-        "parameters_learning": learning, "parameters": parameters, "checkpoint": str(last.folder),
-        "metrics": metrics, "seconds": round(time.monotonic() - started, 2),
-    }  # fmt: skip
+    with Watch(out, group.rank, group.world_size, config.stall_seconds) as watch:
+        group.on_collective(watch.collective)
+        run = _Run(objective, config, group, rows, objective.rows(data, "validation"), out, watch)
+        run.go(on_step, preempted)
+        return {**run.report(), "seconds": round(time.monotonic() - started, 2)}
 
 
-def save(group: Stepper, root: Path, step: int, keep: int) -> None:
-    """Write, check and publish a checkpoint; collective. Every worker raises when rank 0's check fails."""
-    folder = group.share(str(checkpoint.new_folder(root, step)) if group.rank == 0 else "")
-    fault = ""
-    try:
-        group.save(Path(folder), step)
+class _Run:
+    """State of one worker's training."""
+
+    def __init__(
+        self, objective: Objective, config: TrainConfig, group: Stepper, rows: Any, validation: Any, out: Path, watch: Watch
+    ) -> None:
+        self.objective, self.config, self.group, self.rows, self.validation, self.out = objective, config, group, rows, validation, out
+        self.watch = watch
+        self.micro_batches = config.accumulation_steps * config.workers
+        self.samples = self.micro_batches * config.batch_size
+        self.total = order.num_steps(len(rows), config.epochs, self.samples, config.max_steps)
+        self.root = root_of(out, config.checkpoint_folder)
+        self.evaluations: list[tuple[int, dict[str, float]]] = []
+        self.losses: dict[int, float] = {}
+        self.tokens, self.stopped, self.early = 0.0, False, False
+        self.saver = Saver(group, self.root, config.keep_checkpoints)
+        self.start = self._continue()
+        self.step = self.start
+        self.loop_seconds = 0.0
+
+    def _continue(self) -> int:
+        """Steps done, as the newest checkpoint has them; collective."""
+        self.watch.enter("load", 0)
+        into = self.out / "brought" / f"rank-{self.group.rank}" if not storage.is_local(self.root) else None
+        found = checkpoint.newest(self.root, into)
+        # a store that lists late could show the workers different ones
+        steps = {int(text) for text in self.group.gather(str(found.step if found else 0))}
+        if len(steps) > 1:
+            raise ModelError(f"the workers see different checkpoints (steps {', '.join(map(str, sorted(steps)))}): not one shared folder")
+        if found is None:
+            return 0
+        state, tensors = checkpoint.load_state(found.folder)
+        self.group.restore(state, tensors)
+        self.evaluations = [(int(step), dict(metrics)) for step, metrics in state.get("evaluations", [])]
+        return int(state["step"])
+
+    def go(self, on_step: Report | None, preempted: Callable[[], bool] | None) -> None:
+        """All steps that are due."""
+        import torch
+
+        group, config = self.group, self.config
+        log = _Log(self.out / "metrics.jsonl", on_step) if group.rank == 0 else None
+        book = ledger.Ledger(self.out / ledger.FILE, len(self.rows), config.seed, self.samples) if group.rank == 0 else None
         if group.rank == 0:
-            checkpoint.publish(root, step, Path(folder), keep)
-    except ModelError as error:
-        fault = str(error)
-    fault = group.share(fault)
-    if fault:
-        raise ModelError(fault)
+            note(self.out, "start", step=self.start, workers=group.world_size)
+        group.module.train()
+        began = last_save = last_asked = time.monotonic()
+        self.early = self._worse()
+        while self.step < self.total and not self.stopped and not self.early:
+            step, step_started = self.step, time.monotonic()
+            rate = order.learning_rate(step, self.total, config.learning_rate, config.warmup_share, config.schedule)
+            batches = self._batches(step)
+            self.watch.enter("count", step)
+            self.watch.collective(f"targets of step {step}")
+            targets = group.total([float(sum(self.objective.targets(batch) for batch, weight, _ in batches if weight))])[0]
+            if not targets:
+                raise ModelError(f"step {step}: no token of its {self.samples} samples counts in the loss (all labels are masked). "
+                                 "Look at the template and at prepare.context_tokens")  # fmt: skip
+            loss_sum, bad = 0.0, []
+            for turn, (batch, weight, indices) in enumerate(batches):
+                # dropout must not depend on how the run came here, nor on who does it
+                torch.manual_seed(_mixed(config.seed, step, turn * group.world_size + group.rank))
+                self.watch.enter("forward", step)
+                moved = {name: tensor.to(group.device) for name, tensor in batch.items()}
+                with group.autocast:
+                    loss = self.objective.loss(group.module, moved) * (weight / targets)
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    bad += [self.objective.key(self.rows, index) for index in indices]
+                loss_sum += value
+                self.watch.enter("backward and update", step)
+                group.learn(loss, rate)
+            now = time.monotonic()
+            told = [
+                loss_sum, float(sum(_num_tokens(batch) for batch, weight, _ in batches if weight)), float(len(bad)),
+                float(sum(sum(indices) for _, weight, indices in batches if weight)), float(self.saver.busy and self.saver.written),
+                float(group.rank == 0 and (self.out / STOP).exists()),
+                float(group.rank == 0 and config.checkpoint_minutes is not None and now - last_save > 60 * config.checkpoint_minutes),
+                float(group.rank == 0 and preempted is not None and now - last_asked > _ASK_SECONDS),
+            ]  # fmt: skip
+            self.watch.enter("figures", step)
+            self.watch.collective(f"figures of step {step}")
+            value, tokens, faults, taken, written, stop, due, ask = group.total(told)
+            if faults or not math.isfinite(value):
+                keys = [key for text in group.gather("\n".join(bad)) for key in text.split("\n") if key]
+                where = f" ({', '.join(keys[:8])}{' and others' if len(keys) > 8 else ''})" if keys else ""
+                raise ModelError(f"the loss of step {step} is not finite{where}; the last good checkpoint stays. Lower train.learning_rate, "
+                                 "or take these rows out of the data")  # fmt: skip
+            self.losses[step], self.tokens, self.step = value, self.tokens + tokens, step + 1
+            if log and book:
+                book.step(step, int(taken), group.world_size)
+                seconds = time.monotonic() - step_started
+                log.step({"step": step, "value": value, "learning_rate": rate, "gradient_norm": group.gradient_norm(), "tokens": tokens,
+                          "tokens_per_second": tokens / seconds, "seconds": seconds, "workers": group.world_size})  # fmt: skip
+            self.watch.enter("checkpoint", self.step)
+            if self.saver.busy and written == group.world_size:
+                self.saver.finish()
+            taken_away = False
+            if ask:
+                last_asked, taken_away = now, bool(preempted and preempted())
+                if taken_away and group.rank == 0:
+                    note(self.out, "preemption", step=self.step)
+            self.stopped = bool(stop)
+            last = self.step == self.total or self.stopped
+            evaluated = bool(config.evaluate_steps) and (self.step % (config.evaluate_steps or 1) == 0 or self.step == self.total)
+            if evaluated and len(self.validation):
+                self._evaluate(log)
+            if self.step % config.checkpoint_steps == 0 or last or evaluated or due or taken_away:
+                self._save()
+                last_save = time.monotonic()
+                if last or self.early or taken_away:
+                    self.saver.finish()
+        self.loop_seconds = time.monotonic() - began
+        self.saver.finish()
+        if group.rank == 0 and self.stopped:
+            note(self.out, "stop", step=self.step)
+        if log and book:
+            log.close()
+            book.close()
+
+    def _batches(self, step: int) -> list[tuple[dict[str, torch.Tensor], float, list[int]]]:
+        """This worker's micro-batches of a step: batch, weight (0 for one that only keeps the others company), rows."""
+        self.watch.enter("data", step)
+        found = []
+        for number in order.micro_batches(self.micro_batches, self.group.rank, self.group.world_size):
+            held = number if number is not None else 0
+            indices = order.micro_batch_indices(len(self.rows), self.config.seed, step, held, self.micro_batches, self.config.batch_size)
+            batch = self.objective.collate([self.rows[i] for i in indices])
+            found.append((batch, 1.0 if number is not None else 0.0, indices))
+        return found
+
+    def _evaluate(self, log: _Log | None) -> None:
+        metrics = self._measured()
+        self.evaluations.append((self.step, metrics))
+        if self.config.metric not in metrics:
+            raise ModelError(f"train.metric {self.config.metric}: this objective measures {', '.join(metrics)}")
+        if log:
+            log.line({"name": "validation", "step": self.step - 1, **metrics})
+        self.early = self._worse()
+
+    def _measured(self) -> dict[str, float]:
+        import torch
+
+        self.watch.enter("evaluation", self.step)
+        self.group.module.eval()
+        with torch.no_grad(), self.group.autocast:
+            metrics = self.objective.evaluate(self.group.module, self.validation, self.config.batch_size)
+        self.group.module.train()
+        return metrics
+
+    def _score(self, metrics: dict[str, float]) -> float:
+        """Higher is better."""
+        value = metrics[self.config.metric]
+        return -value if self.config.metric == "loss" else value
+
+    def _worse(self) -> bool:
+        """Whether the last `patience` evaluations brought nothing better than what was there before."""
+        patience, scores = self.config.patience, [self._score(metrics) for _, metrics in self.evaluations]
+        return patience is not None and len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
+
+    def _save(self) -> None:
+        here = self.evaluations[-1][1] if self.evaluations and self.evaluations[-1][0] == self.step else {}
+        self.saver.begin(self.step, {"evaluations": self.evaluations}, here, self._score(here) if here else None)
+
+    def report(self) -> dict[str, Any]:
+        """What the loop returns."""
+        from nosology.training.adapters import count
+
+        group = self.group
+        learning, parameters = count(group.bare)
+        metrics = self._measured() if len(self.validation) and not self.stopped else {}
+        if not storage.is_local(self.root) and group.rank == 0:
+            self._bring_home()
+        group.share("")  # nobody looks before it is there
+        found = checkpoint.chosen(self.out / "checkpoints")
+        if found is None:
+            raise ModelError("training ended without a checkpoint")
+        seconds, told = self.loop_seconds, events(self.out)
+        return {
+            "steps": self.total, "start_step": self.start, "stopped": self.stopped, "early": self.early, "steps_done": self.step,
+            "first_loss": self.losses.get(self.start), "last_loss": self.losses.get(self.step - 1), "rows": len(self.rows),
+            "tokens": int(self.tokens), "tokens_per_second": round(self.tokens / seconds, 1) if self.tokens else 0.0,
+            "workers": group.world_size, "rank": group.rank, "parameters_learning": learning, "parameters": parameters,
+            "checkpoint": str(found.folder), "checkpoint_step": found.step, "metrics": dict(found.metrics) or metrics,
+            "ledger": ledger.account(self.out / ledger.FILE, self.step, len(self.rows)),
+            "restarts": max(0, sum(one["event"] == "start" for one in told) - 1), "hangs": [one for one in told if one["event"] == "hang"],
+        }  # fmt: skip
+
+    def _bring_home(self) -> None:
+        """The checkpoint to use, from a store into the run folder, where quantization looks for it."""
+        found = checkpoint.chosen(self.root)
+        if found:
+            home = self.out / "checkpoints"
+            checkpoint.adopt(found, home)
 
 
-def _mixed(seed: int, step: int, rank: int) -> int:
-    return (seed * 1_000_003 + step * 1_009 + rank) % (1 << 63)
+def _mixed(seed: int, step: int, number: int) -> int:
+    return (seed * 1_000_003 + step * 1_009 + number) % (1 << 63)
 
 
 def _num_tokens(batch: dict[str, torch.Tensor]) -> int:
@@ -157,12 +292,15 @@ class _Log:
             self._stream = path.open("a")
 
     def step(self, measures: dict[str, float]) -> None:
-        rounded = {name: round(value, 8) for name, value in measures.items()}
-        with storage.named_errors(self._path):
-            self._stream.write(json.dumps({"time": round(time.time(), 3), "name": "loss", **rounded}) + "\n")
-            self._stream.flush()
-            if self._on_step:
+        self.line({"name": "loss", **{name: round(value, 8) for name, value in measures.items()}})
+        if self._on_step:
+            with storage.named_errors(self._path):
                 self._on_step(measures)
+
+    def line(self, fields: dict[str, Any]) -> None:
+        with storage.named_errors(self._path):
+            self._stream.write(json.dumps({"time": round(time.time(), 3), **fields}) + "\n")
+            self._stream.flush()
 
     def close(self) -> None:
         self._stream.close()

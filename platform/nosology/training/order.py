@@ -1,7 +1,8 @@
-"""Which sample is due when: a pure function of (seed, epoch, step, world size), with no state to save and O(1) memory.
+"""Which sample is due when: a pure function of (seed, epoch, step), with no state to save and O(1) memory.
 
 The epochs' permutations follow each other in one endless stream. Step `s` of a job whose step takes `n` samples over all workers
-reads places `s*n … s*n+n-1` of it, so that each sample comes once per epoch whatever the number of workers was.
+reads places `s*n … s*n+n-1` of it, in micro-batches of their own, so that each sample comes once per epoch whatever the number of workers
+was, and a step is the same step on any number of them.
 """
 
 from __future__ import annotations
@@ -34,9 +35,19 @@ def sample_indices(num_rows: int, seed: int, start: int, count: int) -> list[int
     return [permuted(place % num_rows, num_rows, seed, place // num_rows) for place in range(start, start + count)]
 
 
-def batch_indices(num_rows: int, seed: int, step: int, batch_size: int, rank: int = 0, world_size: int = 1) -> list[int]:
-    """Rows that worker `rank` of `world_size` takes in `step`, `batch_size` of them."""
-    return sample_indices(num_rows, seed, (step * world_size + rank) * batch_size, batch_size)
+def micro_batches(total: int, rank: int, world_size: int) -> list[int | None]:
+    """Which of a step's `total` micro-batches worker `rank` of `world_size` does, one a round.
+
+    All workers do the same number of rounds, as collectives need it; None is a round without a micro-batch of its own, where the
+    number of workers does not divide `total`. What a step consists of does not depend on the number of workers.
+    """
+    rounds = math.ceil(total / world_size)
+    return [number if (number := turn * world_size + rank) < total else None for turn in range(rounds)]
+
+
+def micro_batch_indices(num_rows: int, seed: int, step: int, number: int, total: int, batch_size: int) -> list[int]:
+    """Rows of micro-batch `number` of the `total` of a step."""
+    return sample_indices(num_rows, seed, (step * total + number) * batch_size, batch_size)
 
 
 def num_steps(num_rows: int, epochs: int, samples_per_step: int, max_steps: int | None = None) -> int:

@@ -1,20 +1,21 @@
 """One optimizer step, on one process (`LocalStepper`) or under DeepSpeed on many (`DeepSpeedStepper`), behind one protocol.
 
-Both keep the state of a LoRA run in the same world-size-free form: for each parameter that learns, its full-precision value and
-the two moments of Adam, gathered. A full fine-tune under DeepSpeed keeps DeepSpeed's own sharded files instead.
+Both hand out the state of a run in the same world-size-free form: for each parameter that learns its full-precision value and the two
+moments of Adam, gathered, spread over the workers in parts of about the same size; and take it back at any number of workers and any
+ZeRO stage.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from nosology.errors import ModelError
-from nosology.training import checkpoint, zero
+from nosology.training import zero
+from nosology.training.checkpoint import Snapshot
 
 if TYPE_CHECKING:
     import torch
@@ -35,32 +36,49 @@ class Stepper(Protocol):
     autocast: AbstractContextManager[Any]  # around the forward pass
 
     def learn(self, loss: torch.Tensor, learning_rate: float) -> None:
-        """Back-propagate one micro-batch; the optimizer steps after every `accumulation_steps` of them."""
+        """Back-propagate this worker's share of one round; the optimizer steps after the last round of a step.
+
+        Args:
+            loss: what it adds to the step's loss: the sum of its losses over the number of targets of the whole step.
+        """
         ...
 
     def gradient_norm(self) -> float:
         """Norm of the last step's gradient before clipping."""
         ...
 
-    def mean(self, value: float) -> float:
-        """Mean over the workers; collective."""
-        ...
-
-    def total(self, value: float) -> float:
-        """Sum over the workers; collective."""
+    def total(self, values: Sequence[float]) -> list[float]:
+        """Sums over the workers; collective."""
         ...
 
     def share(self, text: str) -> str:
         """Rank 0's text, on every worker; collective."""
         ...
 
-    def save(self, folder: Path, step: int) -> None:
-        """Write weights and optimizer state into a folder that every worker sees; collective. Checked on rank 0."""
+    def gather(self, text: str) -> list[str]:
+        """Every worker's text, on every worker; collective."""
         ...
 
-    def load(self, folder: Path) -> int:
-        """Continue from a checkpoint; collective. Returns the steps done."""
+    def on_collective(self, tell: Callable[[str], None]) -> None:
+        """Call `tell` with the name of every collective operation before it begins."""
         ...
+
+    def snapshot(self, step: int, fields: Mapping[str, Any]) -> Snapshot:
+        """This worker's part of the state, on the CPU; collective."""
+        ...
+
+    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a checkpoint's state; collective.
+
+        Raises:
+            ModelError: it is of another model or another adapter.
+        """
+        ...
+
+
+def rounds(config: TrainConfig, world_size: int) -> int:
+    """Forward passes of a worker in one step of `workers` times `accumulation_steps` micro-batches."""
+    return -(-config.accumulation_steps * config.workers // world_size)
 
 
 def _learning(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
@@ -70,7 +88,32 @@ def _learning(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 def _buffers(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """What the module keeps beside its parameters, such as the mean of a normalisation."""
     named = dict(module.named_parameters(remove_duplicate=False))
-    return {name: tensor.detach().cpu() for name, tensor in module.state_dict().items() if name not in named}
+    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items() if name not in named}
+
+
+def _owners(sizes: Mapping[str, int], parts: int) -> dict[str, int]:
+    """Part of each tensor: the one that has least so far. The same on every worker."""
+    loads = [0] * parts
+    owners = {}
+    for name, size in sizes.items():
+        owners[name] = loads.index(min(loads))
+        loads[owners[name]] += size
+    return owners
+
+
+def _telling(name: str, original: Callable[..., Any], tell: Callable[[str], None]) -> Callable[..., Any]:
+    def call(*arguments: Any, **options: Any) -> Any:
+        tell(f"{name} of DeepSpeed")
+        return original(*arguments, **options)
+
+    return call
+
+
+def _check_names(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    own = _learning(module)
+    saved = {name.rpartition("|")[0] for name in tensors}
+    if saved != set(own):
+        raise ModelError(f"the checkpoint holds {len(saved)} parameters, this model learns {len(own)}: another model or another adapter")
 
 
 class LocalStepper:
@@ -89,15 +132,15 @@ class LocalStepper:
         self.autocast: AbstractContextManager[Any] = nullcontext()
         if config.precision == "bf16":
             self.autocast = torch.autocast(self.device.type, torch.bfloat16)
-        self._micro = 0
+        self._turn = 0
         self._norm = 0.0
 
     def learn(self, loss: torch.Tensor, learning_rate: float) -> None:
         import torch
 
-        (loss / self._config.accumulation_steps).backward()  # type: ignore[no-untyped-call]
-        self._micro += 1
-        if self._micro % self._config.accumulation_steps:
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._turn += 1
+        if self._turn % rounds(self._config, 1):
             return
         self._norm = float(torch.nn.utils.clip_grad_norm_(_learning(self.bare).values(), self._config.gradient_clip))
         for group in self._optimizer.param_groups:
@@ -108,48 +151,43 @@ class LocalStepper:
     def gradient_norm(self) -> float:
         return self._norm
 
-    def mean(self, value: float) -> float:
-        return value
-
-    def total(self, value: float) -> float:
-        return value
+    def total(self, values: Sequence[float]) -> list[float]:
+        return list(values)
 
     def share(self, text: str) -> str:
         return text
 
-    def save(self, folder: Path, step: int) -> None:
+    def gather(self, text: str) -> list[str]:
+        return [text]
+
+    def on_collective(self, tell: Callable[[str], None]) -> None:
+        """One process has none."""
+
+    def snapshot(self, step: int, fields: Mapping[str, Any]) -> Snapshot:
         learning = _learning(self.bare)
-        lora = self._config.method != "full"
-        named = learning if lora else dict(self.bare.named_parameters())
-        weights = {name: tensor.detach().cpu() for name, tensor in named.items()}
-        checkpoint.save_weights(self.bare, weights if lora else weights | _buffers(self.bare), folder)
+        full = self._config.method == "full"
+        weights = {name: p.detach().cpu().clone() for name, p in self.bare.named_parameters() if full or p.requires_grad}
         tensors: dict[str, torch.Tensor] = {}
         count = 0
         for name, parameter in learning.items():
-            tensors[f"{name}|value"] = parameter.detach().float().cpu()
+            tensors[f"{name}|value"] = parameter.detach().float().cpu().clone()
             held = self._optimizer.state.get(parameter)
             if held:  # a parameter that no loss has reached has no moments
                 count = int(held["step"])
-                tensors |= {f"{name}|{key}": held[key].cpu() for key in MOMENTS}
-        checkpoint.save_state(folder, step, tensors, adam_step=count)
+                tensors |= {f"{name}|{key}": held[key].cpu().clone() for key in MOMENTS}
+        return Snapshot(
+            step, 0, 1, self.bare, weights | _buffers(self.bare) if full else weights, tensors, {}, {"adam_step": count, **fields}
+        )
 
-    def load(self, folder: Path) -> int:
+    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         import torch
 
-        state, tensors = checkpoint.load_state(folder)
         _check_names(self.bare, tensors)
         for name, parameter in _learning(self.bare).items():
             parameter.data.copy_(tensors[f"{name}|value"])
             if f"{name}|exp_avg" in tensors:
                 held: dict[str, Any] = {key: tensors[f"{name}|{key}"].to(self.device).clone() for key in MOMENTS}
                 self._optimizer.state[parameter] = {"step": torch.tensor(float(state["adam_step"])), **held}
-        return int(state["step"])
-
-
-def _check_names(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    saved, own = {name.rpartition("|")[0] for name in tensors}, set(_learning(module))
-    if saved != own:
-        raise ModelError(f"the checkpoint holds {len(saved)} parameters, this model learns {len(own)}: another model or another adapter")
 
 
 class DeepSpeedStepper:
@@ -164,7 +202,8 @@ class DeepSpeedStepper:
         logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
         self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self._config = config
-        settings = zero.deepspeed_config(config, self.world_size)
+        self._rounds = rounds(config, self.world_size)
+        settings = zero.deepspeed_config(config, self.world_size, self._rounds)
         if not config.use_gpu:  # it would be compiled at the first use, a minute on two cores; gloo does without
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend="nccl" if config.use_gpu else "gloo", auto_mpi_discovery=False, verbose=False)
@@ -178,26 +217,25 @@ class DeepSpeedStepper:
         self.module, self._optimizer, _, _ = deepspeed.initialize(model=self.bare, model_parameters=parameters, config=settings)
         self.device = torch.device(self.module.device)
         self.autocast: AbstractContextManager[Any] = nullcontext()  # DeepSpeed casts the module itself
+        self._owners = _owners({name: int(getattr(p, "ds_numel", p.numel())) for name, p in self.bare.named_parameters()}, self.world_size)
 
     def learn(self, loss: torch.Tensor, learning_rate: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        self.module.backward(loss)
+        # DeepSpeed takes the mean over workers and rounds
+        self.module.backward(loss * (self.world_size * self._rounds))
         self.module.step()
 
     def gradient_norm(self) -> float:
         norm = self.module.get_global_grad_norm()
         return float(norm) if norm is not None else 0.0
 
-    def mean(self, value: float) -> float:
-        return self.total(value) / self.world_size
-
-    def total(self, value: float) -> float:
+    def total(self, values: Sequence[float]) -> list[float]:
         import torch
 
-        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+        tensor = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         torch.distributed.all_reduce(tensor)
-        return float(tensor)
+        return [float(value) for value in tensor.tolist()]
 
     def share(self, text: str) -> str:
         import torch
@@ -206,72 +244,71 @@ class DeepSpeedStepper:
         torch.distributed.broadcast_object_list(box, src=0)
         return box[0]
 
+    def gather(self, text: str) -> list[str]:
+        import torch
+
+        box = [""] * self.world_size
+        torch.distributed.all_gather_object(box, text)
+        return box
+
+    def on_collective(self, tell: Callable[[str], None]) -> None:
+        from deepspeed.comm import comm
+
+        backend: Any = comm.cdb
+        for name in ("all_reduce", "all_gather", "all_gather_into_tensor", "reduce", "reduce_scatter_tensor", "broadcast", "barrier",
+                     "all_gather_coalesced", "reduce_scatter"):  # fmt: skip
+            original = getattr(backend, name, None)
+            if original is not None:
+                setattr(backend, name, _telling(name, original, tell))
+
     def _torch_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer that holds the moments, below ZeRO's wrapper where there is one."""
         optimizer: torch.optim.Optimizer = getattr(self._optimizer, "optimizer", self._optimizer)
         return optimizer
 
-    def _value(self, parameter: torch.nn.Parameter, key: str | None = None) -> torch.Tensor:
-        """Full-precision value (or a moment) of a parameter, gathered; collective."""
+    def _value(self, parameter: torch.nn.Parameter, key: str | None, keep: bool) -> torch.Tensor | None:
+        """Full-precision value (or a moment) of a parameter, gathered, on the CPU of whoever keeps it; collective."""
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
         if hasattr(parameter, "ds_id") or hasattr(parameter, "_hp_mapping"):
             found = safe_get_full_optimizer_state(parameter, key) if key else safe_get_full_fp32_param(parameter)
         else:
             found = self._torch_optimizer().state[parameter][key] if key else parameter.detach()
-        tensor: torch.Tensor = found.detach().float().cpu()
-        return tensor
+        return found.detach().float().cpu().clone() if keep else None
 
-    def _weights(self, learning_only: bool) -> dict[str, torch.Tensor]:
-        """Weights by name on rank 0's CPU; gathers one sharded parameter at a time; collective."""
+    def snapshot(self, step: int, fields: Mapping[str, Any]) -> Snapshot:
         import deepspeed
 
-        state: dict[str, torch.Tensor] = {}
-        for name, parameter in self.bare.named_parameters():
-            if learning_only and not parameter.requires_grad:
-                continue
-            with deepspeed.zero.GatheredParameters([parameter]):
-                if self.rank == 0:
-                    state[name] = parameter.detach().cpu().clone()
-        if not learning_only and self.rank == 0:
-            state |= _buffers(self.bare)
-        return state
-
-    def save(self, folder: Path, step: int) -> None:
-        learning = _learning(self.bare)
-        lora = self._config.method != "full"
-        weights = self._weights(learning_only=lora)
+        full = self._config.method == "full"
+        weights: dict[str, torch.Tensor] = {}
         tensors: dict[str, torch.Tensor] = {}
-        if lora:
-            for name, parameter in learning.items():
-                gathered = {key or "value": self._value(parameter, key) for key in (None, *MOMENTS)}
-                if self.rank == 0:
-                    tensors |= {f"{name}|{key}": tensor for key, tensor in gathered.items()}
-        else:
-            # under 'deepspeed', one file a worker; DeepSpeed's own barrier makes them complete when this returns
-            with checkpoint.writing(folder / "deepspeed", folder):
-                self.module.save_checkpoint(str(folder / "deepspeed"), tag="state")
-        if self.rank == 0:
-            checkpoint.save_weights(self.bare, weights, folder)
-            held = next((held for held in self._torch_optimizer().state.values() if "step" in held), {"step": step})
-            checkpoint.save_state(folder, step, tensors if lora else None, adam_step=int(held["step"]))
+        for name, parameter in self.bare.named_parameters():
+            mine = self._owners[name] == self.rank
+            if parameter.requires_grad:
+                for key in (None, *MOMENTS):  # one at a time, so that no more than a parameter is ever whole
+                    gathered = self._value(parameter, key, keep=mine or (not full and self.rank == 0))
+                    if gathered is not None and not key and (mine if full else self.rank == 0):
+                        weights[name] = gathered.to(parameter.dtype)
+                    if gathered is not None and mine:
+                        tensors[f"{name}|{key or 'value'}"] = gathered
+            elif full:
+                with deepspeed.zero.GatheredParameters([parameter]):
+                    if mine:
+                        weights[name] = parameter.detach().cpu().clone()
+        owners = self._owners if full else {}
+        if full:
+            buffers = _buffers(self.bare)
+            owners = {**owners, **dict.fromkeys(buffers, 0)}
+            weights |= buffers if self.rank == 0 else {}
+        held = next((held for held in self._torch_optimizer().state.values() if "step" in held), {"step": step})
+        return Snapshot(step, self.rank, self.world_size, self.bare, weights, tensors, owners, {"adam_step": int(held["step"]), **fields})
 
-    def load(self, folder: Path) -> int:
-        state, tensors = checkpoint.load_state(folder)
-        if self._config.method != "full":
-            self._restore(tensors, int(state["adam_step"]))
-        else:
-            loaded, _ = self.module.load_checkpoint(str(folder / "deepspeed"), tag="state")
-            if loaded is None:
-                raise ModelError("DeepSpeed found no state in the checkpoint")
-        return int(state["step"])
-
-    def _restore(self, tensors: dict[str, torch.Tensor], adam_step: int) -> None:
-        """Put gathered values and moments back into whatever shards this world size and stage make of them."""
+    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         import deepspeed
         import torch
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
+        adam_step = int(state["adam_step"])
         _check_names(self.bare, tensors)
         optimizer = self._torch_optimizer()
         # the moments are made at the first step; make them now, so that there is a place to put ours. Stage 3 keeps its flat

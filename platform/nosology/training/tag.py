@@ -129,12 +129,18 @@ class Tag:
         )
         return logits_BTC
 
+    def targets(self, batch: dict[str, torch.Tensor]) -> int:
+        return int((batch["labels"] >= 0).sum())
+
+    def key(self, rows: Sequence[Mapping[str, Any]], index: int) -> str:
+        return f"row {index}"
+
     def loss(self, module: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Mean cross-entropy of the batch's real tokens."""
+        """Cross-entropy of the batch's real tokens, summed."""
         import torch
 
-        logits_BTC = self._logits(module, batch)
-        return torch.nn.functional.cross_entropy(logits_BTC.flatten(0, 1).float(), batch["labels"].flatten(), ignore_index=-100)
+        logits_BTC = self._logits(module, batch).flatten(0, 1).float()
+        return torch.nn.functional.cross_entropy(logits_BTC, batch["labels"].flatten(), ignore_index=-100, reduction="sum")
 
     def evaluate(self, module: torch.nn.Module, rows: Sequence[Mapping[str, Any]], batch_size: int) -> dict[str, float]:
         """`recall` and `precision` of tokens inside against outside, whatever their class, at the most probable class."""

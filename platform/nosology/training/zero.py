@@ -29,6 +29,10 @@ REFUSED: tuple[tuple[Callable[[TrainConfig], bool], str], ...] = (
      "train.offload_folder is where offloaded state goes, and train.offload is none"),
     (lambda c: c.offload_folder is not None and c.zero != 3,
      "train.offload_folder needs train.zero of 3: DeepSpeed writes to NVMe disks at that stage alone"),
+    (lambda c: c.patience is not None and c.evaluate_steps is None,
+     "train.patience counts evaluations, and train.evaluate_steps is not set"),
+    (lambda c: c.least_workers is not None and c.least_workers > c.workers,
+     "train.least_workers is more than train.workers, which is the most that there will be"),
     (lambda c: c.method == "qlora" and not c.use_gpu,
      "train.method: qlora needs train.use_gpu: its 4-bit products are GPU kernels. Take method: lora"),
     (lambda c: c.method == "qlora" and c.zero == 3,
@@ -41,13 +45,17 @@ REFUSED: tuple[tuple[Callable[[TrainConfig], bool], str], ...] = (
 )  # fmt: skip
 
 
-def deepspeed_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
+def deepspeed_config(config: TrainConfig, world_size: int, rounds: int | None = None) -> dict[str, Any]:
     """The dictionary that `deepspeed.initialize` takes.
+
+    Args:
+        rounds: forward passes of a worker in one step; None is `accumulation_steps`, those of a group that has all its workers.
 
     fp16 does not occur: TrainConfig offers fp32 and bf16 only, because DeepSpeed refuses fp16 on CPU and bf16 needs no loss scale.
     Off the GPU the optimizer is torch's own (`torch_adam`), which spares the compilation of DeepSpeed's CPU Adam (30-75 s).
     """
     check(config)
+    rounds = rounds or config.accumulation_steps
     # in bf16 an fp32 copy of the weights is needed, which DeepSpeed keeps from stage 1 on: stage 0 is run as 1, with the same results
     stage = max(config.zero, 1) if config.precision == "bf16" else config.zero
     zero: dict[str, Any] = {"stage": stage}
@@ -56,7 +64,7 @@ def deepspeed_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
     if config.zero == 3:
         # small parameters stay whole: gathering a LoRA factor or a norm costs more than it saves
         zero |= {"stage3_param_persistence_threshold": 10_000, "stage3_prefetch_bucket_size": 50_000_000,
-                 "stage3_gather_16bit_weights_on_model_save": config.method == "full"}  # fmt: skip
+                 "stage3_gather_16bit_weights_on_model_save": False}  # fmt: skip
     where: dict[str, Any] = {"device": "cpu", "pin_memory": True}
     if config.offload_folder is not None:
         where |= {"device": "nvme", "nvme_path": config.offload_folder}
@@ -70,8 +78,8 @@ def deepspeed_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "train_micro_batch_size_per_gpu": config.batch_size,
-        "gradient_accumulation_steps": config.accumulation_steps,
-        "train_batch_size": config.batch_size * config.accumulation_steps * world_size,
+        "gradient_accumulation_steps": rounds,
+        "train_batch_size": config.batch_size * rounds * world_size,
         "gradient_clipping": config.gradient_clip,
         "optimizer": {"type": "AdamW", "params": optimizer},
         "bf16": {"enabled": config.precision == "bf16"},

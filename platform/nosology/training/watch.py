@@ -1,0 +1,114 @@
+"""A worker that hangs is named within `train.stall_seconds`, instead of after the half hour in which collectives give up.
+
+Each worker writes where it is (step, phase, number of the phase, last collective) into a file of the run folder, from a thread. The
+thread of one whose own phase lasts too long reads the files of all: who has the smallest number is behind, and who has not written
+lately does not run at all. It says so in events.jsonl and ends its process, so that the group is started again from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nosology import storage
+
+EVENTS, BEATS = "events.jsonl", "beats"
+STALLED = 75  # exit status of a worker that gives up on a group that hangs
+
+
+def note(out: Path, event: str, **fields: Any) -> None:
+    """Add a line to the events of a run: start, hang, preemption, stop, resize. Never a value of a record."""
+    with storage.named_errors(str(out / EVENTS)), (out / EVENTS).open("a") as stream:
+        stream.write(json.dumps({"time": round(time.time(), 3), "event": event, **fields}) + "\n")
+
+
+def events(out: Path) -> list[dict[str, Any]]:
+    """Events of a run, in order."""
+    found = []
+    if (out / EVENTS).is_file():
+        for line in (out / EVENTS).read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+    return found
+
+
+class Watch:
+    """One worker's place in the training, and the thread that tells it.
+
+    Args:
+        out: run folder, which every worker sees.
+        stall_seconds: longest that a phase may last.
+        leave: what is done about a hang; ends the process.
+    """
+
+    def __init__(self, out: Path, rank: int, world_size: int, stall_seconds: float, leave: Callable[[int], Any] = os._exit) -> None:
+        self._folder, self._out, self._rank, self._world_size = out / BEATS, out, rank, world_size
+        self._stall, self._leave = stall_seconds, leave
+        self._number, self._step, self._phase, self._since = 0, 0, "start", time.monotonic()
+        self._collective = "none"
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def __enter__(self) -> Watch:
+        with storage.named_errors(str(self._folder)):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._write()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._file(self._rank).unlink(missing_ok=True)
+
+    def enter(self, phase: str, step: int) -> None:
+        """A new phase begins."""
+        self._number, self._step, self._phase, self._since = self._number + 1, step, phase, time.monotonic()
+
+    def collective(self, name: str) -> None:
+        """The worker enters a collective operation."""
+        self._collective = name
+
+    def _file(self, rank: int) -> Path:
+        return self._folder / f"rank-{rank}.json"
+
+    def _write(self) -> None:
+        beat = {"number": self._number, "step": self._step, "phase": self._phase, "collective": self._collective, "time": time.time()}
+        temporary = self._folder / f".rank-{self._rank}.{os.getpid()}"
+        with contextlib.suppress(OSError):  # a full disk is told by whoever saves
+            temporary.write_text(json.dumps(beat))
+            temporary.replace(self._file(self._rank))
+
+    def _run(self) -> None:
+        every = min(5.0, self._stall / 4)
+        while not self._over.wait(every):
+            self._write()
+            lasting = time.monotonic() - self._since
+            if lasting > self._stall:
+                self._tell(lasting, every)
+                self._leave(STALLED)
+                return
+
+    def _tell(self, lasting: float, every: float) -> None:
+        beats: dict[int, dict[str, Any]] = {}
+        for rank in range(self._world_size):
+            with contextlib.suppress(OSError, ValueError):
+                beats[rank] = json.loads(self._file(rank).read_text())
+        silent = [rank for rank in range(self._world_size) if rank not in beats or time.time() - beats[rank]["time"] > 3 * every + 1]
+        least = min((beat["number"] for beat in beats.values()), default=0)
+        behind = silent or [rank for rank, beat in beats.items() if beat["number"] == least]
+        fields: dict[str, Any] = {"workers": behind, "told_by": self._rank, "seconds": round(lasting, 1)}
+        if len(behind) == self._world_size:
+            fields |= {"said": "all workers wait in the same collective: the network between them"}
+        else:
+            fields |= {"said": "does not answer" if silent else "is behind the others"}
+        first = beats.get(behind[0], {}) if behind else {}
+        fields |= {name: first.get(name) for name in ("step", "phase", "collective")}
+        with contextlib.suppress(storage.StorageError):
+            note(self._out, "hang", **fields)
