@@ -233,6 +233,8 @@ class TrainConfig(Section):
     rank: Positive = 16
     alpha: Positive = 32
     dropout: Share = Field(0.0, description="dropout on the adapter's input")
+    rank_stabilized: bool = Field(False, description="scale the adapter by alpha over the root of rank (rsLoRA, Kalajdzievski 2023)")
+    decomposed: bool = Field(False, description="learn the size of each weight row beside its direction (DoRA, Liu et al. 2024); slower")
     targets: tuple[str, ...] | None = Field(
         None, description="names of the linear layers that get an adapter; None is every one but the head"
     )

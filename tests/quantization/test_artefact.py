@@ -135,3 +135,58 @@ def test_sources_are_found_or_refused(generator, tmp_path):
     (lonely / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/nowhere"}))
     with pytest.raises(ModelError, match="model.base"):
         quantize(QuantizeConfig(), ModelConfig(), str(lonely), str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", ["base", "tokenizer", "template", "code_set"])
+def test_what_a_model_was_trained_with_is_asked_for_again(generator, adapter, tmp_path, name):
+    from nosology.quantization.manifest import TRAINED, identity, weights_digest
+    from nosology.terminology.codeset import code_set
+    from transformers import AutoTokenizer
+
+    copy = tmp_path / "adapter"
+    shutil.copytree(adapter, copy)
+    trained = identity(AutoTokenizer.from_pretrained(generator), weights_digest(Path(generator)), code_set().digest)
+    (copy / TRAINED).write_text(json.dumps(trained))
+    quantize(QuantizeConfig(), ModelConfig(base=generator), str(copy), str(tmp_path / "same"))
+    (copy / TRAINED).write_text(json.dumps({**trained, name: "0" * 64}))
+    with pytest.raises(ModelError, match=f"trained with another {name.replace('_', ' ')}"):
+        quantize(QuantizeConfig(), ModelConfig(base=generator), str(copy), str(tmp_path / "other"))
+
+
+def test_an_artefact_of_another_release_of_the_code_set_is_refused(made):
+    from nosology.quantization.manifest import check_code_set
+    from nosology.terminology.codeset import code_set
+
+    check_code_set(made["artefact"], code_set().digest)
+    with pytest.raises(ModelError, match="another release of the code set"):
+        check_code_set(made["artefact"], "0" * 64)
+
+
+def test_a_base_with_a_missing_or_damaged_shard_is_refused_before_it_is_loaded(generator, tmp_path):
+    from nosology.quantization.manifest import check_weights
+    from safetensors.torch import load_file, save_file
+
+    check_weights(generator)
+    tensors = load_file(str(Path(generator) / "model.safetensors"))
+    names = sorted(tensors)
+    parts = {"model-00001-of-00002.safetensors": names[: len(names) // 2], "model-00002-of-00002.safetensors": names[len(names) // 2 :]}
+    for file, part in parts.items():
+        save_file({name: tensors[name] for name in part}, str(tmp_path / file))
+    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    check_weights(str(tmp_path))
+    second = tmp_path / "model-00002-of-00002.safetensors"
+    whole = second.read_bytes()
+    save_file({name: tensors[name] for name in parts[second.name][1:]}, str(second))
+    with pytest.raises(ModelError, match="lacks 1 tensors"):
+        check_weights(str(tmp_path))
+    second.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="cannot be opened"):
+        check_weights(str(tmp_path))
+    second.unlink()
+    with pytest.raises(ModelError, match=r"model-00002-of-00002.safetensors is missing"):
+        check_weights(str(tmp_path))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pytorch_model.bin").touch()
+    with pytest.raises(ModelError, match="no safetensors file"):
+        check_weights(str(tmp_path / "bin"))

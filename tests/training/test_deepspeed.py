@@ -18,11 +18,13 @@ from nosology.training import checkpoint, zero
 _CASES = {
     **{f"{method}{stage}": {"method": method, "zero": stage} for method in ("lora", "full") for stage in range(4)},
     "again0": {"method": "lora", "zero": 0, "gradient_checkpointing": True}, "again3": {"method": "full", "zero": 3, "gradient_checkpointing": True},
+    "dora0": {"method": "lora", "zero": 0, "decomposed": True}, "dora3": {"method": "lora", "zero": 3, "decomposed": True},
+    "rslora1": {"method": "lora", "zero": 1, "rank_stabilized": True},
     "half2": {"method": "full", "zero": 2, "precision": "bf16"}, "half3": {"method": "lora", "zero": 3, "precision": "bf16"},
 }  # fmt: skip
 
 _SCRIPT = """
-import json, os, sys
+import json, os, sys, threading
 from pathlib import Path
 import torch, torch.distributed as dist
 torch.set_num_threads(1)
@@ -43,6 +45,11 @@ for name, changes, folder, stop in json.loads(sys.argv[4]):
     model = ModelConfig(base=base)
     class Halting(DeepSpeedStepper):
         taken = 0
+        def learn(self, loss, rate):
+            for thread in threading.enumerate():  # the checkpoint of step 3 is published in step 4
+                if thread.name == "checkpoint" and Halting.taken == stop - 2:
+                    thread.join()
+            super().learn(loss, rate)
         def total(self, values):
             if len(values) > 1:  # the figures of a step, after which it is taken
                 Halting.taken += 1

@@ -225,6 +225,19 @@ def write(prepared: Prepared, uri: str) -> dict[str, str]:
     return digests
 
 
+def write_tokenizer(tokenizer: Any, uri: str) -> None:
+    """Writes the tokenizer, with the template that the blocks were made with, into a folder beside them, from where it travels with the model."""
+    import tempfile
+
+    from nosology import storage
+
+    with storage.named_errors(tempfile.gettempdir()), tempfile.TemporaryDirectory() as folder:
+        for file in tokenizer.save_pretrained(folder):
+            path = storage.local_path(file)
+            if path.is_file():
+                storage.write_bytes(storage.join(uri, path.name), path.read_bytes())
+
+
 def check_clean(schema: pa.Schema, table: str, file: str) -> None:
     """Refuses a table that holds PHI.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nosology import storage
 from nosology.errors import InputError, ModelError
-from nosology.quantization.manifest import NAME, artefact_digest, check_directory, weights_digest
+from nosology.quantization.manifest import NAME, artefact_digest, check_directory, check_trained, check_weights, identity, weights_digest
 
 if TYPE_CHECKING:
     import torch
@@ -94,12 +94,15 @@ def quantize(config: QuantizeConfig, model: ModelConfig, source: str, out: str) 
         weight, in shares of its row's largest).
 
     Raises:
-        InputError, ModelError: see `resolve`; the base has no tokenizer with a chat template.
+        InputError, ModelError: see `resolve`; the base has no tokenizer with a chat template; base, tokenizer, template or code set are
+            not those that it was trained with.
         StorageError: the disk is full or refuses; what was written of the artefact is removed.
     """
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from nosology.terminology.codeset import code_set
 
     base, adapter = resolve(model, source)
     places = [folder for folder in (adapter, base, Path(model.base or base)) if folder]
@@ -110,6 +113,8 @@ def quantize(config: QuantizeConfig, model: ModelConfig, source: str, out: str) 
     if not tokenizer.chat_template:
         raise ModelError(f"model {tokens}: its tokenizer has no chat template, so serving could not ask as training did")
     check_directory(str(base))
+    check_weights(str(base))
+    check_trained(adapter or base, identity(tokenizer, weights_digest(base) if adapter else "none", code_set().digest))
     merged: Any = AutoModelForCausalLM.from_pretrained(str(base), local_files_only=True, use_safetensors=True, dtype="auto")
     if adapter:
         from peft import PeftModel

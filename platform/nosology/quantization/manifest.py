@@ -11,6 +11,13 @@ from nosology import storage
 from nosology.errors import ModelError
 
 NAME = "manifest.json"
+TRAINED = "training.json"  # in an adapter or a model that `train` made: what it was trained with, by digest
+_REMEDIES = {
+    "base": "set model.base to the model that it was trained on",
+    "tokenizer": "take the tokenizer that lies beside the adapter",
+    "template": "take the chat template that lies beside the adapter",
+    "code_set": "use the release of the code set that it was trained with, or train again",
+}
 
 
 def weights_digest(directory: Path) -> str:
@@ -23,6 +30,74 @@ def weights_digest(directory: Path) -> str:
     if not files:
         raise ModelError(f"model {directory}: no safetensors file; other formats are not read")
     return hashlib.sha256("".join(f"{path.name} {storage.digest(str(path))}\n" for path in files).encode()).hexdigest()
+
+
+def check_weights(directory: str) -> None:
+    """Whether every tensor that the index of a model's weights names is in the file that it names; reads the files' heads alone.
+
+    Raises:
+        ModelError: a file is missing or cut off, lacks a tensor, or there are no safetensors files.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    folder = Path(directory)
+    index = folder / "model.safetensors.index.json"
+    try:
+        named: dict[str, str] = json.loads(index.read_bytes())["weight_map"] if index.is_file() else {}
+    except (OSError, ValueError, KeyError):
+        raise ModelError(f"model {directory}: {index.name} is damaged") from None
+    files = sorted(set(named.values())) or sorted(path.name for path in folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"model {directory}: no safetensors file; other formats are not read")
+    for file in files:
+        if not (folder / file).is_file():
+            raise ModelError(f"model {directory}: {file} is missing, which {index.name} names. Copy the model again")
+        try:
+            with safe_open(str(folder / file), framework="np") as stream:
+                held = set(stream.keys())
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"model {directory}: {file} cannot be opened ({type(error).__name__}). Copy the model again") from None
+        missing = sum(1 for name, where in named.items() if where == file and name not in held)
+        if missing:
+            raise ModelError(f"model {directory}: {file} lacks {missing} tensors that {index.name} names. Copy the model again")
+
+
+def identity(tokenizer: Any, base: str, code_set: str) -> dict[str, str]:
+    """What a model must be used with to be what was trained: digests of the base's weights, the tokenizer, its chat template, the code set."""
+    return {
+        "base": base, "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        "template": hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest(), "code_set": code_set,
+    }  # fmt: skip
+
+
+def check_trained(folder: Path, found: dict[str, str]) -> None:
+    """Whether an adapter or a model that `train` made is used with what it was trained with; one from elsewhere says nothing.
+
+    Raises:
+        ModelError: names what differs.
+    """
+    path = folder / TRAINED
+    if not path.is_file():
+        return
+    try:
+        held: dict[str, str] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        raise ModelError(f"model {folder}: {TRAINED} is damaged. Run train again") from None
+    for name, digest in found.items():
+        if name in held and held[name] != digest:
+            raise ModelError(f"model {folder}: it was trained with another {name.replace('_', ' ')} than this one: {_REMEDIES[name]}")
+
+
+def check_code_set(directory: str, digest: str) -> None:
+    """Whether an artefact was made with this release of the code set.
+
+    Raises:
+        ModelError: it was not.
+    """
+    path = Path(directory) / NAME
+    held = json.loads(path.read_bytes()).get("code_set") if path.is_file() else None
+    if held is not None and held != digest:
+        raise ModelError(f"artefact {directory}: it was made with another release of the code set: {_REMEDIES['code_set']}")
 
 
 def artefact_digest(directory: str) -> str:

@@ -17,7 +17,7 @@ def attach(module: torch.nn.Module, config: TrainConfig, *, task: str | None = N
 
     Args:
         module: a transformers model.
-        config: method, rank, alpha, dropout and targets.
+        config: method, rank, alpha, dropout, targets and variant.
         task: peft's task type (`CAUSAL_LM`, `TOKEN_CLS` …); None for modules of another kind.
         whole: names of submodules that are trained in full and saved with the adapter, for instance a new head.
 
@@ -32,6 +32,7 @@ def attach(module: torch.nn.Module, config: TrainConfig, *, task: str | None = N
 
     lora = LoraConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, task_type=task, bias="none",
+        use_rslora=config.rank_stabilized, use_dora=config.decomposed,
         target_modules=list(config.targets) if config.targets else "all-linear", modules_to_save=list(whole) or None,
     )  # fmt: skip
     try:

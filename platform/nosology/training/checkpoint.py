@@ -249,7 +249,11 @@ def publish(root: str | Path, step: int, name: str, parts: int, keep: int, *, me
             files |= storage.read_json(uri)["files"]
         except InputError:
             raise ModelError(f"checkpoint of step {step}: part {part + 1} of {parts} is missing") from None
-    marker: dict[str, Any] = {"step": step, "folder": name, "files": files, "metrics": dict(metrics or {})}
+    _mark(root, step, name, files, keep, dict(metrics or {}), score)
+
+
+def _mark(root: str, step: int, name: str, files: Mapping[str, str], keep: int, metrics: Mapping[str, float], score: float | None) -> None:
+    marker: dict[str, Any] = {"step": step, "folder": name, "files": dict(files), "metrics": dict(metrics)}
     if score is not None:
         marker["score"] = score
     created = False
@@ -298,7 +302,7 @@ def newest(root: str | Path, into: Path | None = None) -> Checkpoint | None:
 
     Args:
         root: local folder or `s3://`.
-        into: where a remote one is brought to; None is a temporary folder, which the caller removes.
+        into: where a remote one is brought to; None is a temporary folder, which the caller removes with all above it that is its own.
     """
     return _first(str(root), _markers(str(root)), into)
 
@@ -311,15 +315,14 @@ def chosen(root: str | Path) -> Checkpoint | None:
 
 
 def adopt(found: Checkpoint, home: str | Path) -> None:
-    """Make a copy of a checkpoint the one of another root, on a local disk; what was copied from a store is removed."""
+    """Make a copy of a checkpoint the one of another root, on a local disk."""
     name = new_folder(home, found.step)
     target = storage.local_path(storage.join(str(home), name))
-    parts = sorted(file for file in found.folder.iterdir() if file.name.startswith("part-"))
     with writing(target):
         for file in found.folder.iterdir():
             shutil.copy(file, target / file.name)
-    publish(home, found.step, name, len(parts), 1, metrics=found.metrics, score=found.score)
-    shutil.rmtree(found.folder, ignore_errors=True)
+        files = {file.name: digest(str(file)) for file in sorted(target.iterdir()) if not file.name.startswith("part-")}
+    _mark(str(home), found.step, name, files, 1, found.metrics, found.score)
 
 
 def _first(root: str, markers: Sequence[tuple[str, dict[str, Any]]], into: Path | None) -> Checkpoint | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -245,7 +246,7 @@ class _Run:
         group = self.group
         learning, parameters = count(group.bare)
         metrics = self._measured() if len(self.validation) and not self.stopped else {}
-        if not storage.is_local(self.root) and group.rank == 0:
+        if self.config.checkpoint_folder and group.rank == 0:
             self._bring_home()
         group.share("")  # nobody looks before it is there
         found = checkpoint.chosen(self.out / "checkpoints")
@@ -263,11 +264,12 @@ class _Run:
         }  # fmt: skip
 
     def _bring_home(self) -> None:
-        """The checkpoint to use, from a store into the run folder, where quantization looks for it."""
+        """A copy of the checkpoint to use in the run folder, where quantization looks for it."""
         found = checkpoint.chosen(self.root)
         if found:
-            home = self.out / "checkpoints"
-            checkpoint.adopt(found, home)
+            checkpoint.adopt(found, self.out / "checkpoints")
+            if not storage.is_local(self.root):
+                shutil.rmtree(found.folder.parent, ignore_errors=True)
 
 
 def _mixed(seed: int, step: int, number: int) -> int:

@@ -107,8 +107,10 @@ class Watch:
         if len(behind) == self._world_size:
             fields |= {"said": "all workers wait in the same collective: the network between them"}
         else:
-            fields |= {"said": "does not answer" if silent else "is behind the others"}
-        first = beats.get(behind[0], {}) if behind else {}
-        fields |= {name: first.get(name) for name in ("step", "phase", "collective")}
+            fields |= {"said": "does not answer, and the others wait for it" if silent else "is behind the others"}
+        # of one that is silent nobody knows where it is: then it is told where the others wait
+        at = {"step": self._step, "phase": self._phase, "collective": self._collective}
+        at = at if silent or not behind else beats[behind[0]]
+        fields |= {name: at.get(name) for name in ("step", "phase", "collective")}
         with contextlib.suppress(storage.StorageError):
             note(self._out, "hang", **fields)

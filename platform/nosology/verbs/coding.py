@@ -34,7 +34,7 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: str | None) -> 
     from nosology.distributed.stages import job_status, run_stage
     from nosology.engines import engine_of
     from nosology.engines.encoder import encoder_digest
-    from nosology.quantization.manifest import artefact_digest
+    from nosology.quantization.manifest import artefact_digest, check_code_set
     from nosology.tasks.coding import ChooseCode
     from nosology.terminology.codeset import code_set
 
@@ -43,6 +43,8 @@ def code(config: Config, inputs: Sequence[str], out: str, jsonl: str | None) -> 
         files = plan(inputs, input_columns(config.input), ["documents", "claims"])  # before models are loaded: it may be refused
         _check_trust_zone(config, inputs, files)
         artefact = config.model.artefact
+        if artefact:
+            check_code_set(artefact, code_set().digest)
         models = {
             "encoder": encoder_digest(config.model.encoder),
             "artefact": artefact_digest(artefact) if artefact else "none",

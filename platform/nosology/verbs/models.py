@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import random
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from nosology.runs import Run, fingerprint
 from nosology.verbs.gate import provenance
 from nosology.verbs.lineage import file_digest, finish, folder_digest
 
+TOKENIZER = "tokenizer"  # folder beside blocks: the tokenizer and the chat template that they were made with
 DEIDENTIFICATION = "deidentification.json"  # in a checkpoint: why its data could be trained on
 
 
@@ -61,6 +63,7 @@ def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: st
         prepared = room.finish(read_output(out, "drafts"), read_output(out, "dropped"), config.prepare)
         run.lineage("models", models)
         run.lineage("outputs", room.write(prepared, out))
+        room.write_tokenizer(room.load_tokenizer(base, config.prepare.template), storage.join(out, "blocks", TOKENIZER))
         return finish(run, report, prepared.report)
 
 
@@ -81,13 +84,14 @@ def train(config: Config, source: str, out: str) -> dict[str, Any]:
         InputError: nothing proves that the text behind the blocks was de-identified, and nobody vouches; see `gate`.
     """
     from nosology.distributed.train import run_training
-    from nosology.quantization.manifest import check_directory
+    from nosology.quantization.manifest import check_directory, check_weights
 
     with Run(out, "train", config, source=source) as run:
         base = config.model.base
         if config.train.objective == "generate":
             base = _needed(base, "model.base", "training starts from that model")
             check_directory(base)
+            check_weights(base)
         origin = provenance(config, source)
         digests = {"data": folder_digest(source), "base": folder_digest(base) if base else "none"}
         cleaned = {"policy": origin.get("policy"), "vouched_by": origin.get("vouched_by")}
@@ -96,6 +100,8 @@ def train(config: Config, source: str, out: str) -> dict[str, Any]:
         # travels with the adapter or model, wherever it is copied to: the digests of the bundles, and no folder, whose name may tell of a site
         proofs = {"proofs": sorted(origin["proofs"].values())} if "proofs" in origin else {}
         storage.write_json(storage.join(str(report["checkpoint"]), DEIDENTIFICATION), origin | proofs)
+        if config.train.objective == "generate":
+            _accompany(config, str(base), source, str(report["checkpoint"]))
         report["deidentification"] = origin
         run.lineage("inputs", {source: digests["data"]})
         run.lineage("models", {"base": digests["base"]})
@@ -103,6 +109,25 @@ def train(config: Config, source: str, out: str) -> dict[str, Any]:
         run.lineage("deidentification", {**said, **origin.get("proofs", {})})
         run.lineage("outputs", {"checkpoint": folder_digest(str(report["checkpoint"]))})
         return run.finish(report)
+
+
+def _accompany(config: Config, base: str, source: str, checkpoint: str) -> None:
+    """Give a trained model its tokenizer with the template that it was trained with, and the digests by which both are known again."""
+    from nosology.curation.prepare import load_tokenizer, write_tokenizer
+    from nosology.quantization.manifest import TRAINED, identity, weights_digest
+    from nosology.terminology.codeset import code_set
+
+    files = [uri for uri in storage.list_files(source) if uri.rpartition("/")[0].endswith(f"/{TOKENIZER}")]
+    if files:
+        with tempfile.TemporaryDirectory() as folder:
+            for uri in files:
+                storage.write_bytes(storage.join(folder, uri.rpartition("/")[2]), storage.read_bytes(uri))
+            tokenizer = load_tokenizer(folder, "model")
+    else:  # blocks that prepare did not make
+        tokenizer = load_tokenizer(base, config.prepare.template)
+    write_tokenizer(tokenizer, checkpoint)
+    digest = weights_digest(Path(base)) if config.train.method != "full" else "none"
+    storage.write_json(storage.join(checkpoint, TRAINED), identity(tokenizer, digest, code_set().digest))
 
 
 def quantize(config: Config, source: str, out: str) -> dict[str, Any]:

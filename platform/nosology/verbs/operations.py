@@ -82,7 +82,11 @@ def submit(verb: str, arguments: Sequence[str], address: str) -> dict[str, Any]:
 def serve(config: Config) -> dict[str, Any]:
     """Serve until a signal."""
     from nosology.distributed.serving import run
+    from nosology.quantization.manifest import check_code_set
+    from nosology.terminology.codeset import code_set
 
+    if config.model.artefact:
+        check_code_set(config.model.artefact, code_set().digest)
     return run(config)
 
 
