@@ -167,11 +167,19 @@ def plan(
 
 
 @app.command()
-def train(input: Input, out: Out, config: Files = NONE, overrides: Overrides = NONE, as_json: Json = False) -> None:
+def train(
+    input: Input,
+    out: Out,
+    seeds: Annotated[str | None, typer.Option(help="numbers with commas between: train once with each, into seed-N of the run")] = None,
+    config: Files = NONE,
+    overrides: Overrides = NONE,
+    as_json: Json = False,
+) -> None:
     """Fine-tune a model on prepared blocks (LoRA or full, DeepSpeed ZeRO 0-3); resumes from its last good checkpoint."""
     from nosology import verbs
 
-    perform("train", as_json, lambda: verbs.train(_load(config, overrides), input, out))
+    named = [f"train.seeds=[{seeds}]"] if seeds else []
+    perform("train", as_json, lambda: verbs.train(_load(config, overrides + named), input, out))
 
 
 @app.command()

@@ -275,6 +275,7 @@ class TrainConfig(Section):
         600.0, description="a worker in which nothing moves for so long is named, and the group started again"
     )
     seed: int = 0
+    seeds: tuple[int, ...] = Field((), description="train once with each of these, into seed-N of the run folder; also --seeds")
 
 
 class PlanConfig(Section):

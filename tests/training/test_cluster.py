@@ -156,19 +156,24 @@ def done():
     return [(line["step"], line["workers"]) for line in found if line["name"] == "loss"]
 def change():
     while not [1 for step, workers in done() if step >= 10]:
-        time.sleep(0.005)
+        time.sleep(0.05)
     cluster.remove_node(second, allow_graceful=False)
     while not [1 for step, workers in done() if workers == 1 and step >= 16]:
-        time.sleep(0.005)
+        time.sleep(0.05)
     cluster.add_node(num_cpus=1)
-threading.Thread(target=change, daemon=True).start()
-report = train.run_training(TrainConfig(**eval(sys.argv[1])), ModelConfig(base=sys.argv[2]), sys.argv[3], str(folder), ClusterConfig())
-print(json.dumps(report))
+reports = []
+def run():
+    reports.append(train.run_training(TrainConfig(**eval(sys.argv[1])), ModelConfig(base=sys.argv[2]), sys.argv[3], str(folder), ClusterConfig()))
+working = threading.Thread(target=run, daemon=True)
+working.start()
+change()  # here, because Ray starts a node from the main thread alone
+working.join()
+print(json.dumps(reports[0]))
 ray.shutdown()
 cluster.shutdown()
 """
     # the same training blocks, and so many to evaluate that a step takes long enough for the nodes to come and go
-    blocks = blocks_of(tmp_path / "blocks", validation=800)
+    blocks = blocks_of(tmp_path / "blocks", validation=500)
     config = settings(least_workers=1, checkpoint_steps=2, evaluate_steps=1, keep_checkpoints=1, max_failures=10)
     command = [sys.executable, "-c", script, repr(config.model_dump()), base, blocks, str(tmp_path / "out")]
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20"}
@@ -222,3 +227,27 @@ def test_what_cannot_run_is_refused_at_once(cluster, base, blocks, tmp_path):
         run_training(settings(workers=3), ModelConfig(base=base), blocks, str(tmp_path / "a"), _CLUSTER)
     with pytest.raises(ConfigError, match="model.base"):
         run_training(settings(max_failures=1), ModelConfig(), blocks, str(tmp_path / "b"), _CLUSTER)
+
+
+def test_several_seeds_are_trained_by_one_flag_and_compared(cluster, generator, blocks, tmp_path):
+    """Through the verb: what goes with a model is there, and quantize takes the best of them."""
+    from nosology import verbs
+    from nosology.config import Config, ProofConfig, QuantizeConfig
+
+    train = settings(max_steps=3, seeds=(3, 4), workers=1, max_failures=0)
+    config = Config(model=ModelConfig(base=generator), train=train, cluster=_CLUSTER, quantize=QuantizeConfig(phrases=0),
+                    proof=ProofConfig(vouched_by="Ada Byron, Example Hospital, 2026-05-04"))  # fmt: skip
+    out = tmp_path / "tuned"
+    report = verbs.train(config, blocks, str(out))
+    assert report["seeds"] == [3, 4] and set(report["each"]) == {3, 4} and report["spread"]["loss"] > 0
+    losses = {seed: metrics["loss"] for seed, metrics in report["each"].items()}
+    assert report["metrics"]["loss"] == pytest.approx(sum(losses.values()) / 2) and report["best_seed"] == min(
+        losses, key=losses.__getitem__
+    )
+    assert report["best_run"] == str(out / f"seed-{report['best_seed']}")
+    for name in ("training.json", "tokenizer.json", "deidentification.json", "adapter_model.safetensors"):
+        assert (Path(report["checkpoint"]) / name).is_file()
+    again = verbs.train(config, blocks, str(out))
+    assert again["metrics"] == report["metrics"]
+    made = verbs.quantize(config, report["best_run"], str(tmp_path / "quantized"))
+    assert Path(made["artefact"], "manifest.json").is_file()

@@ -227,8 +227,7 @@ class _Run:
 
     def _score(self, metrics: dict[str, float]) -> float:
         """Higher is better."""
-        value = metrics[self.config.metric]
-        return -value if self.config.metric == "loss" else value
+        return better(metrics[self.config.metric], self.config.metric)
 
     def _worse(self) -> bool:
         """Whether the last `patience` evaluations brought nothing better than what was there before."""
@@ -270,6 +269,11 @@ class _Run:
             checkpoint.adopt(found, self.out / "checkpoints")
             if not storage.is_local(self.root):
                 shutil.rmtree(found.folder.parent, ignore_errors=True)
+
+
+def better(value: float, metric: str) -> float:
+    """A metric's value turned so that higher is better."""
+    return -value if metric == "loss" else value
 
 
 def _mixed(seed: int, step: int, number: int) -> int:

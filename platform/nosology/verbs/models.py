@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import random
+import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,11 +79,36 @@ def code_set_phrases(config: Config) -> bytes:
 
 
 def train(config: Config, source: str, out: str) -> dict[str, Any]:
-    """Prepared blocks to a checkpoint, on `train.workers` processes.
+    """Prepared blocks to a checkpoint, on `train.workers` processes; with `train.seeds` to one for each of them.
 
     Raises:
         InputError: nothing proves that the text behind the blocks was de-identified, and nobody vouches; see `gate`.
     """
+    return _each_seed(config, source, out) if config.train.seeds else _train(config, source, out)
+
+
+def _each_seed(config: Config, source: str, out: str) -> dict[str, Any]:
+    """The same training with several seeds: each metric's mean, how far the seeds are apart, and the best of them."""
+    from nosology.training.loop import better
+
+    reports: dict[int, dict[str, Any]] = {}
+    with Run(out, "train", config, source=source) as run:
+        run.claim(fingerprint("train", config.train, data=folder_digest(source)))
+        for seed in config.train.seeds:
+            alone = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed, "seeds": ()})})
+            reports[seed] = _train(alone, source, storage.join(out, f"seed-{seed}"))
+        each = {seed: report["metrics"] for seed, report in reports.items()}
+        values = {name: [metrics[name] for metrics in each.values()] for name in next(iter(each.values()))}
+        metric = config.train.metric
+        best = max(each, key=lambda seed: better(each[seed][metric], metric)) if metric in values else next(iter(each))
+        spread = {name: statistics.stdev(v) if len(v) > 1 else 0.0 for name, v in values.items()}
+        return run.finish({
+            "seeds": list(each), "metrics": {name: statistics.fmean(v) for name, v in values.items()}, "spread": spread, "each": each,
+            "best_seed": best, "best_run": reports[best]["run"], "checkpoint": reports[best]["checkpoint"],
+        })  # fmt: skip
+
+
+def _train(config: Config, source: str, out: str) -> dict[str, Any]:
     from nosology.distributed.train import run_training
     from nosology.quantization.manifest import check_directory, check_weights
 
