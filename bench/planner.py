@@ -91,7 +91,7 @@ for _ in range(2 * config.accumulation_steps + 1):
     shape = (config.batch_size, sequence)
     batch = {"input_ids": torch.randint(3, 4000, shape), "labels": torch.randint(3, 4000, shape), "position_ids": torch.arange(sequence).expand(shape).contiguous(),
              "segment_ids": torch.ones(shape, dtype=torch.long)}
-    group.learn(task.loss(group.module, batch), 1e-4)
+    group.learn(task.loss(group.module, batch) / task.targets(batch), 1e-4)
 over.set()
 watcher.join()
 open(f"{out}.{group.rank}", "w").write(str(peak - before))

@@ -60,17 +60,13 @@ def make(data: Path, work: Path, seed: int, number: int, positives: int, negativ
     write(work / f"stage-{number}" / "validation.jsonl", source.validation())
 
 
-class Stopped(Exception):
-    """The stage has taken the steps that it was to take."""
-
-
 def stage(
     work: Path, number: int, encoder: str | None, rate: float, seed: int, stop: int | None = None
 ) -> tuple[Checkpoint, dict[str, float]]:
     """Train on one stage's rows, from the local encoder or from a stage before, to the end or to `stop` steps ; the validation metrics."""
     from nosology.config import ModelConfig, TrainConfig
     from nosology.training.checkpoint import newest
-    from nosology.training.loop import train
+    from nosology.training.loop import STOP, train
     from nosology.training.tag import Tag
 
     config = TrainConfig(
@@ -86,25 +82,23 @@ def stage(
         seed=seed + number,
     )
 
+    run = work / f"run-{number}"
+
     def tell(measures: dict[str, float]) -> None:
-        if measures["step"] == stop:  # the checkpoint of these steps is on disk
-            raise Stopped
+        if stop and measures["step"] == stop - 2:  # heeded at the end of the next step
+            (run / STOP).touch()
         if measures["step"] % 50 == 0:
             print(
                 f"stage {number} step {int(measures['step'])} loss {measures['value']:.4f} {measures['tokens_per_second']:.0f} tokens/s",
                 flush=True,
             )
 
-    run, metrics = work / f"run-{number}", {}
-    try:
-        report = train(Tag(), config, ModelConfig(encoder=encoder), str(work / f"stage-{number}"), run, on_step=tell)
-        metrics = report["metrics"]
-        print(json.dumps(report), flush=True)
-    except Stopped:
-        pass
+    report = train(Tag(), config, ModelConfig(encoder=encoder), str(work / f"stage-{number}"), run, on_step=tell)
+    (run / STOP).unlink(missing_ok=True)
+    print(json.dumps(report), flush=True)
     found = newest(run / "checkpoints")
     assert found is not None
-    return found, metrics
+    return found, report["metrics"]
 
 
 def export(checkpoint: Path, out: Path, facts: dict[str, Any]) -> None:
