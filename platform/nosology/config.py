@@ -242,7 +242,6 @@ class TrainConfig(Section):
     offload: Literal["none", "optimizer", "all"] = Field(
         "none", description="what lies in host memory in place of the GPU: the optimizer state, or (all, at stage 3) the weights too"
     )
-    offload_folder: str | None = Field(None, description="folder on a local NVMe disk of each node that takes what is offloaded")
     gradient_checkpointing: bool = Field(
         False, description="keep a layer's input alone and compute the rest again in the backward pass: a third more time, far less memory"
     )

@@ -46,6 +46,12 @@ def settings(place: str, **changes: Any) -> TrainConfig:
     return TrainConfig(**{**toy, "checkpoint_folder": place, **changes})
 
 
+def own(place: str) -> str:
+    """The folder that the one run has below a place."""
+    (name,) = {uri[len(place) + 1 :].partition("/")[0] for uri in storage.list_files(place)}
+    return storage.join(place, name)
+
+
 def markers(place: str) -> list[str]:
     names = (uri.rpartition("/")[2] for uri in storage.list_files(place) if uri.rpartition("/")[0] == place)
     return sorted(name for name in names if name.endswith(".json"))
@@ -63,6 +69,7 @@ def test_a_run_goes_on_from_a_store(place: str, generator: str, blocks: str, tmp
         train(Generate(), config, model, blocks, tmp_path / "cut", on_step=cut)
     report = train(Generate(), config, model, blocks, tmp_path / "cut")
     assert report["start_step"] >= 2 and report["last_loss"] == pytest.approx(whole["last_loss"], abs=1e-6) and report["ledger"]["exact"]
+    place = own(place)
     assert markers(place) == ["step-00000005.json", "step-00000006.json"]
     folders = {uri[len(place) + 1 :].partition("/")[0] for uri in storage.list_files(place)} - set(markers(place))
     assert {folder[:13] for folder in folders} >= {"step-00000005", "step-00000006"}
@@ -77,5 +84,17 @@ def test_a_flipped_byte_is_passed_over(place: str, generator: str, blocks: str, 
     data = bytearray(storage.read_bytes(newest))
     data[len(data) // 2] ^= 1
     storage.write_bytes(newest, bytes(data))
-    found = checkpoint.newest(place, tmp_path / "brought")
+    found = checkpoint.newest(own(place), tmp_path / "brought")
     assert found is not None and found.step == 5
+
+
+def test_two_runs_may_share_a_place_and_a_damaged_last_step_is_made_again(place: str, generator: str, blocks: str, tmp_path: Path) -> None:
+    config, model = settings(place, keep_checkpoints=1), ModelConfig(base=generator)
+    first = train(Generate(), config, model, blocks, tmp_path / "one")
+    other = train(Generate(), config.model_copy(update={"seed": 5}), model, blocks, tmp_path / "two")
+    assert other["start_step"] == 0 and other["last_loss"] != first["last_loss"]
+    home = Path(first["checkpoint"])
+    (home / "adapter_model.safetensors").write_bytes(b"damaged")
+    again = train(Generate(), config, model, blocks, tmp_path / "one")
+    assert again["start_step"] == 6 and checkpoint.chosen(tmp_path / "one" / "checkpoints")
+    assert not list((tmp_path / "one").glob("brought/*"))

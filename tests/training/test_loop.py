@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from nosology.config import ModelConfig, TrainConfig
 from nosology.errors import ConfigError, InputError, ModelError
+from nosology.storage import StorageError
 from nosology.training import OBJECTIVES, checkpoint, objective, order
 from nosology.training.generate import Generate
 from nosology.training.loop import train
@@ -150,6 +151,67 @@ def test_a_damaged_checkpoint_is_passed_over(base, blocks, tmp_path):
     data[-1] ^= 1
     file.write_bytes(data)
     assert checkpoint.newest(root).step == 2
+
+
+def test_a_damaged_step_is_made_again_and_costs_no_good_checkpoint(base, blocks, tmp_path):
+    root = tmp_path / "checkpoints"
+    config = settings(max_steps=6, epochs=9, checkpoint_steps=2, keep_checkpoints=2)
+    first = train(Generate(), config, ModelConfig(base=base), blocks, tmp_path)
+    for file in checkpoint.newest(root).folder.glob("*.safetensors"):
+        file.write_bytes(b"damaged")
+    again = train(Generate(), config, ModelConfig(base=base), blocks, tmp_path)
+    assert again["start_step"] == 4 and again["checkpoint_step"] == 6 and again["last_loss"] == pytest.approx(first["last_loss"], abs=1e-6)
+    for file in checkpoint.newest(root).folder.glob("*.safetensors"):
+        file.write_bytes(b"damaged")
+    checkpoint._verified.clear()
+    longer = config.model_copy(update={"keep_checkpoints": 1, "max_steps": 7, "checkpoint_steps": 1})
+    assert train(Generate(), longer, ModelConfig(base=base), blocks, tmp_path)["checkpoint_step"] == 7
+    assert checkpoint.newest(root).step == 7
+    for file in checkpoint.newest(root).folder.glob("*.safetensors"):
+        file.write_bytes(b"damaged")
+    with pytest.raises(ModelError, match="all 1 checkpoints are damaged"):
+        train(Generate(), longer, ModelConfig(base=base), blocks, tmp_path)
+
+
+def test_storage_that_does_not_answer_is_no_damaged_checkpoint(base, blocks, tmp_path, monkeypatch):
+    train(Generate(), settings(max_steps=2, checkpoint_steps=1), ModelConfig(base=base), blocks, tmp_path)
+
+    def refuse(uri):
+        raise StorageError("no connection", file=uri)
+
+    monkeypatch.setattr(checkpoint, "digest", refuse)
+    with pytest.raises(StorageError, match="no connection"):
+        checkpoint.newest(tmp_path / "checkpoints")
+
+
+def test_a_metric_that_is_not_finite_is_never_the_best(base, blocks, tmp_path):
+    class Sometimes(Generate):
+        def evaluate(self, module, rows, batch_size):
+            asked.append(1)
+            return {"loss": [0.5, float("nan"), 0.4, float("nan"), 0.9, 0.8][len(asked) - 1]}
+
+    asked: list[int] = []
+    config = settings(max_steps=6, epochs=9, evaluate_steps=1, checkpoint_steps=1, keep_checkpoints=1)
+    report = train(Sometimes(), config, ModelConfig(base=base), blocks, tmp_path)
+    assert report["checkpoint_step"] == 3 and report["metrics"] == {"loss": 0.4}
+
+
+def test_a_metric_that_is_not_measured_is_refused_before_the_model_is_built(blocks, tmp_path):
+    with pytest.raises(ConfigError, match="train.metric recall: the objective generate measures loss"):
+        train(Generate(), settings(metric="recall", evaluate_steps=2), ModelConfig(), blocks, tmp_path)
+
+
+def test_lines_that_a_kill_cut_off_cost_nothing_else(base, blocks, tmp_path):
+    config = settings(max_steps=4, epochs=9, checkpoint_steps=2)
+    train(Generate(), config, ModelConfig(base=base), blocks, tmp_path)
+    for name in ("metrics.jsonl", "ledger.jsonl", "events.jsonl"):
+        with (tmp_path / name).open("a") as stream:
+            stream.write('{"step": 4, "na')
+    report = train(Generate(), config.model_copy(update={"max_steps": 6}), ModelConfig(base=base), blocks, tmp_path)
+    assert report["ledger"]["exact"] and report["steps_done"] == 6 and report["restarts"] == 1
+    from nosology.verbs import status
+
+    assert status(str(tmp_path))["steps"] == 6
 
 
 def test_an_unpublished_folder_is_never_read_and_old_ones_go(base, blocks, tmp_path):

@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -56,9 +57,10 @@ def run_training(config: TrainConfig, model: ModelConfig, data: str, out: str, c
     for name in (_REPORT, _FAULT):
         storage.remove(str(folder / name))
     places = {name: os.path.abspath(value) if value and storage.is_local(value) else value for name, value in model.model_dump().items()}
-    plan = {
-        "config": config.model_dump(), "model": places, "data": os.path.abspath(data) if storage.is_local(data) else data,
-        "out": str(folder),
+    elsewhere = storage.absolute(config.checkpoint_folder) if config.checkpoint_folder else None  # workers stand in another folder
+    plan: dict[str, Any] = {
+        "config": config.model_copy(update={"checkpoint_folder": elsewhere}).model_dump(), "model": places, "data": os.path.abspath(data) if storage.is_local(data) else data,
+        "out": str(folder), "since": time.time(),
     }  # fmt: skip
     for name in (STOP, BEATS):
         _clear(folder / name)
@@ -98,7 +100,7 @@ def _fit(config: TrainConfig, plan: dict[str, Any], folder: Path) -> None:
     there, least = int(ray.cluster_resources().get(kind, 0)), config.least_workers or config.workers
     if there < least:
         key = "train.least_workers" if config.least_workers else "train.workers"
-        raise ConfigError(f"{key} {least}: the cluster has {there} {kind}s. Lower {key} or add nodes")
+        raise ConfigError(f"{key} {least}: the cluster has {there} {kind}s. Lower {key}, or add nodes")
     environment = {"DS_ACCELERATOR": "cuda" if config.use_gpu else "cpu", "TOKENIZERS_PARALLELISM": "false"}
     if ray.util.get_node_ip_address() == "127.0.0.1":
         environment["GLOO_SOCKET_IFNAME"] = "lo"  # gloo would look up the host's name, which need not resolve
@@ -123,7 +125,7 @@ def _fit(config: TrainConfig, plan: dict[str, Any], folder: Path) -> None:
             kinds = {kind.__name__: kind for kind in (ConfigError, InputError, ModelError, storage.StorageError)}
             raise kinds.get(fault["kind"], ModelError)(fault["text"]) from None
         _check_space(folder)
-        hangs = [one for one in events(folder) if one["event"] == "hang"]
+        hangs = [one for one in events(folder, plan["since"]) if one["event"] == "hang"]
         cause = f"training failed ({runs.describe(error)}) after {config.max_failures} restarts"
         cause += f"; {_told(hangs[-1])}" if hangs else ""
         raise ModelError(f"{cause}; the last good checkpoint stays and the same command continues from it") from None
@@ -201,7 +203,15 @@ def _work(plan: dict[str, Any]) -> None:
     try:
         task = objective(config.objective)
         report = loop(
-            task, config, model, plan["data"], folder, stepper=DeepSpeedStepper, on_step=_tensorboard(folder), preempted=_preempted
+            task,
+            config,
+            model,
+            plan["data"],
+            folder,
+            stepper=DeepSpeedStepper,
+            on_step=_tensorboard(folder),
+            preempted=_preempted,
+            since=plan["since"],
         )
     except NosologyError as error:
         storage.create_if_absent(str(fault), json.dumps({"kind": type(error).__name__, "text": str(error)}).encode())

@@ -95,7 +95,10 @@ def check_code_set(directory: str, digest: str) -> None:
         ModelError: it was not.
     """
     path = Path(directory) / NAME
-    held = json.loads(path.read_bytes()).get("code_set") if path.is_file() else None
+    try:
+        held = json.loads(path.read_bytes()).get("code_set") if path.is_file() else None
+    except (OSError, ValueError, AttributeError):
+        raise ModelError(f"artefact {directory}: {NAME} is damaged. Run quantize again") from None
     if held is not None and held != digest:
         raise ModelError(f"artefact {directory}: it was made with another release of the code set: {_REMEDIES['code_set']}")
 

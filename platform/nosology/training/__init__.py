@@ -21,6 +21,7 @@ class Objective(Protocol):
     """What is trained, and on what. One instance lives in each worker."""
 
     name: str
+    metrics: tuple[str, ...]  # that `evaluate` gives
 
     def build(self, config: TrainConfig, model: ModelConfig) -> torch.nn.Module:
         """The module, adapters attached; parameters that do not learn have `requires_grad` off.

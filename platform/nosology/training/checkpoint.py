@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -247,6 +248,8 @@ def publish(root: str | Path, step: int, name: str, parts: int, keep: int, *, me
         uri = storage.join(root, name, f"part-{part + 1:05d}.json")
         try:
             files |= storage.read_json(uri)["files"]
+        except StorageError:
+            raise
         except InputError:
             raise ModelError(f"checkpoint of step {step}: part {part + 1} of {parts} is missing") from None
     _mark(root, step, name, files, keep, dict(metrics or {}), score)
@@ -256,12 +259,24 @@ def _mark(root: str, step: int, name: str, files: Mapping[str, str], keep: int, 
     marker: dict[str, Any] = {"step": step, "folder": name, "files": dict(files), "metrics": dict(metrics)}
     if score is not None:
         marker["score"] = score
-    created = False
+    text = json.dumps(marker, indent=1).encode()
     with _guarded(root, name):
-        created = create_if_absent(_marker(root, step), json.dumps(marker, indent=1).encode())
-    if not created:
-        _remove_folder(root, name)
-    prune(root, keep)
+        if create_if_absent(_marker(root, step), text):
+            _verified.add((root, name))
+        else:
+            held = next((one for uri, one in _markers(root) if one["step"] == step), None)
+            if held is not None and _is_good(root, held):
+                _remove_folder(root, name)
+            else:  # what was published of this step is damaged
+                storage.remove(_marker(root, step))
+                if held is not None:
+                    _remove_folder(root, held["folder"])
+                create_if_absent(_marker(root, step), text)
+                _verified.add((root, name))
+    try:
+        prune(root, keep)
+    except StorageError as error:  # the checkpoint is good; that an older one stays is no reason to end
+        logging.getLogger("nosology").warning("older checkpoints could not be removed: %s", error.rule)
 
 
 @contextlib.contextmanager
@@ -289,12 +304,41 @@ def _markers(root: str) -> list[tuple[str, dict[str, Any]]]:
     if storage.is_local(root):
         uris = [str(path) for path in storage.local_path(root).glob("step-*.json")]
     else:
-        uris = [uri for uri in storage.list_files(root) if uri.rpartition("/")[0] == root.rstrip("/") and uri.endswith(".json")]
+        uris = [uri for uri in storage.list_files(root) if _below(root, uri).startswith("step-") and "/" not in _below(root, uri)]
     for uri in sorted(uris, reverse=True):
-        with contextlib.suppress(InputError, ValueError, KeyError, TypeError):
+        try:
             marker = storage.read_json(uri)
-            found.append((uri, {**marker, "step": int(marker["step"]), "folder": str(marker["folder"])}))
+            found.append((uri, {**marker, "step": int(marker["step"]), "folder": str(marker["folder"]), "files": dict(marker["files"])}))
+        except StorageError:  # that the storage does not answer is no damage
+            raise
+        except (InputError, ValueError, KeyError, TypeError):
+            continue
     return found
+
+
+def _below(root: str, uri: str) -> str:
+    """A file's place below a root, whatever the store calls itself (s3, s3a)."""
+    return uri.partition("://")[2].removeprefix(root.partition("://")[2].rstrip("/") + "/")
+
+
+_verified: set[tuple[str, str]] = set()  # checkpoints that this process has written and read again, or has compared with their digests
+
+
+def _is_good(root: str, marker: Mapping[str, Any], *, again: bool = True) -> bool:
+    """Whether all files of a checkpoint have the digests of its marker; unless `again`, what this process has seen before is believed."""
+    key = (root, marker["folder"])
+    if again or key not in _verified:
+        try:
+            if not marker["files"] or any(
+                digest(storage.join(root, marker["folder"], name)) != held for name, held in marker["files"].items()
+            ):
+                return False
+        except StorageError:
+            raise
+        except InputError:
+            return False
+        _verified.add(key)
+    return True
 
 
 def newest(root: str | Path, into: Path | None = None) -> Checkpoint | None:
@@ -302,47 +346,64 @@ def newest(root: str | Path, into: Path | None = None) -> Checkpoint | None:
 
     Args:
         root: local folder or `s3://`.
-        into: where a remote one is brought to; None is a temporary folder, which the caller removes with all above it that is its own.
+        into: local folder that a remote one is copied into.
+
+    Raises:
+        ModelError: there are checkpoints, and all of them are damaged.
+        StorageError: the storage does not answer.
     """
     return _first(str(root), _markers(str(root)), into)
 
 
-def chosen(root: str | Path) -> Checkpoint | None:
-    """The checkpoint to use: of those that were evaluated the best, else the newest."""
+def chosen(root: str | Path, into: Path | None = None) -> Checkpoint | None:
+    """The checkpoint to use: of those that were evaluated the best, else the newest. Arguments and errors as of `newest`."""
     markers = _markers(str(root))
     scored = sorted((m for m in markers if m[1].get("score") is not None), key=lambda m: -m[1]["score"])
-    return _first(str(root), [*scored, *(m for m in markers if m not in scored)], None)
+    return _first(str(root), [*scored, *(m for m in markers if m not in scored)], into)
+
+
+def opened(root: str | Path, name: str, into: Path | None = None) -> Path:
+    """Local folder of a checkpoint that another worker has found good."""
+    root = str(root)
+    if storage.is_local(root):
+        return storage.local_path(storage.join(root, name))
+    marker = next((one for _, one in _markers(root) if one["folder"] == name), None)
+    if marker is None or into is None:
+        raise ModelError(f"checkpoint {name}: this worker does not see it")
+    return _bring(root, name, marker["files"], into)
 
 
 def adopt(found: Checkpoint, home: str | Path) -> None:
     """Make a copy of a checkpoint the one of another root, on a local disk."""
     name = new_folder(home, found.step)
     target = storage.local_path(storage.join(str(home), name))
+    files = {}
     with writing(target):
-        for file in found.folder.iterdir():
-            shutil.copy(file, target / file.name)
-        files = {file.name: digest(str(file)) for file in sorted(target.iterdir()) if not file.name.startswith("part-")}
+        for file in sorted(found.folder.iterdir()):
+            if not file.name.startswith("part-"):
+                shutil.copy(file, target / file.name)
+                files[file.name] = _deliver(target / file.name, str(target / file.name))
     _mark(str(home), found.step, name, files, 1, found.metrics, found.score)
 
 
 def _first(root: str, markers: Sequence[tuple[str, dict[str, Any]]], into: Path | None) -> Checkpoint | None:
     for _, marker in markers:
-        try:
-            files: dict[str, str] = marker["files"]
-            if storage.is_local(root):
-                folder = storage.local_path(storage.join(root, marker["folder"]))
-            else:
-                folder = _bring(root, marker["folder"], files, into)
-            if files and all(digest(str(folder / name)) == held for name, held in files.items()):
-                return Checkpoint(marker["step"], folder, marker.get("metrics") or {}, marker.get("score"))
-        except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
+        if _is_good(root, marker):
+            local = storage.is_local(root)
+            folder = (
+                storage.local_path(storage.join(root, marker["folder"])) if local else _bring(root, marker["folder"], marker["files"], into)
+            )
+            return Checkpoint(marker["step"], folder, marker.get("metrics") or {}, marker.get("score"))
+    if markers:
+        raise ModelError(f"all {len(markers)} checkpoints are damaged (files are missing or have other digests than their markers say). "
+                         "Bring them back from a backup, or take another run folder")  # fmt: skip
     return None
 
 
 def _bring(root: str, name: str, files: Mapping[str, str], into: Path | None) -> Path:
     """Copy a remote checkpoint to this machine, where it is not there yet."""
-    folder = (into or Path(tempfile.mkdtemp(prefix="nosology-checkpoint-"))) / name
+    assert into is not None
+    folder = into / name
     folder.mkdir(parents=True, exist_ok=True)
     for file, held in files.items():
         if (folder / file).is_file() and digest(str(folder / file)) == held:
@@ -357,22 +418,31 @@ def _bring(root: str, name: str, files: Mapping[str, str], into: Path | None) ->
 
 
 def prune(root: str | Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints and the best, marker first; and unpublished folders of earlier steps."""
+    """Remove all but the newest `keep` good checkpoints and the best, marker first; and unpublished folders of earlier steps. While none
+    is good, nothing goes."""
     root = str(root)
     markers = _markers(root)
-    if len(markers) > keep and storage.is_local(root) and newest(root) is None:
-        return  # all are damaged: nothing that may help goes
-    best = max((m for m in markers if m[1].get("score") is not None), key=lambda m: m[1]["score"], default=None)
-    held = {marker["folder"] for uri, marker in markers[:keep]} | ({best[1]["folder"]} if best else set())
-    for uri, marker in markers[keep:]:
+    good = (
+        [marker for _, marker in markers if _is_good(root, marker, again=False)]
+        if len(markers) > keep
+        else [marker for _, marker in markers]
+    )
+    if not good:
+        return
+    best = max((marker for marker in good if marker.get("score") is not None), key=lambda marker: marker["score"], default=None)
+    held = {marker["folder"] for marker in good[:keep]} | ({best["folder"]} if best else set())
+    for uri, marker in markers:
         if marker["folder"] not in held:
             storage.remove(uri)
             _remove_folder(root, marker["folder"])
-    last = f"step-{markers[0][1]['step']:08d}" if markers else ""
+    last = f"step-{good[0]['step']:08d}"
     if storage.is_local(root):
-        for folder in storage.local_path(root).glob("step-*-*"):
-            if folder.is_dir() and folder.name not in held and folder.name[: len(last)] <= last:
-                shutil.rmtree(folder, ignore_errors=True)
+        names = {folder.name for folder in storage.local_path(root).glob("step-*-*") if folder.is_dir()}
+    else:
+        names = {_below(root, uri).partition("/")[0] for uri in storage.list_files(root)}
+    for name in names:
+        if name not in held and name.startswith("step-") and not name.endswith(".json") and name[: len(last)] <= last:
+            _remove_folder(root, name)
 
 
 class Tensors(Mapping[str, "torch.Tensor"]):

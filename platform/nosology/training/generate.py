@@ -79,6 +79,7 @@ class Generate:
     """Causal language modelling on packed blocks, loss where `labels` says."""
 
     name = "generate"
+    metrics = ("loss", "accuracy", "answer_tokens")
 
     def build(self, config: TrainConfig, model: ModelConfig) -> torch.nn.Module:
         import torch

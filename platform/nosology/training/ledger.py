@@ -13,7 +13,7 @@ from typing import Any
 
 from nosology import storage
 from nosology.errors import ModelError
-from nosology.training import order
+from nosology.training import lines, order
 
 FILE = "ledger.jsonl"
 
@@ -24,9 +24,8 @@ class Ledger:
     def __init__(self, path: Path, num_rows: int, seed: int, samples: int) -> None:
         self._path, self._num_rows, self._seed, self._samples = path, num_rows, seed, samples
         with storage.named_errors(str(path)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._attempt = 1 + max((line["attempt"] for line in read(path)), default=0)
-            self._stream = path.open("a")
+            self._attempt = 1 + max((line["attempt"] for line in lines.read(path)), default=0)
+            self._stream = lines.append_to(path)
 
     def step(self, step: int, rows: int, workers: int) -> None:
         """Note a step.
@@ -46,18 +45,6 @@ class Ledger:
         self._stream.close()
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Lines of a ledger; one that a kill cut off is left out."""
-    found = []
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-    return found
-
-
 def account(path: Path, steps: int, num_rows: int) -> dict[str, Any]:
     """What was learnt from, by the last line of every step.
 
@@ -65,13 +52,13 @@ def account(path: Path, steps: int, num_rows: int) -> dict[str, Any]:
         exact (each place of the stream from 0 on once, without a gap), samples, least and most times that a row was taken, steps
         taken again, attempts, workers (numbers of them that there were).
     """
-    lines = read(path)
-    last = {line["step"]: line for line in lines if line["step"] < steps}
+    told = lines.read(path)
+    last = {line["step"]: line for line in told if line["step"] < steps}
     due, exact = 0, set(last) == set(range(steps))
     for step in sorted(last):
         exact = exact and last[step]["first"] == due
         due = last[step]["first"] + last[step]["samples"]
     return {
-        "exact": exact, "samples": due, "least": due // num_rows, "most": -(-due // num_rows), "repeated_steps": len(lines) - len(last),
-        "attempts": len({line["attempt"] for line in lines}), "workers": sorted({line["workers"] for line in lines}),
+        "exact": exact, "samples": due, "least": due // num_rows, "most": -(-due // num_rows), "repeated_steps": len(told) - len(last),
+        "attempts": len({line["attempt"] for line in told}), "workers": sorted({line["workers"] for line in told}),
     }  # fmt: skip

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nosology import storage
-from nosology.errors import InputError, ModelError
-from nosology.training import checkpoint, ledger, order
+from nosology.errors import ConfigError, InputError, ModelError
+from nosology.training import checkpoint, ledger, lines, order
 from nosology.training.saving import Saver, root_of
 from nosology.training.step import LocalStepper, Stepper
 from nosology.training.watch import Watch, events, note
@@ -36,7 +36,7 @@ _ASK_SECONDS = 5.0  # between two questions whether a node is to be taken away
 def train(
     objective: Objective, config: TrainConfig, model: ModelConfig, data: str, out: Path, *,
     stepper: Callable[[Callable[[], torch.nn.Module], TrainConfig], Stepper] = LocalStepper, on_step: Report | None = None,
-    preempted: Callable[[], bool] | None = None,
+    preempted: Callable[[], bool] | None = None, since: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, or continue training, in a folder.
 
@@ -49,6 +49,7 @@ def train(
         stepper: `LocalStepper`, or `DeepSpeedStepper` inside a process group.
         on_step: called on rank 0 with the measurements of each step.
         preempted: whether a node of the group is about to be taken away; asked by all workers equally often.
+        since: moment from which on restarts and hangs are counted.
 
     Returns:
         steps, start_step, stopped (before the last step, because it was asked to), early (stopped because the metric grew no better),
@@ -57,22 +58,31 @@ def train(
 
     Raises:
         InputError: no training rows.
+        ConfigError: `train.metric` is none that the objective measures.
         ModelError: the loss is not finite, nothing is to be learnt in a step, or a checkpoint fails its check; the last good checkpoint stays.
         StorageError: the disk is full or refuses; likewise.
     """
     import torch
 
     started = time.monotonic()
+    if config.evaluate_steps and config.metric not in objective.metrics:
+        raise ConfigError(f"train.metric {config.metric}: the objective {objective.name} measures {', '.join(objective.metrics)}")
     torch.manual_seed(config.seed)
     group = stepper(lambda: objective.build(config, model), config)
     rows = objective.rows(data, "train")
     if not len(rows):
         raise InputError("no training rows", file=data, remedy="Prepare data with a train split first")
+    validation = objective.rows(data, "validation")
+    if config.patience and not len(validation):
+        raise InputError(
+            "no validation rows, and train.patience counts evaluations of them", file=data, remedy="Raise prepare.validation_share"
+        )
     with Watch(out, group.rank, group.world_size, config.stall_seconds) as watch:
         group.on_collective(watch.collective)
-        run = _Run(objective, config, group, rows, objective.rows(data, "validation"), out, watch)
+        group.bare.register_forward_pre_hook(watch.alive)
+        run = _Run(objective, config, group, rows, validation, out, watch)
         run.go(on_step, preempted)
-        return {**run.report(), "seconds": round(time.monotonic() - started, 2)}
+        return {**run.report(since), "seconds": round(time.monotonic() - started, 2)}
 
 
 class _Run:
@@ -86,10 +96,10 @@ class _Run:
         self.micro_batches = config.accumulation_steps * config.workers
         self.samples = self.micro_batches * config.batch_size
         self.total = order.num_steps(len(rows), config.epochs, self.samples, config.max_steps)
-        self.root = root_of(out, config.checkpoint_folder)
+        self.root = root_of(out, config.checkpoint_folder, group)
         self.evaluations: list[tuple[int, dict[str, float]]] = []
         self.losses: dict[int, float] = {}
-        self.tokens, self.stopped, self.early = 0.0, False, False
+        self.tokens, self.stopped, self.early, self.leaving = 0.0, False, False, False
         self.saver = Saver(group, self.root, config.keep_checkpoints)
         self.start = self._continue()
         self.step = self.start
@@ -98,18 +108,23 @@ class _Run:
     def _continue(self) -> int:
         """Steps done, as the newest checkpoint has them; collective."""
         self.watch.enter("load", 0)
-        into = self.out / "brought" / f"rank-{self.group.rank}" if not storage.is_local(self.root) else None
-        found = checkpoint.newest(self.root, into)
-        # a store that lists late could show the workers different ones
-        steps = {int(text) for text in self.group.gather(str(found.step if found else 0))}
-        if len(steps) > 1:
-            raise ModelError(f"the workers see different checkpoints (steps {', '.join(map(str, sorted(steps)))}): not one shared folder")
+        into = self.out / "brought" / f"rank-{self.group.rank}"
+        # the first worker chooses and verifies, because a store or a shared disk may show another to the others
+        found = self._shared(checkpoint.newest(self.root, into) if self.group.rank == 0 else None)
         if found is None:
             return 0
-        state, tensors = checkpoint.load_state(found.folder)
+        state, tensors = checkpoint.load_state(checkpoint.opened(self.root, found["folder"], into))
         self.group.restore(state, tensors)
+        del tensors
+        shutil.rmtree(into, ignore_errors=True)
         self.evaluations = [(int(step), dict(metrics)) for step, metrics in state.get("evaluations", [])]
         return int(state["step"])
+
+    def _shared(self, found: checkpoint.Checkpoint | None) -> dict[str, Any] | None:
+        """The first worker's checkpoint, on every worker; collective."""
+        text = json.dumps({"step": found.step, "folder": found.folder.name, "metrics": dict(found.metrics)}) if found else ""
+        text = self.group.share(text)
+        return dict(json.loads(text)) if text else None
 
     def go(self, on_step: Report | None, preempted: Callable[[], bool] | None) -> None:
         """All steps that are due."""
@@ -174,10 +189,11 @@ class _Run:
                 self.saver.finish()
             taken_away = False
             if ask:
-                last_asked, taken_away = now, bool(preempted and preempted())
+                last_asked, leaving = now, bool(preempted and preempted())
+                taken_away, self.leaving = leaving and not self.leaving, leaving  # one checkpoint for it, then as usual
                 if taken_away and group.rank == 0:
                     note(self.out, "preemption", step=self.step)
-            self.stopped = bool(stop)
+            self.stopped = bool(stop) and self.step < self.total
             last = self.step == self.total or self.stopped
             evaluated = bool(config.evaluate_steps) and (self.step % (config.evaluate_steps or 1) == 0 or self.step == self.total)
             if evaluated and len(self.validation):
@@ -207,10 +223,9 @@ class _Run:
         return found
 
     def _evaluate(self, log: _Log | None) -> None:
-        metrics = self._measured()
+        # the first worker's, so that all of them decide alike
+        metrics: dict[str, float] = json.loads(self.group.share(json.dumps(self._measured())))
         self.evaluations.append((self.step, metrics))
-        if self.config.metric not in metrics:
-            raise ModelError(f"train.metric {self.config.metric}: this objective measures {', '.join(metrics)}")
         if log:
             log.line({"name": "validation", "step": self.step - 1, **metrics})
         self.early = self._worse()
@@ -225,50 +240,54 @@ class _Run:
         self.group.module.train()
         return metrics
 
-    def _score(self, metrics: dict[str, float]) -> float:
-        """Higher is better."""
-        return better(metrics[self.config.metric], self.config.metric)
+    def _score(self, metrics: dict[str, float]) -> float | None:
+        """Higher is better; None where there is nothing to compare."""
+        value = metrics.get(self.config.metric, math.nan)
+        return better(value, self.config.metric) if math.isfinite(value) else None
 
     def _worse(self) -> bool:
         """Whether the last `patience` evaluations brought nothing better than what was there before."""
-        patience, scores = self.config.patience, [self._score(metrics) for _, metrics in self.evaluations]
+        patience, scores = self.config.patience, [self._score(metrics) or -math.inf for _, metrics in self.evaluations]
         return patience is not None and len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
     def _save(self) -> None:
         here = self.evaluations[-1][1] if self.evaluations and self.evaluations[-1][0] == self.step else {}
-        self.saver.begin(self.step, {"evaluations": self.evaluations}, here, self._score(here) if here else None)
+        self.saver.begin(self.step, {"evaluations": self.evaluations}, here, self._score(here))
 
-    def report(self) -> dict[str, Any]:
-        """What the loop returns."""
+    def report(self, since: float) -> dict[str, Any]:
+        """What the loop returns; collective."""
         from nosology.training.adapters import count
 
         group = self.group
         learning, parameters = count(group.bare)
-        metrics = self._measured() if len(self.validation) and not self.stopped else {}
-        if self.config.checkpoint_folder and group.rank == 0:
-            self._bring_home()
-        group.share("")  # nobody looks before it is there
-        found = checkpoint.chosen(self.out / "checkpoints")
+        self.watch.enter("report", self.step)
+        found = self._shared(self._home() if group.rank == 0 else None)
         if found is None:
             raise ModelError("training ended without a checkpoint")
-        seconds, told = self.loop_seconds, events(self.out)
+        metrics = found["metrics"] or (self._measured() if len(self.validation) and not self.stopped else {})
+        seconds, told = self.loop_seconds, events(self.out, since)
+        hangs = {one["time"]: one for one in told if one["event"] == "hang"}
         return {
             "steps": self.total, "start_step": self.start, "stopped": self.stopped, "early": self.early, "steps_done": self.step,
             "first_loss": self.losses.get(self.start), "last_loss": self.losses.get(self.step - 1), "rows": len(self.rows),
             "tokens": int(self.tokens), "tokens_per_second": round(self.tokens / seconds, 1) if self.tokens else 0.0,
             "workers": group.world_size, "rank": group.rank, "parameters_learning": learning, "parameters": parameters,
-            "checkpoint": str(found.folder), "checkpoint_step": found.step, "metrics": dict(found.metrics) or metrics,
+            "checkpoint": str(self.out / "checkpoints" / found["folder"]), "checkpoint_step": found["step"],
+            "metrics": metrics,
             "ledger": ledger.account(self.out / ledger.FILE, self.step, len(self.rows)),
-            "restarts": max(0, sum(one["event"] == "start" for one in told) - 1), "hangs": [one for one in told if one["event"] == "hang"],
+            "restarts": max(0, sum(one["event"] == "start" for one in told) - 1), "hangs": list(hangs.values()),
         }  # fmt: skip
 
-    def _bring_home(self) -> None:
-        """A copy of the checkpoint to use in the run folder, where quantization looks for it."""
-        found = checkpoint.chosen(self.root)
-        if found:
-            checkpoint.adopt(found, self.out / "checkpoints")
-            if not storage.is_local(self.root):
-                shutil.rmtree(found.folder.parent, ignore_errors=True)
+    def _home(self) -> checkpoint.Checkpoint | None:
+        """The checkpoint to use, in the run folder, where quantization looks for it."""
+        home = self.out / "checkpoints"
+        if self.root != str(home):
+            into = self.out / "brought" / "home"
+            found = checkpoint.chosen(self.root, into)
+            if found:
+                checkpoint.adopt(found, home)
+            shutil.rmtree(into, ignore_errors=True)
+        return checkpoint.chosen(home)
 
 
 def better(value: float, metric: str) -> float:
@@ -294,8 +313,7 @@ class _Log:
     def __init__(self, path: Path, on_step: Report | None) -> None:
         self._path, self._on_step = str(path), on_step
         with storage.named_errors(self._path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = path.open("a")
+            self._stream = lines.append_to(path)
 
     def step(self, measures: dict[str, float]) -> None:
         self.line({"name": "loss", **{name: round(value, 8) for name, value in measures.items()}})

@@ -7,14 +7,17 @@ they tell with the figures of a step, so that it costs no collective of its own.
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nosology.errors import ModelError, NosologyError
-from nosology.storage import StorageError
+from nosology.storage import StorageError, create_if_absent, join, read_bytes
 from nosology.training import checkpoint
 from nosology.training.step import Stepper
+
+_NAMED = "checkpoints.name"  # in the run folder: what its checkpoints are called elsewhere, so that no other run takes them for its own
 
 
 class Saver:
@@ -100,6 +103,12 @@ class Saver:
         raise StorageError(text) if kind == "StorageError" else ModelError(text)
 
 
-def root_of(out: Path, folder: str | None) -> str:
-    """Where the checkpoints of a run lie: in its folder, or where `train.checkpoint_folder` says."""
-    return folder or str(out / "checkpoints")
+def root_of(out: Path, folder: str | None, group: Stepper) -> str:
+    """Where the checkpoints of a run lie: in its folder, or in a folder of its own below `train.checkpoint_folder`; collective."""
+    if folder is None:
+        return str(out / "checkpoints")
+    name = ""
+    if group.rank == 0:
+        create_if_absent(str(out / _NAMED), f"run-{uuid.uuid4().hex[:16]}".encode())
+        name = read_bytes(str(out / _NAMED)).decode()
+    return join(folder, group.share(name))

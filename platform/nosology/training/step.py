@@ -300,8 +300,9 @@ class DeepSpeedStepper:
             buffers = _buffers(self.bare)
             owners = {**owners, **dict.fromkeys(buffers, 0)}
             weights |= buffers if self.rank == 0 else {}
-        held = next((held for held in self._torch_optimizer().state.values() if "step" in held), {"step": step})
-        return Snapshot(step, self.rank, self.world_size, self.bare, weights, tensors, owners, {"adam_step": int(held["step"]), **fields})
+        # some optimizers count in one parameter's state alone
+        count = max((int(held["step"]) for held in self._torch_optimizer().state.values() if "step" in held), default=step)
+        return Snapshot(step, self.rank, self.world_size, self.bare, weights, tensors, owners, {"adam_step": count, **fields})
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         import deepspeed

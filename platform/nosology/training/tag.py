@@ -28,6 +28,7 @@ class Tag:
     """Cross-entropy over inside-outside classes; word embeddings stay as they are."""
 
     name = "tag"
+    metrics = ("recall", "precision", "tokens_inside")
 
     def __init__(self, classes: Sequence[str] | None = None) -> None:
         """`classes`: what the head tells apart, "O" first; None is those of `deid.tagger.CLASSES`."""

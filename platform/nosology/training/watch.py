@@ -17,25 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from nosology import storage
+from nosology.training import lines
 
 EVENTS, BEATS = "events.jsonl", "beats"
+# phases in which a worker does one long thing (a checkpoint of 70B is read, written, copied): they may last so many times longer
+_LONG = {"load": 20, "checkpoint": 20, "report": 20}
 STALLED = 75  # exit status of a worker that gives up on a group that hangs
 
 
 def note(out: Path, event: str, **fields: Any) -> None:
-    """Add a line to the events of a run: start, hang, preemption, stop, resize. Never a value of a record."""
-    with storage.named_errors(str(out / EVENTS)), (out / EVENTS).open("a") as stream:
+    """Add a line to the events of a run: start, hang, preemption, stop. Never a value of a record."""
+    with storage.named_errors(str(out / EVENTS)), lines.append_to(out / EVENTS) as stream:
         stream.write(json.dumps({"time": round(time.time(), 3), "event": event, **fields}) + "\n")
 
 
-def events(out: Path) -> list[dict[str, Any]]:
-    """Events of a run, in order."""
-    found = []
-    if (out / EVENTS).is_file():
-        for line in (out / EVENTS).read_text().splitlines():
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-    return found
+def events(out: Path, since: float = 0.0) -> list[dict[str, Any]]:
+    """Events of a run from a moment on, in order."""
+    return [one for one in lines.read(out / EVENTS) if one["time"] >= since]
 
 
 class Watch:
@@ -73,7 +71,11 @@ class Watch:
 
     def collective(self, name: str) -> None:
         """The worker enters a collective operation."""
-        self._collective = name
+        self._collective, self._since = name, time.monotonic()
+
+    def alive(self, *_: Any) -> None:
+        """Something moves within a phase; a hook on the model's forward pass."""
+        self._since = time.monotonic()
 
     def _file(self, rank: int) -> Path:
         return self._folder / f"rank-{rank}.json"
@@ -90,7 +92,7 @@ class Watch:
         while not self._over.wait(every):
             self._write()
             lasting = time.monotonic() - self._since
-            if lasting > self._stall:
+            if lasting > self._stall * _LONG.get(self._phase, 1):
                 self._tell(lasting, every)
                 self._leave(STALLED)
                 return

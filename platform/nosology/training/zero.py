@@ -25,10 +25,6 @@ REFUSED: tuple[tuple[Callable[[TrainConfig], bool], str], ...] = (
      "train.offload: all needs train.zero of 3: below it every GPU works on all weights. Take offload: optimizer"),
     (lambda c: c.offload != "none" and not c.use_gpu,
      "train.offload moves state from a GPU to host memory; without train.use_gpu it is there already"),
-    (lambda c: c.offload_folder is not None and c.offload == "none",
-     "train.offload_folder is where offloaded state goes, and train.offload is none"),
-    (lambda c: c.offload_folder is not None and c.zero != 3,
-     "train.offload_folder needs train.zero of 3: DeepSpeed writes to NVMe disks at that stage alone"),
     (lambda c: c.patience is not None and c.evaluate_steps is None,
      "train.patience counts evaluations, and train.evaluate_steps is not set"),
     (lambda c: c.least_workers is not None and c.least_workers > c.workers,
@@ -66,8 +62,6 @@ def deepspeed_config(config: TrainConfig, world_size: int, rounds: int | None = 
         zero |= {"stage3_param_persistence_threshold": 10_000, "stage3_prefetch_bucket_size": 50_000_000,
                  "stage3_gather_16bit_weights_on_model_save": False}  # fmt: skip
     where: dict[str, Any] = {"device": "cpu", "pin_memory": True}
-    if config.offload_folder is not None:
-        where |= {"device": "nvme", "nvme_path": config.offload_folder}
     if config.offload != "none":
         zero["offload_optimizer"] = dict(where)
     if config.offload == "all":

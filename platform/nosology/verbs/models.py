@@ -19,6 +19,10 @@ from nosology.verbs.gate import provenance
 from nosology.verbs.lineage import file_digest, finish, folder_digest
 
 TOKENIZER = "tokenizer"  # folder beside blocks: the tokenizer and the chat template that they were made with
+# how a training is run and not what it learns: these may change when it goes on
+_OPERATION = {
+    "max_failures": 0, "stall_seconds": 0.0, "keep_checkpoints": 1, "checkpoint_steps": 1, "checkpoint_minutes": None, "least_workers": None,
+}  # fmt: skip
 DEIDENTIFICATION = "deidentification.json"  # in a checkpoint: why its data could be trained on
 
 
@@ -89,18 +93,24 @@ def train(config: Config, source: str, out: str) -> dict[str, Any]:
 
 def _each_seed(config: Config, source: str, out: str) -> dict[str, Any]:
     """The same training with several seeds: each metric's mean, how far the seeds are apart, and the best of them."""
+    from nosology.training import objective
     from nosology.training.loop import better
 
+    known = objective(config.train.objective).metrics
+    if config.train.metric not in known:
+        raise ConfigError(
+            f"train.metric {config.train.metric}: with train.seeds it tells the best; this objective measures {', '.join(known)}"
+        )
     reports: dict[int, dict[str, Any]] = {}
     with Run(out, "train", config, source=source) as run:
-        run.claim(fingerprint("train", config.train, data=folder_digest(source)))
+        run.claim(fingerprint("train", config.train.model_copy(update=_OPERATION), data=folder_digest(source)))
         for seed in config.train.seeds:
             alone = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed, "seeds": ()})})
             reports[seed] = _train(alone, source, storage.join(out, f"seed-{seed}"))
         each = {seed: report["metrics"] for seed, report in reports.items()}
         values = {name: [metrics[name] for metrics in each.values()] for name in next(iter(each.values()))}
         metric = config.train.metric
-        best = max(each, key=lambda seed: better(each[seed][metric], metric)) if metric in values else next(iter(each))
+        best = max(each, key=lambda seed: better(each[seed][metric], metric))
         spread = {name: statistics.stdev(v) if len(v) > 1 else 0.0 for name, v in values.items()}
         return run.finish({
             "seeds": list(each), "metrics": {name: statistics.fmean(v) for name, v in values.items()}, "spread": spread, "each": each,
@@ -121,7 +131,7 @@ def _train(config: Config, source: str, out: str) -> dict[str, Any]:
         origin = provenance(config, source)
         digests = {"data": folder_digest(source), "base": folder_digest(base) if base else "none"}
         cleaned = {"policy": origin.get("policy"), "vouched_by": origin.get("vouched_by")}
-        run.claim(fingerprint("train", config.train, **digests, **cleaned))
+        run.claim(fingerprint("train", config.train.model_copy(update=_OPERATION), **digests, **cleaned))
         report = run_training(config.train, config.model, source, out, config.cluster)
         # travels with the adapter or model, wherever it is copied to: the digests of the bundles, and no folder, whose name may tell of a site
         proofs = {"proofs": sorted(origin["proofs"].values())} if "proofs" in origin else {}

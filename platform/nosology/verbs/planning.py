@@ -16,7 +16,7 @@ def plan(config: Config, source: str | None, out: str | None) -> dict[str, Any]:
     """Whether a training fits, how long it takes and what it costs, before there is a GPU.
 
     Args:
-        source: prepared blocks, of which number and answers are counted; None takes `plan.blocks` and counts every token as answer.
+        source: prepared blocks, of which number, length and answers are counted; None takes `plan.blocks` and counts every token as answer.
         out: run folder; None is `runs/plan-DIGEST`, one for each configuration.
 
     Raises:
@@ -25,7 +25,8 @@ def plan(config: Config, source: str | None, out: str | None) -> dict[str, Any]:
     from nosology.training.planning.plan import plan as worked_out
 
     counted = _blocks(source) if source else {}
-    report = worked_out(config.model, config.train, config.prepare.context_tokens, config.plan, **counted)
+    tokens = counted.pop("tokens", config.prepare.context_tokens)
+    report = worked_out(config.model, config.train, tokens, config.plan, **counted)
     marks = fingerprint("plan", config.model, config.train, config.prepare, config.plan, **{k: str(v) for k, v in counted.items()})
     out = out or "runs/plan-" + hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:12]
     with Run(out, "plan", config, source=source) as run:
@@ -45,7 +46,7 @@ def _blocks(source: str) -> dict[str, Any]:
         raise InputError("no training blocks", file=source, remedy="Give the folder blocks of a run of prepare")
     most = max(int((row["labels"] != -100).sum()) for row in rows)
     size = sum(storage.size(uri) for uri in storage.list_files(source) if uri.endswith(".parquet"))
-    return {"blocks": len(rows), "data_gib": size / (1 << 30), "answers": most}
+    return {"tokens": len(rows[0]["input_ids"]), "blocks": len(rows), "data_gib": size / (1 << 30), "answers": most}
 
 
 def told(report: dict[str, Any]) -> dict[str, Any]:

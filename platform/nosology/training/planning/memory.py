@@ -7,7 +7,6 @@ on saved tensors (a test holds the formula to the count).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from nosology.config import TrainConfig
@@ -49,7 +48,7 @@ def states(
         mixed: bf16 with an fp32 copy and fp32 gradients; False is fp32 throughout.
     """
     size = 2.0 if mixed else 4.0
-    nodes = math.ceil(gpus / gpus_per_node)
+    fullest = min(gpus, gpus_per_node) / gpus  # share of the cards that the fullest node has
     weights = size * learning + (frozen_bytes if mixed else 4.0) * frozen
     host = 0.0
     gathered = 0.0
@@ -66,11 +65,11 @@ def states(
     gradients = whole * learning + shared * learning / gpus
     optimizer = adam * learning / split
     if offload_optimizer:
-        host = (4.0 + adam) * learning / nodes * PINNED
-        gradients = 0.0
+        host = (4.0 + adam) * learning * fullest * PINNED
+        gradients = whole * learning if stage < 2 else 0.0  # stage 1 keeps those of the other cards' parts
         optimizer = 0.0
         if stage == 3 and offload_weights:
-            host += (size * learning + frozen_bytes * frozen) / nodes * PINNED
+            host += (size * learning + frozen_bytes * frozen) * fullest * PINNED
             weights = 0.0
     born = largest if stage == 3 else learning + frozen
     host = max(host, born_bytes * born * min(gpus, gpus_per_node))
@@ -143,7 +142,7 @@ def memory(
     stage = max(config.zero, 1) if mixed else config.zero
     learning, frozen = parameters(architecture, config)
     gpus, per_node = config.workers, min(config.workers, gpus_per_node)
-    nodes = math.ceil(gpus / gpus_per_node)
+    share = per_node / gpus
     total = architecture.num_parameters
     frozen_bytes = 2.0
     if config.method == "qlora":
@@ -187,10 +186,7 @@ def memory(
     save = resident + held.gradients / GIB + 4 * architecture.largest_module * 3 / GIB * (config.method == "full")
     weights_file = size * (total if config.method == "full" else learning)
     checkpoint = weights_file + 12 * learning
-    host = {"processes": WORKER_GIB * per_node, "data": data_gib, "model_states": held.host / GIB,
-            "checkpoint_copy": (12 * learning / nodes + weights_file) / GIB}  # fmt: skip
-    if config.offload_folder is not None:
-        host["model_states"] = min(host["model_states"], 6 * BUCKET * 4 / GIB * per_node)
-    disk = {"base": 2 * total / GIB, "checkpoints": (config.keep_checkpoints + 1) * checkpoint / GIB, "data": data_gib,
-            "offload": held.host / GIB * nodes if config.offload_folder is not None else 0.0}  # fmt: skip
+    host = {"processes": WORKER_GIB * per_node, "data": data_gib * per_node, "model_states": held.host / GIB,
+            "checkpoint_copy": (12 * learning + weights_file) * (share if config.method == "full" else 1.0) / GIB}  # fmt: skip
+    disk = {"base": 2 * total / GIB, "checkpoints": (config.keep_checkpoints + 1) * checkpoint / GIB, "data": data_gib}  # fmt: skip
     return Memory(items, load, save, host, disk)

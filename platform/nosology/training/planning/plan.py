@@ -64,6 +64,7 @@ class Site:
             gpus=train.workers, micro_batch=train.batch_size, accumulation=train.accumulation_steps, sequence=tokens, method=train.method,
             sharded=train.zero == 3, recompute=1.0 if train.gradient_checkpointing else 0.0, rank=train.rank, targets=train.targets,
             gpus_per_node=self.plan.gpus_per_node, host_bytes=_host_bytes(self.architecture, train, learning),
+            host_parameters=learning / math.ceil(train.workers / self.plan.gpus_per_node) if train.offload != "none" else 0.0,
         )  # fmt: skip
         steps = math.ceil((blocks or self.blocks) * train.epochs / (train.batch_size * train.accumulation_steps * train.workers))
         if train.max_steps:
@@ -106,7 +107,7 @@ def _ways(train: TrainConfig, methods: tuple[str, ...], gpus: tuple[int, ...]) -
             continue
         changes = {
             "method": method, "zero": stage, "offload": offload, "gradient_checkpointing": again, "batch_size": micro, "workers": number,
-            "accumulation_steps": math.ceil(per_step / (micro * number)), "offload_folder": train.offload_folder if offload == "all" else None,
+            "accumulation_steps": math.ceil(per_step / (micro * number)),
         }  # fmt: skip
         way = train.model_copy(update=changes)
         try:
@@ -159,6 +160,8 @@ def plan(model: ModelConfig, train: TrainConfig, context_tokens: int, config: Pl
     zero.check(train)
     if train.objective != "generate":
         raise ConfigError(f"train.objective {train.objective}: the encoder heads train on a laptop; plan is for the objective generate")
+    if train.precision == "fp32" and train.use_gpu:
+        raise ConfigError("train.precision fp32: on GPUs the planner knows bf16 alone")
     if not model.base:
         raise ConfigError("model.base is not set: a plan is of that model; give it as model.base=DIRECTORY")
     architecture, known_by = of_model(model.base)
@@ -171,7 +174,10 @@ def plan(model: ModelConfig, train: TrainConfig, context_tokens: int, config: Pl
     choices: list[dict[str, Any]] = []
     own: list[Run] = []
     for method in methods:
-        ways = [site.run(way, context_tokens) for way in _ways(train, (method,), gpus)]
+        try:
+            ways = [site.run(way, context_tokens) for way in _ways(train, (method,), gpus)]
+        except ConfigError:  # its targets are no layers of this model
+            ways = []
         for count in gpus:
             fitting = [way for way in ways if way.train.workers == count and way.fits]
             if fitting:
