@@ -50,12 +50,13 @@ def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: st
             for name in ("documents", "conditions", "claims"):
                 if name in job.schemas:
                     room.check_clean(job.schema(name), name, folder)
+        models = {"tokenizer": storage.digest(storage.join(base, "tokenizer.json")), "code_set": code_set().digest}
+        tokenizer = room.load_tokenizer(base, config.prepare.template)  # refused here, before the folder holds anything
         phrase_file = str(phrases) if phrases else run.put("phrases.jsonl", code_set_phrases(config))
         linked = [[row for folder in inputs for row in read_output(folder, name).to_pylist()] for name in ("conditions", "claims")]
         held_out = frozenset(leave_out(config.terminology.leave_out).categories)
         lookup = functools.partial(room.CodeSetLookup, config.terminology, config.model)
         stage = room.Prepare(config.prepare, base, lookup, linked_codes(*linked), Splitter.of(config.prepare, config.run.seed, held_out))
-        models = {"tokenizer": storage.digest(storage.join(base, "tokenizer.json")), "code_set": code_set().digest}
         models |= {
             "encoder": encoder_digest(config.model.encoder),
             "prompt": ChooseCode().digest,
@@ -68,7 +69,7 @@ def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: st
         prepared = room.finish(read_output(out, "drafts"), read_output(out, "dropped"), config.prepare)
         run.lineage("models", models)
         run.lineage("outputs", room.write(prepared, out))
-        room.write_tokenizer(room.load_tokenizer(base, config.prepare.template), storage.join(out, "blocks", TOKENIZER))
+        room.write_tokenizer(tokenizer, storage.join(out, "blocks", TOKENIZER))
         return finish(run, report, prepared.report)
 
 
