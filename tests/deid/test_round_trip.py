@@ -50,9 +50,19 @@ def cleaned(stage, data: bytes, name: str = "file"):
     return raw, clean
 
 
+def in_cents(value):
+    if isinstance(value, float):
+        return round(value, 2)
+    if isinstance(value, dict):
+        return {name: in_cents(one) for name, one in value.items()}
+    return [in_cents(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
 def gone(clean, person) -> None:
     """No identifier of a person stands in the rows."""
-    text = json.dumps({name: [{**row, "mark": None} for row in rows] for name, rows in clean.items()}, default=str, ensure_ascii=False)
+    rows = {name: [{**row, "mark": None} for row in rows] for name, rows in clean.items()}
+    # sums of amounts have digits behind the cents (33861.310000000005), which could be anybody's number
+    text = json.dumps(in_cents(rows), default=str, ensure_ascii=False)
     for name in ("family", "given", "street", "town", "member", "claim", "record", "control", "zip"):
         assert person[name] not in text, name
     for name in ("born", "day"):

@@ -56,11 +56,12 @@ class Snapshot:
     step: int
     part: int  # from 0
     parts: int
-    module: torch.nn.Module  # for its configuration and the names of its kind; no weight of it is read
+    module: torch.nn.Module  # for the names of an adapter; no weight of it is read
     weights: Mapping[str, torch.Tensor]  # by name in `module`
     optimizer: Mapping[str, torch.Tensor]
     owners: Mapping[str, int]  # part of every weight, of all workers; empty where the first has all
     fields: Mapping[str, Any]  # of state.json
+    texts: Mapping[str, str] = field(default_factory=dict)  # files beside the weights of a whole model
 
 
 def new_folder(root: str | Path, step: int, nonce: str | None = None) -> str:
@@ -223,11 +224,8 @@ def _write_weights(snapshot: Snapshot, folder: Path) -> Iterator[str]:
     if snapshot.part:
         return
     with writing(folder):
-        if hasattr(module, "config"):
-            module.config.architectures = [type(module).__name__]
-            module.config.save_pretrained(str(folder))
-        if getattr(module, "generation_config", None) is not None:
-            module.generation_config.save_pretrained(str(folder))
+        for name, text in snapshot.texts.items():
+            (folder / name).write_text(text)
         if snapshot.parts > 1:
             names = {name: _numbered("model", owner, snapshot.parts) for name, owner in snapshot.owners.items()}
             (folder / WEIGHTS_INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}, indent=1))

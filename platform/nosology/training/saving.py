@@ -6,6 +6,7 @@ they tell with the figures of a step, so that it costs no collective of its own.
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nosology.errors import ModelError, NosologyError
+from nosology.runs import describe
 from nosology.storage import StorageError, create_if_absent, join, read_bytes
 from nosology.training import checkpoint
 from nosology.training.step import Stepper
@@ -61,12 +63,17 @@ class Saver:
             return ""
 
     def _write(self, name: str, snapshot: checkpoint.Snapshot) -> None:
-        try:
-            checkpoint.write_part(self._root, name, snapshot)
-        except NosologyError as error:
-            self._fault = error
-        except Exception as error:  # its text could quote anything
-            self._fault = ModelError(f"the checkpoint could not be written ({type(error).__name__})")
+        for last in (False, True):
+            try:
+                checkpoint.write_part(self._root, name, snapshot)
+                return
+            except NosologyError as error:
+                self._fault = error
+                return
+            except Exception as error:  # a client of a store that fails in its own way; its text could quote anything
+                logging.getLogger("nosology").warning("a part of a checkpoint is written again after %s", describe(error))
+                if last:
+                    self._fault = ModelError(f"the checkpoint could not be written ({describe(error)})")
 
     def finish(self) -> None:
         """Wait for what is being written and publish it; collective.

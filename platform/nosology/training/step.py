@@ -91,6 +91,17 @@ def _buffers(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items() if name not in named}
 
 
+def _texts(module: torch.nn.Module) -> dict[str, str]:
+    """What transformers wants beside the weights of a whole model, by file; taken now, because another thread writes it."""
+    model, found = cast("Any", module), {}
+    if hasattr(module, "config"):
+        model.config.architectures = [type(module).__name__]
+        found["config.json"] = model.config.to_json_string(use_diff=True)
+    if getattr(module, "generation_config", None) is not None:
+        found["generation_config.json"] = model.generation_config.to_json_string(use_diff=True)
+    return found
+
+
 def _owners(sizes: Mapping[str, int], parts: int) -> dict[str, int]:
     """Part of each tensor: the one that has least so far. The same on every worker."""
     loads = [0] * parts
@@ -175,9 +186,8 @@ class LocalStepper:
             if held:  # a parameter that no loss has reached has no moments
                 count = int(held["step"])
                 tensors |= {f"{name}|{key}": held[key].cpu().clone() for key in MOMENTS}
-        return Snapshot(
-            step, 0, 1, self.bare, weights | _buffers(self.bare) if full else weights, tensors, {}, {"adam_step": count, **fields}
-        )
+        whole = weights | _buffers(self.bare) if full else weights
+        return Snapshot(step, 0, 1, self.bare, whole, tensors, {}, {"adam_step": count, **fields}, _texts(self.bare) if full else {})
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         import torch
@@ -302,7 +312,8 @@ class DeepSpeedStepper:
             weights |= buffers if self.rank == 0 else {}
         # some optimizers count in one parameter's state alone
         count = max((int(held["step"]) for held in self._torch_optimizer().state.values() if "step" in held), default=step)
-        return Snapshot(step, self.rank, self.world_size, self.bare, weights, tensors, owners, {"adam_step": count, **fields})
+        texts = _texts(self.bare) if full and self.rank == 0 else {}
+        return Snapshot(step, self.rank, self.world_size, self.bare, weights, tensors, owners, {"adam_step": count, **fields}, texts)
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         import deepspeed
