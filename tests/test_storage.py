@@ -209,3 +209,14 @@ def test_a_private_file_is_its_owners_from_its_first_byte(write, tmp_path, monke
     assert (
         stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o700 and stat.S_IMODE((tmp_path / "folder" / "own").stat().st_mode) == 0o600
     )
+
+
+def test_a_digest_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
+    file = tmp_path / "a"
+    file.write_bytes(b"one")
+    first = storage.digest_once(str(file))
+    read = []
+    monkeypatch.setattr(storage, "digest", lambda uri: read.append(uri) or "again")
+    assert storage.digest_once(str(file)) == first and not read
+    file.write_bytes(b"other")
+    assert storage.digest_once(str(file)) == "again" and read == [str(file)]

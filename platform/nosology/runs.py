@@ -140,6 +140,11 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}{place}"
 
 
+def own_folder(verb: str, marks: Mapping[str, str]) -> str:
+    """Run folder of a verb that was given none: `runs/VERB-DIGEST`, one for each job, so that the same command finds it again."""
+    return f"runs/{verb.replace(' ', '-')}-{hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
 def _absent(uri: str) -> list[Path]:
     """A local folder that is not there, and those above it that are not, the lowest first."""
     if not storage.is_local(uri):

@@ -384,6 +384,16 @@ def digest(uri: str) -> str:
         return state.hexdigest()
 
 
+def digest_once(uri: str) -> str:
+    """`digest`, remembered in this process as long as `version` stays: for weights of a base, which several steps of a verb name."""
+    return _digest_of(uri, version(uri))
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest_of(uri: str, version: str) -> str:
+    return digest(uri)
+
+
 def version(uri: str) -> str:
     """What changes when a file is written anew: size and time of change, on an object store its ETag."""
     with named_errors(uri):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from nosology.config import ClusterConfig, ModelConfig, TrainConfig
-from nosology.errors import ConfigError
+from nosology.errors import ConfigError, InputError
 
 _CLUSTER = ClusterConfig(num_cpus=2)
 
@@ -229,7 +229,7 @@ def test_what_cannot_run_is_refused_at_once(cluster, base, blocks, tmp_path):
         run_training(settings(max_failures=1), ModelConfig(), blocks, str(tmp_path / "b"), _CLUSTER)
 
 
-def test_several_seeds_are_trained_by_one_flag_and_compared(cluster, generator, blocks, tmp_path):
+def test_several_seeds_are_trained_by_one_flag_and_compared(cluster, generator, blocks, blocks_of, tmp_path):
     """Through the verb: what goes with a model is there, and quantize takes the best of them."""
     from nosology import verbs
     from nosology.config import Config, ProofConfig, QuantizeConfig
@@ -247,6 +247,9 @@ def test_several_seeds_are_trained_by_one_flag_and_compared(cluster, generator, 
     assert report["best_run"] == str(out / f"seed-{report['best_seed']}")
     for name in ("training.json", "tokenizer.json", "deidentification.json", "adapter_model.safetensors"):
         assert (Path(report["checkpoint"]) / name).is_file()
+    with pytest.raises(InputError, match="no validation rows, by which train.seeds"):
+        verbs.train(config, blocks_of(tmp_path / "unmeasured", validation=0), str(tmp_path / "refused"))
+    assert not (tmp_path / "refused").exists()
     again = verbs.train(config, blocks, str(out))
     assert again["metrics"] == report["metrics"]
     made = verbs.quantize(config, report["best_run"], str(tmp_path / "quantized"))

@@ -170,7 +170,9 @@ def test_every_weight_of_a_full_run_loads_from_its_parts(runs, blocks, stage):
 
 
 def test_deepspeed_settings_follow_ours():
-    config = TrainConfig(precision="bf16", batch_size=4, accumulation_steps=2, zero=3, gradient_clip=0.5, use_gpu=True, offload="all")
+    config = TrainConfig(
+        precision="bf16", batch_size=4, accumulation_steps=2, zero=3, gradient_clip=0.5, use_gpu=True, offload="all", workers=8
+    )
     settings = zero.deepspeed_config(config, world_size=8)
     assert settings["train_batch_size"] == 64 and settings["gradient_clipping"] == 0.5 and settings["bf16"]["enabled"]
     assert settings["zero_optimization"]["stage"] == 3 and settings["zero_optimization"]["offload_param"]["device"] == "cpu"

@@ -196,6 +196,18 @@ def test_a_metric_that_is_not_finite_is_never_the_best(base, blocks, tmp_path):
     assert report["checkpoint_step"] == 3 and report["metrics"] == {"loss": 0.4}
 
 
+def test_a_perfect_evaluation_is_the_one_to_beat(base, blocks, tmp_path):
+    class Perfect(Generate):
+        def evaluate(self, module, rows, batch_size):
+            asked.append(1)
+            return {"loss": float(len(asked) > 1)}
+
+    asked: list[int] = []
+    config = settings(max_steps=6, epochs=9, evaluate_steps=1, patience=2)
+    report = train(Perfect(), config, ModelConfig(base=base), blocks, tmp_path)
+    assert report["early"] and report["steps_done"] == 3 and report["checkpoint_step"] == 1
+
+
 def test_a_metric_that_is_not_measured_is_refused_before_the_model_is_built(blocks, tmp_path):
     with pytest.raises(ConfigError, match="train.metric recall: the objective generate measures loss"):
         train(Generate(), settings(metric="recall", evaluate_steps=2), ModelConfig(), blocks, tmp_path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -26,7 +25,7 @@ from nosology.distributed.session import session
 from nosology.errors import ConfigError, InputError, ModelError, NosologyError
 from nosology.training import objective, zero
 from nosology.training.loop import STOP
-from nosology.training.watch import BEATS, events
+from nosology.training.watch import events
 
 _REPORT, _FAULT = "train.json", "fault.json"
 _RESIZE_SECONDS = 30.0  # between two looks whether a group that is too small can grow
@@ -54,7 +53,7 @@ def run_training(config: TrainConfig, model: ModelConfig, data: str, out: str, c
     objective(config.objective)
     folder = storage.local_path(out).absolute()
     storage.make_folder(str(folder))
-    for name in (_REPORT, _FAULT):
+    for name in (_REPORT, _FAULT, STOP):
         storage.remove(str(folder / name))
     places = {name: os.path.abspath(value) if value and storage.is_local(value) else value for name, value in model.model_dump().items()}
     elsewhere = storage.absolute(config.checkpoint_folder) if config.checkpoint_folder else None  # workers stand in another folder
@@ -62,8 +61,6 @@ def run_training(config: TrainConfig, model: ModelConfig, data: str, out: str, c
         "config": config.model_copy(update={"checkpoint_folder": elsewhere}).model_dump(), "model": places, "data": os.path.abspath(data) if storage.is_local(data) else data,
         "out": str(folder), "since": time.time(),
     }  # fmt: skip
-    for name in (STOP, BEATS):
-        _clear(folder / name)
     with session(cluster):
         _fit(config, plan, folder)
     report: dict[str, Any] = storage.read_json(str(folder / _REPORT))
@@ -81,13 +78,6 @@ class InterruptedTraining(NosologyError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return InterruptedTraining, (self.done, self.steps)
-
-
-def _clear(path: Path) -> None:
-    with storage.named_errors(str(path)):
-        if path.is_dir():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
 
 
 def _fit(config: TrainConfig, plan: dict[str, Any], folder: Path) -> None:

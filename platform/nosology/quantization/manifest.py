@@ -29,7 +29,7 @@ def weights_digest(directory: Path) -> str:
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         raise ModelError(f"model {directory}: no safetensors file; other formats are not read")
-    return hashlib.sha256("".join(f"{path.name} {storage.digest(str(path))}\n" for path in files).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{path.name} {storage.digest_once(str(path))}\n" for path in files).encode()).hexdigest()
 
 
 def check_weights(directory: str) -> None:

@@ -64,9 +64,9 @@ class Snapshot:
     texts: Mapping[str, str] = field(default_factory=dict)  # files beside the weights of a whole model
 
 
-def new_folder(root: str | Path, step: int, nonce: str | None = None) -> str:
+def new_folder(root: str | Path, step: int) -> str:
     """Name of a new folder for a checkpoint that is not published yet; made, where the root is local."""
-    name = f"step-{step:08d}-{nonce or uuid.uuid4().hex[:12]}"
+    name = f"step-{step:08d}-{uuid.uuid4().hex[:12]}"
     if storage.is_local(str(root)):
         with named_errors(storage.join(str(root), name)):
             storage.local_path(storage.join(str(root), name)).mkdir(parents=True)
@@ -78,19 +78,18 @@ def _marker(root: str, step: int) -> str:
 
 
 @contextlib.contextmanager
-def writing(folder: Path, file: Path | None = None) -> Iterator[None]:
-    """Around everything that is written of a checkpoint: the one place where the disk's refusal becomes an error of this package.
-
-    The folder is then removed, for nobody would read it, and its space may be what is short: the log and the report need some.
+def _guarded(root: str, name: str) -> Iterator[None]:
+    """Around everything that is written of a checkpoint: when the disk or the store refuses, its folder is removed, for nobody would read it,
+    and its space may be what is short: the log and the report need some.
 
     Raises:
         StorageError: disk full, no permission and the like.
     """
     try:
-        with named_errors(str(file or folder)):
+        with named_errors(storage.join(root, name)):
             yield
     except StorageError:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_folder(root, name)
         raise
 
 
@@ -156,24 +155,17 @@ def write_part(root: str | Path, name: str, snapshot: Snapshot) -> None:
         StorageError: the disk is full or refuses.
     """
     root = str(root)
-    with _work(root, name) as folder:
+    with _guarded(root, name), _work(root, name) as folder:
         files = [*_write_weights(snapshot, folder)]
         if snapshot.optimizer:
             files.append(_write_tensors(_numbered("optimizer", snapshot.part, snapshot.parts), snapshot.optimizer, folder))
         if snapshot.part == 0:
-            with writing(folder):
-                (folder / "state.json").write_text(
-                    json.dumps({"step": snapshot.step, "parts": snapshot.parts, **snapshot.fields}, indent=1)
-                )
+            (folder / "state.json").write_text(json.dumps({"step": snapshot.step, "parts": snapshot.parts, **snapshot.fields}, indent=1))
             # others write into the same folder
             files += [name for name in _FIRST if (folder / name).is_file()]
-        held = {}
-        for file in files:
-            with writing(folder):
-                held[file] = _deliver(folder / file, storage.join(root, name, file))
+        held = {file: _deliver(folder / file, storage.join(root, name, file)) for file in files}
         part = f"part-{snapshot.part + 1:05d}.json"
-        with writing(folder):
-            create_if_absent(storage.join(root, name, part), json.dumps({"files": held}, indent=1).encode())
+        create_if_absent(storage.join(root, name, part), json.dumps({"files": held}, indent=1).encode())
 
 
 def _deliver(path: Path, uri: str) -> str:
@@ -200,7 +192,7 @@ def _deliver(path: Path, uri: str) -> str:
 def _write_tensors(file: str, tensors: Mapping[str, torch.Tensor], folder: Path) -> str:
     from safetensors.torch import save_file
 
-    with writing(folder, folder / file):
+    with named_errors(str(folder / file)):
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(folder / file), metadata={"format": "pt"})
     verify_tensors(folder / file, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     return file
@@ -214,7 +206,7 @@ def _write_weights(snapshot: Snapshot, folder: Path) -> Iterator[str]:
             from peft import get_peft_model_state_dict
 
             adapter = get_peft_model_state_dict(module, state_dict=dict(snapshot.weights), save_embedding_layers=False)
-            with writing(folder, folder / "adapter_model.safetensors"):
+            with named_errors(str(folder / "adapter_model.safetensors")):
                 module.save_pretrained(str(folder), state_dict=dict(snapshot.weights), save_embedding_layers=False)
             (folder / "README.md").unlink(missing_ok=True)  # peft's template of a model card, with nothing in it
             verify_tensors(folder / "adapter_model.safetensors", {name: tuple(tensor.shape) for name, tensor in adapter.items()})
@@ -223,12 +215,11 @@ def _write_weights(snapshot: Snapshot, folder: Path) -> Iterator[str]:
         yield _write_tensors(_numbered("model", snapshot.part, snapshot.parts), snapshot.weights, folder)
     if snapshot.part:
         return
-    with writing(folder):
-        for name, text in snapshot.texts.items():
-            (folder / name).write_text(text)
-        if snapshot.parts > 1:
-            names = {name: _numbered("model", owner, snapshot.parts) for name, owner in snapshot.owners.items()}
-            (folder / WEIGHTS_INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}, indent=1))
+    for name, text in snapshot.texts.items():
+        (folder / name).write_text(text)
+    if snapshot.parts > 1:
+        names = {name: _numbered("model", owner, snapshot.parts) for name, owner in snapshot.owners.items()}
+        (folder / WEIGHTS_INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}, indent=1))
 
 
 def publish(root: str | Path, step: int, name: str, parts: int, keep: int, *, metrics: Mapping[str, float] | None = None,
@@ -275,15 +266,6 @@ def _mark(root: str, step: int, name: str, files: Mapping[str, str], keep: int, 
         prune(root, keep)
     except StorageError as error:  # the checkpoint is good; that an older one stays is no reason to end
         logging.getLogger("nosology").warning("older checkpoints could not be removed: %s", error.rule)
-
-
-@contextlib.contextmanager
-def _guarded(root: str, name: str) -> Iterator[None]:
-    try:
-        yield
-    except StorageError:
-        _remove_folder(root, name)
-        raise
 
 
 def _remove_folder(root: str, name: str) -> None:
@@ -353,11 +335,12 @@ def newest(root: str | Path, into: Path | None = None) -> Checkpoint | None:
     return _first(str(root), _markers(str(root)), into)
 
 
-def chosen(root: str | Path, into: Path | None = None) -> Checkpoint | None:
-    """The checkpoint to use: of those that were evaluated the best, else the newest. Arguments and errors as of `newest`."""
+def chosen(root: str | Path, into: Path | None = None, *, again: bool = True) -> Checkpoint | None:
+    """The checkpoint to use: of those that were evaluated the best, else the newest. Arguments and errors as of `newest`; unless `again`,
+    one that this process has written and read again is believed."""
     markers = _markers(str(root))
     scored = sorted((m for m in markers if m[1].get("score") is not None), key=lambda m: -m[1]["score"])
-    return _first(str(root), [*scored, *(m for m in markers if m not in scored)], into)
+    return _first(str(root), [*scored, *(m for m in markers if m not in scored)], into, again)
 
 
 def opened(root: str | Path, name: str, into: Path | None = None) -> Path:
@@ -366,9 +349,10 @@ def opened(root: str | Path, name: str, into: Path | None = None) -> Path:
     if storage.is_local(root):
         return storage.local_path(storage.join(root, name))
     marker = next((one for _, one in _markers(root) if one["folder"] == name), None)
-    if marker is None or into is None:
-        raise ModelError(f"checkpoint {name}: this worker does not see it")
-    return _bring(root, name, marker["files"], into)
+    folder = _bring(root, marker, into) if marker else None
+    if folder is None:
+        raise ModelError(f"checkpoint {name}: this worker does not see it, or sees another one")
+    return folder
 
 
 def adopt(found: Checkpoint, home: str | Path) -> None:
@@ -376,7 +360,7 @@ def adopt(found: Checkpoint, home: str | Path) -> None:
     name = new_folder(home, found.step)
     target = storage.local_path(storage.join(str(home), name))
     files = {}
-    with writing(target):
+    with _guarded(str(home), name):
         for file in sorted(found.folder.iterdir()):
             if not file.name.startswith("part-"):
                 shutil.copy(file, target / file.name)
@@ -384,13 +368,13 @@ def adopt(found: Checkpoint, home: str | Path) -> None:
     _mark(str(home), found.step, name, files, 1, found.metrics, found.score)
 
 
-def _first(root: str, markers: Sequence[tuple[str, dict[str, Any]]], into: Path | None) -> Checkpoint | None:
+def _first(root: str, markers: Sequence[tuple[str, dict[str, Any]]], into: Path | None, again: bool = True) -> Checkpoint | None:
     for _, marker in markers:
-        if _is_good(root, marker):
-            local = storage.is_local(root)
-            folder = (
-                storage.local_path(storage.join(root, marker["folder"])) if local else _bring(root, marker["folder"], marker["files"], into)
-            )
+        if storage.is_local(root):
+            folder = storage.local_path(storage.join(root, marker["folder"])) if _is_good(root, marker, again=again) else None
+        else:
+            folder = _bring(root, marker, into)
+        if folder:
             return Checkpoint(marker["step"], folder, marker.get("metrics") or {}, marker.get("score"))
     if markers:
         raise ModelError(f"all {len(markers)} checkpoints are damaged (files are missing or have other digests than their markers say). "
@@ -398,21 +382,24 @@ def _first(root: str, markers: Sequence[tuple[str, dict[str, Any]]], into: Path 
     return None
 
 
-def _bring(root: str, name: str, files: Mapping[str, str], into: Path | None) -> Path:
-    """Copy a remote checkpoint to this machine, where it is not there yet."""
+def _bring(root: str, marker: Mapping[str, Any], into: Path | None) -> Path | None:
+    """Copy a remote checkpoint to this machine; None where it is not what its marker says."""
     assert into is not None
-    folder = into / name
+    folder = into / str(marker["folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    for file, held in files.items():
-        if (folder / file).is_file() and digest(str(folder / file)) == held:
-            continue
-        with (
-            named_errors(str(folder / file)),
-            storage.open_input(storage.join(root, name, file)) as source,
-            (folder / file).open("wb") as target,
-        ):
-            shutil.copyfileobj(source, target, 8 << 20)
-    return folder
+    for file, held in marker["files"].items():
+        try:
+            with named_errors(str(folder / file)), storage.open_input(storage.join(root, marker["folder"], file)) as source:
+                (folder / file).unlink(missing_ok=True)
+                with (folder / file).open("wb") as target:
+                    shutil.copyfileobj(source, target, 8 << 20)
+        except StorageError:
+            raise
+        except InputError:  # it is not there
+            return None
+        if digest(str(folder / file)) != held:
+            return None
+    return folder if marker["files"] else None
 
 
 def prune(root: str | Path, keep: int) -> None:

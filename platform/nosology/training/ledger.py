@@ -19,7 +19,7 @@ FILE = "ledger.jsonl"
 
 
 class Ledger:
-    """Written by the first worker. `expected` is what order says; a step in which other rows were taken stops the run."""
+    """Written by the first worker; a step in which other rows were taken than `order` says stops the run."""
 
     def __init__(self, path: Path, num_rows: int, seed: int, samples: int) -> None:
         self._path, self._num_rows, self._seed, self._samples = path, num_rows, seed, samples

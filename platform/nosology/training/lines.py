@@ -21,14 +21,18 @@ def append_to(path: Path) -> TextIO:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file that are whole; none where there is no file."""
+    return whole(path.read_bytes()) if path.is_file() else []
+
+
+def whole(data: bytes) -> list[dict[str, Any]]:
     """The lines that are whole."""
     found = []
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(value, dict):
-                found.append(value)
+    for line in data.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
     return found

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[dict[str, float]], None]
 STOP = "stop"  # a file of this name in the run folder: save and end after this step
+_BROUGHT = "brought"  # folder for checkpoints that are copied from a store, while they are read
 _ASK_SECONDS = 5.0  # between two questions whether a node is to be taken away
 
 
@@ -108,7 +109,7 @@ class _Run:
     def _continue(self) -> int:
         """Steps done, as the newest checkpoint has them; collective."""
         self.watch.enter("load", 0)
-        into = self.out / "brought" / f"rank-{self.group.rank}"
+        into = self.out / _BROUGHT / f"rank-{self.group.rank}"
         # the first worker chooses and verifies, because a store or a shared disk may show another to the others
         found = self._shared(checkpoint.newest(self.root, into) if self.group.rank == 0 else None)
         if found is None:
@@ -247,7 +248,8 @@ class _Run:
 
     def _worse(self) -> bool:
         """Whether the last `patience` evaluations brought nothing better than what was there before."""
-        patience, scores = self.config.patience, [self._score(metrics) or -math.inf for _, metrics in self.evaluations]
+        patience = self.config.patience
+        scores = [-math.inf if score is None else score for score in (self._score(metrics) for _, metrics in self.evaluations)]
         return patience is not None and len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
     def _save(self) -> None:
@@ -282,12 +284,12 @@ class _Run:
         """The checkpoint to use, in the run folder, where quantization looks for it."""
         home = self.out / "checkpoints"
         if self.root != str(home):
-            into = self.out / "brought" / "home"
+            into = self.out / _BROUGHT / "home"
             found = checkpoint.chosen(self.root, into)
             if found:
                 checkpoint.adopt(found, home)
             shutil.rmtree(into, ignore_errors=True)
-        return checkpoint.chosen(home)
+        return checkpoint.chosen(home, again=False)
 
 
 def better(value: float, metric: str) -> float:

@@ -35,14 +35,18 @@ def sample_indices(num_rows: int, seed: int, start: int, count: int) -> list[int
     return [permuted(place % num_rows, num_rows, seed, place // num_rows) for place in range(start, start + count)]
 
 
+def rounds(total: int, world_size: int) -> int:
+    """Forward passes of each worker in a step of `total` micro-batches."""
+    return math.ceil(total / world_size)
+
+
 def micro_batches(total: int, rank: int, world_size: int) -> list[int | None]:
     """Which of a step's `total` micro-batches worker `rank` of `world_size` does, one a round.
 
     All workers do the same number of rounds, as collectives need it; None is a round without a micro-batch of its own, where the
     number of workers does not divide `total`. What a step consists of does not depend on the number of workers.
     """
-    rounds = math.ceil(total / world_size)
-    return [number if (number := turn * world_size + rank) < total else None for turn in range(rounds)]
+    return [number if (number := turn * world_size + rank) < total else None for turn in range(rounds(total, world_size))]
 
 
 def micro_batch_indices(num_rows: int, seed: int, step: int, number: int, total: int, batch_size: int) -> list[int]:

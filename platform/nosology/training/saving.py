@@ -30,7 +30,6 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._fault: NosologyError | None = None
         self._due: tuple[int, str, dict[str, float], float | None] | None = None
-        self.saved: list[int] = []  # steps published by this group
 
     @property
     def busy(self) -> bool:
@@ -48,7 +47,7 @@ class Saver:
             self.finish()
         group = self._group
         name = group.share(self._named(step) if group.rank == 0 else "")
-        self._raise_together("" if name else "the folder of the checkpoint cannot be made")
+        self._raise_together()
         snapshot = group.snapshot(step, fields)
         self._due = (step, name, dict(metrics), score)
         self._fault = None
@@ -87,18 +86,17 @@ class Saver:
         if self._thread:
             self._thread.join()
         (step, name, metrics, score), self._due, self._thread = self._due, None, None
-        self._raise_together("")
+        self._raise_together()
         if self._group.rank == 0:
             try:
                 checkpoint.publish(self._root, step, name, self._group.world_size, self._keep, metrics=metrics, score=score)
             except NosologyError as error:
                 self._fault = error
-        self._raise_together("")
-        self.saved.append(step)
+        self._raise_together()
 
-    def _raise_together(self, otherwise: str) -> None:
+    def _raise_together(self) -> None:
         """Raises on every worker when one has a fault; collective."""
-        fault = self._fault or (ModelError(otherwise) if otherwise else None)
+        fault = self._fault
         faults = [text for text in self._group.gather(f"{type(fault).__name__}: {fault}" if fault else "") if text]
         if not faults:
             return

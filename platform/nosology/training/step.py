@@ -7,6 +7,7 @@ ZeRO stage.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from nosology.errors import ModelError
-from nosology.training import zero
+from nosology.training import order, zero
 from nosology.training.checkpoint import Snapshot
 
 if TYPE_CHECKING:
@@ -76,11 +77,6 @@ class Stepper(Protocol):
         ...
 
 
-def rounds(config: TrainConfig, world_size: int) -> int:
-    """Forward passes of a worker in one step of `workers` times `accumulation_steps` micro-batches."""
-    return -(-config.accumulation_steps * config.workers // world_size)
-
-
 def _learning(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
@@ -113,6 +109,9 @@ def _owners(sizes: Mapping[str, int], parts: int) -> dict[str, int]:
 
 
 def _telling(name: str, original: Callable[..., Any], tell: Callable[[str], None]) -> Callable[..., Any]:
+    original = getattr(original, "__wrapped__", original)  # of a training before this one in the same process
+
+    @functools.wraps(original)
     def call(*arguments: Any, **options: Any) -> Any:
         tell(f"{name} of DeepSpeed")
         return original(*arguments, **options)
@@ -143,6 +142,7 @@ class LocalStepper:
         self.autocast: AbstractContextManager[Any] = nullcontext()
         if config.precision == "bf16":
             self.autocast = torch.autocast(self.device.type, torch.bfloat16)
+        self._rounds = order.rounds(config.accumulation_steps * config.workers, 1)
         self._turn = 0
         self._norm = 0.0
 
@@ -151,7 +151,7 @@ class LocalStepper:
 
         loss.backward()  # type: ignore[no-untyped-call]
         self._turn += 1
-        if self._turn % rounds(self._config, 1):
+        if self._turn % self._rounds:
             return
         self._norm = float(torch.nn.utils.clip_grad_norm_(_learning(self.bare).values(), self._config.gradient_clip))
         for group in self._optimizer.param_groups:
@@ -212,8 +212,8 @@ class DeepSpeedStepper:
         logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
         self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self._config = config
-        self._rounds = rounds(config, self.world_size)
-        settings = zero.deepspeed_config(config, self.world_size, self._rounds)
+        settings = zero.deepspeed_config(config, self.world_size)
+        self._rounds: int = settings["gradient_accumulation_steps"]
         if not config.use_gpu:  # it would be compiled at the first use, a minute on two cores; gloo does without
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend="nccl" if config.use_gpu else "gloo", auto_mpi_discovery=False, verbose=False)

@@ -1,6 +1,6 @@
 """A worker that hangs is named within `train.stall_seconds`, instead of after the half hour in which collectives give up.
 
-Each worker writes where it is (step, phase, number of the phase, last collective) into a file of the run folder, from a thread. The
+Each worker writes where it is (step, phase, last collective, and how many phases and collectives it has entered) into a file of the run folder, from a thread. The
 thread of one whose own phase lasts too long reads the files of all: who has the smallest number is behind, and who has not written
 lately does not run at all. It says so in events.jsonl and ends its process, so that the group is started again from its last checkpoint.
 """
@@ -71,7 +71,7 @@ class Watch:
 
     def collective(self, name: str) -> None:
         """The worker enters a collective operation."""
-        self._collective, self._since = name, time.monotonic()
+        self._number, self._collective, self._since = self._number + 1, name, time.monotonic()
 
     def alive(self, *_: Any) -> None:
         """Something moves within a phase; a hook on the model's forward pass."""

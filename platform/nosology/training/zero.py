@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nosology.errors import ConfigError
+from nosology.training import order
 
 if TYPE_CHECKING:
     from nosology.config import TrainConfig
@@ -41,17 +42,14 @@ REFUSED: tuple[tuple[Callable[[TrainConfig], bool], str], ...] = (
 )  # fmt: skip
 
 
-def deepspeed_config(config: TrainConfig, world_size: int, rounds: int | None = None) -> dict[str, Any]:
-    """The dictionary that `deepspeed.initialize` takes.
-
-    Args:
-        rounds: forward passes of a worker in one step; None is `accumulation_steps`, those of a group that has all its workers.
+def deepspeed_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
+    """The dictionary that `deepspeed.initialize` takes, in a group that has `world_size` of its `config.workers`.
 
     fp16 does not occur: TrainConfig offers fp32 and bf16 only, because DeepSpeed refuses fp16 on CPU and bf16 needs no loss scale.
     Off the GPU the optimizer is torch's own (`torch_adam`), which spares the compilation of DeepSpeed's CPU Adam (30-75 s).
     """
     check(config)
-    rounds = rounds or config.accumulation_steps
+    rounds = order.rounds(config.accumulation_steps * config.workers, world_size)
     # in bf16 an fp32 copy of the weights is needed, which DeepSpeed keeps from stage 1 on: stage 0 is run as 1, with the same results
     stage = max(config.zero, 1) if config.precision == "bf16" else config.zero
     zero: dict[str, Any] = {"stage": stage}
@@ -61,11 +59,10 @@ def deepspeed_config(config: TrainConfig, world_size: int, rounds: int | None = 
         # small parameters stay whole: gathering a LoRA factor or a norm costs more than it saves
         zero |= {"stage3_param_persistence_threshold": 10_000, "stage3_prefetch_bucket_size": 50_000_000,
                  "stage3_gather_16bit_weights_on_model_save": False}  # fmt: skip
-    where: dict[str, Any] = {"device": "cpu", "pin_memory": True}
     if config.offload != "none":
-        zero["offload_optimizer"] = dict(where)
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
     if config.offload == "all":
-        zero["offload_param"] = dict(where)
+        zero["offload_param"] = {"device": "cpu", "pin_memory": True}
     optimizer = {
         "lr": config.learning_rate, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": config.weight_decay,
         "adam_w_mode": True, "torch_adam": not config.use_gpu,

@@ -48,8 +48,8 @@ def file_digest(path: str | None) -> str:
 def folder_digest(uri: str) -> str:
     """One SHA-256 for all files below a folder; of a file, its own."""
     if not storage.is_folder(uri):
-        return storage.digest(uri)
-    return joined(storage.digest(file) for file in storage.list_files(uri))
+        return storage.digest_once(uri)
+    return joined(storage.digest_once(file) for file in storage.list_files(uri))
 
 
 class Repeats:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from nosology import storage
 from nosology.config import Config
 from nosology.errors import InputError
-from nosology.runs import Run, fingerprint
+from nosology.runs import Run, fingerprint, own_folder
 from nosology.verbs.lineage import file_digest, folder_digest, joined
 
 PREDICTIONS = "predictions"
@@ -85,9 +83,7 @@ def terms_score(config: Config, file: Path, out: str | None) -> dict[str, Any]:
     digests = {"phrases": storage.digest(str(file)), "leave_out": file_digest(config.terminology.leave_out)}
     models = {"encoder": encoder_digest(config.model.encoder), "code_set": code_set().digest}
     marks = fingerprint("terms score", config.terminology, **digests, **models)
-    if out is None:
-        out = "runs/terms-score-" + hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:12]
-    with Run(out, "terms score", config) as run:
+    with Run(out or own_folder("terms score", marks), "terms score", config) as run:
         read_phrases(str(file))  # refused before the folder is this file's
         run.claim(marks)
         report = score_terms(str(file), None, config.terminology, code_set(), load_encoder(config.model.encoder))

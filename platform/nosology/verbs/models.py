@@ -97,7 +97,10 @@ def _each_seed(config: Config, source: str, out: str) -> dict[str, Any]:
     from nosology.training import objective
     from nosology.training.loop import better
 
-    known = objective(config.train.objective).metrics
+    task = objective(config.train.objective)
+    known = task.metrics
+    if not len(task.rows(source, "validation")):
+        raise InputError("no validation rows, by which train.seeds are compared", file=source, remedy="Raise prepare.validation_share")
     if config.train.metric not in known:
         raise ConfigError(
             f"train.metric {config.train.metric}: with train.seeds it tells the best; this objective measures {', '.join(known)}"

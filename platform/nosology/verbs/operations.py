@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from nosology import storage
@@ -21,6 +19,7 @@ def status(run: str) -> dict[str, Any]:
     """
     from nosology.distributed.sink import is_run
     from nosology.distributed.stages import job_status
+    from nosology.training import lines
 
     if is_run(run):
         found = job_status(run)
@@ -29,7 +28,7 @@ def status(run: str) -> dict[str, Any]:
     finished = storage.exists(storage.join(run, "report.json"))
     metrics = storage.join(run, "metrics.jsonl")
     if storage.exists(metrics):  # a training: its steps are its progress
-        losses = [line for line in _whole_lines(storage.read_bytes(metrics)) if line.get("name") == "loss"]
+        losses = [line for line in lines.whole(storage.read_bytes(metrics)) if line.get("name") == "loss"]
         if losses:
             return {"verb": "train", "steps": losses[-1]["step"] + 1, "loss": losses[-1]["value"], "finished": finished}
     if storage.exists(storage.join(run, "generator")):
@@ -40,13 +39,6 @@ def status(run: str) -> dict[str, Any]:
     if storage.exists(storage.join(run, "config.yaml")):  # it loads its models, or it ended before it could begin: log.jsonl tells
         return {"done": 0, "finished": False}
     raise InputError("no run is here", file=run, remedy="Name the folder that was given as --out")
-
-
-def _whole_lines(data: bytes) -> Iterator[dict[str, Any]]:
-    """Lines of JSON; one that a kill cut off is left out."""
-    for line in data.splitlines():
-        with contextlib.suppress(ValueError):
-            yield json.loads(line)
 
 
 def doctor(config: Config, out: str, as_json: bool) -> dict[str, Any]:

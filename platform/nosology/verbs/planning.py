@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
 from nosology import storage
 from nosology.config import Config
 from nosology.errors import InputError, PlanError
-from nosology.runs import Run, fingerprint
+from nosology.runs import Run, fingerprint, own_folder
 
 
 def plan(config: Config, source: str | None, out: str | None) -> dict[str, Any]:
@@ -25,11 +24,10 @@ def plan(config: Config, source: str | None, out: str | None) -> dict[str, Any]:
     from nosology.training.planning.plan import plan as worked_out
 
     counted = _blocks(source) if source else {}
+    marks = fingerprint("plan", config.model, config.train, config.prepare, config.plan, **{k: str(v) for k, v in counted.items()})
     tokens = counted.pop("tokens", config.prepare.context_tokens)
     report = worked_out(config.model, config.train, tokens, config.plan, **counted)
-    marks = fingerprint("plan", config.model, config.train, config.prepare, config.plan, **{k: str(v) for k, v in counted.items()})
-    out = out or "runs/plan-" + hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:12]
-    with Run(out, "plan", config, source=source) as run:
+    with Run(out or own_folder("plan", marks), "plan", config, source=source) as run:
         run.claim(marks)
         report = run.finish(report)
     if not report["fits"]:

@@ -52,8 +52,11 @@ class Site:
     data_gib: float
     answers: int | None
 
+    def hardware(self, train: TrainConfig) -> str:
+        return self.plan.hardware or ("h100" if train.use_gpu else "cpu")
+
     def card(self, train: TrainConfig) -> Card:
-        return CARDS[self.plan.hardware or ("h100" if train.use_gpu else "cpu")]
+        return CARDS[self.hardware(train)]
 
     def run(self, train: TrainConfig, tokens: int, blocks: int | None = None) -> Run:
         """Work out one way to run it, on blocks of `tokens` tokens."""
@@ -98,11 +101,11 @@ def _host_bytes(architecture: Architecture, train: TrainConfig, learning: int) -
     return moved
 
 
-def _ways(train: TrainConfig, methods: tuple[str, ...], gpus: tuple[int, ...]) -> Iterator[TrainConfig]:
+def _ways(train: TrainConfig, method: str, gpus: tuple[int, ...]) -> Iterator[TrainConfig]:
     """Every combination that can run, with the samples of a step as they are (or the nearest above)."""
     per_step = train.batch_size * train.accumulation_steps * train.workers
     offloads = ("none", "optimizer", "all") if train.use_gpu else ("none",)
-    for method, stage, offload, again, micro, number in itertools.product(methods, range(4), offloads, (False, True), MICRO_BATCHES, gpus):
+    for stage, offload, again, micro, number in itertools.product(range(4), offloads, (False, True), MICRO_BATCHES, gpus):
         if micro * number > per_step or (number == 1 and stage > 1 and offload == "none"):
             continue
         changes = {
@@ -117,14 +120,10 @@ def _ways(train: TrainConfig, methods: tuple[str, ...], gpus: tuple[int, ...]) -
         yield way
 
 
-def _better() -> Any:
-    """Order of the fitting: fewest GPU-hours, then the plainest (no offload, lower stage, nothing computed twice), then least memory."""
-
-    def key(run: Run) -> tuple[Any, ...]:
-        seconds = round(math.log(run.hours * run.train.workers) / math.log(1.02))  # within 2 % counts as the same
-        return seconds, run.train.offload != "none", run.train.zero, run.train.gradient_checkpointing, run.memory.gpu_peak
-
-    return key
+def _cost(run: Run) -> tuple[Any, ...]:
+    """Order of what fits: fewest GPU-hours, then the plainest (no offload, lower stage, nothing computed twice), then least memory."""
+    seconds = round(math.log(run.hours * run.train.workers) / math.log(1.02))  # within 2 % counts as the same
+    return seconds, run.train.offload != "none", run.train.zero, run.train.gradient_checkpointing, run.memory.gpu_peak
 
 
 def _row(site: Site, run: Run) -> dict[str, Any]:
@@ -170,25 +169,24 @@ def plan(model: ModelConfig, train: TrainConfig, context_tokens: int, config: Pl
     run = site.run(train, context_tokens)
     methods = ("lora", "qlora", "full") if train.use_gpu else ("lora", "full")
     gpus = tuple(sorted({*GPUS, train.workers})) if train.use_gpu else (train.workers,)
-    better = _better()
     choices: list[dict[str, Any]] = []
     own: list[Run] = []
     for method in methods:
         try:
-            ways = [site.run(way, context_tokens) for way in _ways(train, (method,), gpus)]
+            ways = [site.run(way, context_tokens) for way in _ways(train, method, gpus)]
         except ConfigError:  # its targets are no layers of this model
             ways = []
         for count in gpus:
             fitting = [way for way in ways if way.train.workers == count and way.fits]
             if fitting:
-                choices.append(_row(site, min(fitting, key=better)))
+                choices.append(_row(site, min(fitting, key=_cost)))
             if method == train.method and count == train.workers:
                 own = fitting
     report: dict[str, Any] = {
         **{name: value for name, value in _row(site, run).items() if name not in CHECKED},
         "lacks": list(run.lacks), "disk_gib": round(sum(run.memory.disk.values()), 1), "mfu": round(run.step.model_flops_share, 3),
         "step_seconds": round(run.step.seconds, 3), "communication_share": round(run.step.communication_seconds / run.step.seconds, 3),
-        "steps": run.steps, "blocks": number, "kwh": round(site.energy(run), 1), "hardware": config.hardware or ("h100" if train.use_gpu else "cpu"),
+        "steps": run.steps, "blocks": number, "kwh": round(site.energy(run), 1), "hardware": site.hardware(train),
         "gpus": train.workers, "model": known_by, "parameters": architecture.num_parameters,
         "parameters_learning": parameters(architecture, train)[0],
         "memory": {
@@ -197,7 +195,7 @@ def plan(model: ModelConfig, train: TrainConfig, context_tokens: int, config: Pl
         },
         "longest_tokens": _longest(site, train), "choices": choices,
     }  # fmt: skip
-    best = min(own, key=better) if own else None
+    best = min(own, key=_cost) if own else None
     report["pick"] = _row(site, best) if best else None
     report["pick_train"] = {name: getattr(best.train, name) for name in CHECKED} if best else None
     report["why"] = _why(site, run, best, choices)

@@ -21,7 +21,7 @@ FP8_GAIN = 2.0  # speed of a layer's products in fp8 over bf16
 FUSED = 0.08  # share of the element-wise traffic that is left in the stacks that train in fp8, which fuse it
 
 HOST_BYTES_PER_SECOND = 20e9  # of a card to the memory of its host and back (PCIe 4.0 x16, shared with others)
-HOST_ADAM = 4e9  # parameters a second that a node's processor updates (Ren et al. 2021, ZeRO-Offload, CPU-Adam)
+HOST_ADAM = 4e9  # parameters a second that a node's processor updates: assumed, not measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,6 @@ class Step:
     """Seconds of one optimizer step, and what they are spent on."""
 
     seconds: float
-    compute_seconds: float
     communication_seconds: float
     tokens_per_second: float  # of all cards
     model_flops_share: float  # MFU: operations that the model needs, recomputation left out, over the peak
@@ -116,6 +115,6 @@ def step(architecture: Architecture, layout: Layout, card: Card) -> Step:
     needed = (3 if learns else 2) * forward + attention * 3
     done = needed * layout.accumulation * group / layout.gpus
     return Step(
-        seconds=seconds, compute_seconds=layout.accumulation * compute, communication_seconds=layout.accumulation * communication + once,
+        seconds=seconds, communication_seconds=layout.accumulation * communication + once,
         tokens_per_second=layout.tokens / seconds, model_flops_share=done / seconds / card.peak_flops,
     )  # fmt: skip
