@@ -19,6 +19,7 @@ _CASES = {
     **{f"{method}{stage}": {"method": method, "zero": stage} for method in ("lora", "full") for stage in range(4)},
     "again0": {"method": "lora", "zero": 0, "gradient_checkpointing": True}, "again3": {"method": "full", "zero": 3, "gradient_checkpointing": True},
     "dora0": {"method": "lora", "zero": 0, "decomposed": True}, "dora3": {"method": "lora", "zero": 3, "decomposed": True},
+    "dropout1": {"method": "lora", "zero": 1, "dropout": 0.3},
     "rslora1": {"method": "lora", "zero": 1, "rank_stabilized": True},
     "half2": {"method": "full", "zero": 2, "precision": "bf16"}, "half3": {"method": "lora", "zero": 3, "precision": "bf16"},
 }  # fmt: skip

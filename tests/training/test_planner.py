@@ -195,12 +195,11 @@ def test_more_blocks_take_longer_and_shorter_answers_less_memory():
 
 def test_offload_costs_what_it_costs():
     """Gradients stay at stage 1, the host updates the weights, and the fullest node counts."""
-    model, base = ModelConfig(base="/models/Llama-3.1-8B"), {"method": "full", "use_gpu": True, "workers": 8}
+    model, base = ModelConfig(base="/models/Llama-3.1-8B"), {"method": "full", "use_gpu": True, "workers": 8, "accumulation_steps": 2}
     first = plan(model, TrainConfig(**base, zero=1, offload="optimizer"), 1024, PlanConfig())
     third = plan(model, TrainConfig(**base, zero=3, offload="optimizer"), 1024, PlanConfig())
     alone = plan(model, TrainConfig(**base, zero=3), 1024, PlanConfig())
-    grown = first["memory"]["gpu"]["gradients"] + first["memory"]["gpu"]["activations"]
-    assert grown >= 6 * 8e9 / GIB and third["memory"]["gpu"]["gradients"] == 0.0
+    assert first["memory"]["gpu"]["gradients"] >= 6 * 8e9 / GIB and third["memory"]["gpu"]["gradients"] == 0.0
     assert third["step_seconds"] > alone["step_seconds"] + 8e9 / 4e9
     nodes = [plan(model, TrainConfig(**{**base, "workers": n}, zero=3, offload="optimizer"), 1024, PlanConfig()) for n in (8, 12, 16)]
     states = [report["memory"]["host"]["model_states"] for report in nodes]
