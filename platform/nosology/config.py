@@ -228,7 +228,15 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """Fine-tuning."""
 
-    objective: Literal["generate", "tag"] = "generate"
+    objective: Literal["generate", "prefer", "embed", "rerank", "classify", "tag"] = Field(
+        "generate", description="what is learnt: answers, preferred answers (DPO), a bi-encoder, a cross-encoder, code heads, a tagger"
+    )
+    backbone: Literal["encoder", "generator"] = Field(
+        "encoder", description="what embed, rerank and classify stand on: model.encoder, or model.base without its language head"
+    )
+    beta: Annotated[float, Field(gt=0)] = Field(0.1, description="of prefer: how firmly the model stays with its base (DPO, Rafailov 2023)")
+    temperature: Annotated[float, Field(gt=0)] = Field(0.033, description="of embed: what cosines are divided by before the softmax")
+    negatives: Annotated[int, Field(ge=0)] = Field(4, description="of embed and rerank: mined negatives of a row, the hardest first")
     method: Literal["lora", "qlora", "full"] = Field("lora", description="qlora keeps the base in 4 bits (nf4); it needs bitsandbytes")
     rank: Positive = 16
     alpha: Positive = 32
@@ -272,6 +280,10 @@ class TrainConfig(Section):
     max_failures: Annotated[int, Field(ge=0)] = Field(3, description="lost workers that a run survives")
     stall_seconds: Annotated[float, Field(gt=0)] = Field(
         600.0, description="a worker in which nothing moves for so long is named, and the group started again"
+    )
+    tracking: tuple[Literal["tensorboard", "mlflow"], ...] = Field(
+        ("tensorboard",),
+        description="who gets the figures of each step, beside metrics.jsonl; mlflow writes files and needs nosology[mlflow]",
     )
     seed: int = 0
     seeds: tuple[int, ...] = Field((), description="train once with each of these, into seed-N of the run folder; also --seeds")

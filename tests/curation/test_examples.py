@@ -72,12 +72,12 @@ def test_context_is_a_sentence_of_bounded_length_around_the_mention(shelf: Any) 
 def test_answer_is_the_letter_of_the_rank_at_which_the_code_was_found(shelf: Any) -> None:
     pairs = [Pair("heart disease", "I11.9"), Pair("essential hypertension", "I11.9"), Pair("something", "Z99.9")]
     made, dropped = build_examples(pairs, shelf, splitter(), 3)
-    assert [one.example.answer for one in made] == ["A", "B"]
+    assert [one.example.answer for one in made] == ["A", "B", ""], "the last is kept for retrieval to learn"
     assert dropped == [Drop("train", "not_retrieved")]
     assert made[0].example.prompt.startswith("Diagnosis: heart disease\nA. Hypertensive heart disease")
     assert shelf.searches == 1, "one search for all pairs"
     assert build_examples(pairs, shelf, splitter(), 3)[0] == made, "ids are stable"
-    assert len({one.example.example_id for one in made}) == 2
+    assert len({one.example.example_id for one in made}) == 3
 
 
 def test_a_measured_category_never_reaches_training_through_a_patient(shelf: Any) -> None:

@@ -42,10 +42,15 @@ def stage(tokenizer_folder: Path, shelf: Any) -> Prepare:
     return made
 
 
-def tables(stage: Prepare, rows: list[dict[str, Any]]) -> tuple[pa.Table, pa.Table]:
+def all_tables(stage: Prepare, rows: list[dict[str, Any]]) -> dict[str, pa.Table]:
     out = stage.process(rows)
     assert set(out) == set(stage.schemas())
-    return tuple(pa.Table.from_pylist(out[name], schema=schema) for name, schema in stage.schemas().items())  # type: ignore[return-value]
+    return {name: pa.Table.from_pylist(out[name], schema=schema) for name, schema in stage.schemas().items()}
+
+
+def tables(stage: Prepare, rows: list[dict[str, Any]]) -> tuple[pa.Table, pa.Table]:
+    made = all_tables(stage, rows)
+    return made["drafts"], made["dropped"]
 
 
 def test_rows_become_examples_and_blocks_and_nothing_is_uncounted(stage: Prepare, tmp_path: Path) -> None:
@@ -60,18 +65,55 @@ def test_rows_become_examples_and_blocks_and_nothing_is_uncounted(stage: Prepare
     }
     assert [prepared.report["splits"][s]["examples"] for s in ("train", "validation", "test")] == [3, 0, 1]
     lost = sum(n for by_split in prepared.report["dropped"].values() for n in by_split.values())
-    assert prepared.examples.num_rows + lost == len(ROWS)
-    assert prepared.examples.schema.equals(arrow_schema(Example)) and prepared.blocks.schema.equals(arrow_schema(PackedBlock))
+    assert prepared.tables["examples"].num_rows + lost == len(ROWS)
+    assert prepared.tables["examples"].schema.equals(arrow_schema(Example)) and prepared.tables["blocks"].schema.equals(
+        arrow_schema(PackedBlock)
+    )
     write(prepared, str(tmp_path))
-    assert pq.read_table(tmp_path / "blocks" / "part-0.parquet").equals(prepared.blocks)
-    assert pq.read_table(tmp_path / "examples" / "part-0.parquet").equals(prepared.examples)
+    assert pq.read_table(tmp_path / "blocks" / "part-0.parquet").equals(prepared.tables["blocks"])
+    assert pq.read_table(tmp_path / "examples" / "part-0.parquet").equals(prepared.tables["examples"])
+
+
+def test_pairs_keep_what_retrieval_missed_and_preferences_offer_the_nearest_wrong_answer(stage: Prepare, tokenizer: Any) -> None:
+    drafts, dropped = tables(stage, ROWS)
+    made = finish(drafts, dropped, CONFIG)
+    pairs, examples = made.tables["pairs"].to_pylist(), {row["example_id"]: row for row in made.tables["examples"].to_pylist()}
+    assert {row["text"]: row["codes"] for row in pairs}.items() >= {"heart disease": ["I11.9"], "uncomplicated asthma": ["J45.909"]}.items()
+    assert all(row["title"] not in row["negatives"] and row["negatives"] for row in pairs)
+    preferences = made.tables["preferences"].to_pylist()
+    assert len(preferences) == len(examples) == 4
+    for row in preferences:
+        right, wrong = (tokenizer.decode(row[name]) for name in ("chosen_ids", "rejected_ids"))
+        assert right == examples[row["example_id"]]["answer"] + "<|eot|>" and wrong.endswith("<|eot|>")
+        assert wrong == ("B<|eot|>" if right[0] == "A" else "A<|eot|>"), "the nearest wrong one"
+    assert made.report["pairs"] == {"train": len([r for r in pairs if r["split"] == "train"]), "validation": 0, "test": 1}
+
+
+def test_a_note_stands_for_all_the_codes_of_its_claim_and_each_text_comes_once(stage: Prepare) -> None:
+    source = {
+        "source_digest": "d",
+        "source_format": "fhir",
+        "_table": "documents",
+        "patient_id": "p",
+        "encounter_id": None,
+        "claim_id": "c",
+    }
+    rows = [{**source, "source_row": n, "document_id": str(n), "text": "Hypertension: stable."} for n in (1, 2)]
+    rows += [{**source, "source_row": 3, "document_id": "3", "claim_id": None, "text": "Nobody coded this."}]
+    made = all_tables(stage, rows)
+    notes = finish(made["drafts"], made["dropped"], CONFIG, notes=made["note_drafts"])
+    assert [(row["text"], row["codes"], row["title"]) for row in notes.tables["notes"].to_pylist()] == [
+        ("Hypertension: stable.", ["I10", "B20"], None)
+    ]
+    assert notes.report["notes"] == {"train": 1, "validation": 0, "test": 0}
+    assert notes.report["dropped"]["note_exact_duplicate"] == {"train": 1}
 
 
 def test_the_answer_is_all_that_a_block_counts(stage: Prepare, tokenizer: Any) -> None:
     drafts, dropped = tables(stage, ROWS)
     prepared = finish(drafts, dropped, CONFIG)
-    block = prepared.blocks.filter(pc.equal(prepared.blocks["split"], "test")).to_pylist()[0]
-    example = prepared.examples.filter(pc.equal(prepared.examples["split"], "test")).to_pylist()[0]
+    block = prepared.tables["blocks"].filter(pc.equal(prepared.tables["blocks"]["split"], "test")).to_pylist()[0]
+    example = prepared.tables["examples"].filter(pc.equal(prepared.tables["examples"]["split"], "test")).to_pylist()[0]
     counted = [token for token in block["labels"] if token != -100]
     assert tokenizer.decode(counted) == example["answer"] + "<|eot|>"
 
@@ -79,15 +121,15 @@ def test_the_answer_is_all_that_a_block_counts(stage: Prepare, tokenizer: Any) -
 def test_the_same_rows_again_are_one_example_each(stage: Prepare) -> None:
     drafts, _ = tables(stage, [ROWS[0], ROWS[2]])
     twice = finish(pa.concat_tables([drafts, drafts]), None, CONFIG)
-    assert twice.examples.num_rows == 2 and twice.report["dropped"] == {"exact_duplicate": {"train": 2}}
-    assert twice.blocks.equals(finish(drafts, None, CONFIG).blocks)
+    assert twice.tables["examples"].num_rows == 2 and twice.report["dropped"] == {"exact_duplicate": {"train": 2}}
+    assert twice.tables["blocks"].equals(finish(drafts, None, CONFIG).tables["blocks"])
 
 
 def test_an_example_that_no_block_holds_is_counted_and_not_cut(stage: Prepare) -> None:
     drafts, _ = tables(stage, ROWS[:1])
     prepared = finish(drafts, None, CONFIG.model_copy(update={"context_tokens": 20}))
     assert prepared.report["dropped"] == {"too_long": {"train": 1}}
-    assert prepared.examples.num_rows == prepared.blocks.num_rows == 0
+    assert prepared.tables["examples"].num_rows == prepared.tables["blocks"].num_rows == 0
 
 
 def test_notes_and_other_tables(stage: Prepare) -> None:

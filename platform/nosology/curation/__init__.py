@@ -9,6 +9,9 @@ Design. Per row, on any number of workers (`prepare.Prepare`, a Stage that distr
 Once, on the driver or for each key (`prepare.finish`, Arrow in and out):
 
     drafts -> duplicates across splits removed -> blocks by first-fit decreasing      = tables `examples` and `blocks`
+                                               -> right and nearest wrong answer      = table `preferences`
+                                               -> phrase, title, wrong candidates     = table `pairs` (also of pairs that retrieval missed)
+    note_drafts -> duplicates removed          -> note and its billed codes           = table `notes`
 
 What does not become an example is in the table `dropped` with its reason and split; nothing goes without being counted.
 

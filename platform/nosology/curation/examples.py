@@ -62,10 +62,17 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An example, and `question`: what makes it a duplicate of another (phrase and context, without candidates)."""
+    """What became of a pair.
+
+    Attributes:
+        example: its answer is empty where the right code is not among the candidates: nothing to choose, and the more for retrieval to learn.
+        question: what makes it a duplicate of another (phrase and context, without candidates).
+        candidates: (code, title), best first.
+    """
 
     example: Example
     question: str
+    candidates: Sequence[tuple[str, str]]
 
 
 def phrase_pair(row: Mapping[str, Any]) -> Pair:
@@ -110,14 +117,18 @@ def linked_codes(conditions: Iterable[Mapping[str, Any]], claims: Iterable[Mappi
     return {key: list(codes) for key, codes in found.items() if codes}
 
 
+def coded(row: Mapping[str, Any], links: Mapping[str, Sequence[str]]) -> list[str]:
+    """The codes of a document's claim and encounter, in order, each once."""
+    kinds = [kind for kind in ("claim", "encounter") if row.get(f"{kind}_id")]
+    return list(dict.fromkeys(code for kind in kinds for code in links.get(f"{kind}:{row[f'{kind}_id']}", ())))
+
+
 def document_pairs(row: Mapping[str, Any], links: Mapping[str, Sequence[str]], lookup: Lookup) -> tuple[list[Pair], list[str]]:
     """Pairs of a CleanDocument whose encounter or claim is coded, and the codes that the note does not name.
 
     A code counts where the note names it by its title or an inclusion term, whole words, case apart; the context is the sentence.
     """
-    codes = dict.fromkeys(
-        code for kind in ("claim", "encounter") if row.get(f"{kind}_id") for code in links.get(f"{kind}:{row[f'{kind}_id']}", ())
-    )
+    codes = coded(row, links)
     owner = row.get("patient_id") or row.get("encounter_id") or row.get("claim_id") or row["document_id"]
     pairs, absent = [], []
     for code in codes:
@@ -131,10 +142,10 @@ def document_pairs(row: Mapping[str, Any], links: Mapping[str, Sequence[str]], l
 
 
 def build_examples(pairs: Sequence[Pair], lookup: Lookup, splitter: Splitter, num_candidates: int) -> tuple[list[Made], list[Drop]]:
-    """A choose_code example for each pair whose code is among its candidates, at the rank at which it was retrieved.
+    """A choose_code example for each pair, its right code at the rank at which it was retrieved.
 
-    A pair without that is counted by split, never repaired: the right code put in by hand would teach ranks that serving does
-    not send. A patient's pair stays out of train and validation where its category is measured.
+    A pair whose code is not among its candidates has no answer and is counted by split, never repaired: the right code put in by hand
+    would teach ranks that serving does not send. A patient's pair stays out of train and validation where its category is measured.
     """
     task = ChooseCode()
     made, dropped, open_pairs = [], [], []
@@ -148,16 +159,16 @@ def build_examples(pairs: Sequence[Pair], lookup: Lookup, splitter: Splitter, nu
     found = lookup.search([pair.phrase for pair, _ in open_pairs], num_candidates) if open_pairs else []
     for (pair, split), candidates in zip(open_pairs, found, strict=True):
         codes = [code for code, _ in candidates]
-        if pair.code not in codes:
+        retrieved = pair.code in codes
+        if not retrieved:
             dropped.append(Drop(split, "not_retrieved"))
-            continue
-        messages, _ = task.build(pair.phrase, pair.context, candidates)
-        answer = LABELS[codes.index(pair.code)]
+        asked = [message["content"] for message in task.build(pair.phrase, pair.context, candidates)[0]] if candidates else ["", ""]
+        answer = LABELS[codes.index(pair.code)] if retrieved else ""
         question = pair.phrase if not pair.context else f"{pair.phrase}\n{pair.context}"
         key = "\0".join((task.name, pair.owner or "", pair.phrase, pair.context or "", pair.code))
         made.append(Made(Example(
             example_id=hashlib.sha256(key.encode()).hexdigest()[:24], patient_id=pair.patient_id, task=task.name, split=split,
-            instruction=messages[0]["content"], prompt=messages[1]["content"], answer=answer), question))  # fmt: skip
+            instruction=asked[0], prompt=asked[1], answer=answer), question, candidates))  # fmt: skip
     return made, dropped
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nosology.config import ModelConfig, PrepareConfig, TerminologyConfig
 from nosology.curation import duplicates, templates
-from nosology.curation.examples import Drop, Lookup, Pair, build_examples, condition_pairs, document_pairs, phrase_pair
+from nosology.curation.examples import Drop, Lookup, Made, Pair, build_examples, coded, condition_pairs, document_pairs, phrase_pair
 from nosology.curation.packing import Tokens, pack
 from nosology.curation.split import SPLITS, Splitter
 from nosology.errors import InputError, RecordError
-from nosology.records import CLEAN_TABLES, TABLES, Example, Sourced, arrow_schema, column, to_dict
+from nosology.records import CLEAN_TABLES, TABLES, CodedText, Example, Preference, Sourced, arrow_schema, column, to_dict, to_table
 from nosology.tasks import Message
+from nosology.tasks.coding import LABELS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,8 +29,11 @@ class Draft(Sourced):
 
     question: str = column("what two examples are compared by: phrase and context, without candidates")
     code: str = column("the code behind the answer")
-    input_ids: tuple[int, ...] = column("tokens of question and answer")
+    title: str | None = column("official title of the code; None for one that is not billable", default=None)
+    negatives: tuple[str, ...] = column("titles of the candidates that are wrong, the nearest first", default=())
+    input_ids: tuple[int, ...] = column("tokens of question and answer; none where the code is not among the candidates")
     num_prompt_tokens: int = column("how many of them serving sends")
+    rejected_ids: tuple[int, ...] = column("tokens of the first wrong answer", default=())
     signature: tuple[int, ...] = column("MinHash values of `question`")
 
 
@@ -38,6 +43,13 @@ class Dropped(Sourced):
 
     split: str = column("split it would have been in")
     reason: str = column("not_retrieved, not_mentioned or held_out_category")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodedNote(Sourced):
+    """What the table `note_drafts` has beside the columns of `CodedText`."""
+
+    signature: tuple[int, ...] = column("MinHash values of the text")
 
 
 class CodeSetLookup:
@@ -61,7 +73,7 @@ class CodeSetLookup:
 
 
 class Prepare:
-    """Rows of Clean tables and of `phrases` to the tables `drafts` and `dropped`.
+    """Rows of Clean tables and of `phrases` to the tables `drafts`, `note_drafts` and `dropped`.
 
     Args:
         config: the section `prepare`.
@@ -91,7 +103,10 @@ class Prepare:
         """Output tables."""
         import pyarrow as pa
 
-        return {"drafts": pa.schema([*arrow_schema(Draft), *arrow_schema(Example)]), "dropped": arrow_schema(Dropped)}
+        return {
+            "drafts": pa.schema([*arrow_schema(Draft), *arrow_schema(Example)]), "dropped": arrow_schema(Dropped),
+            "note_drafts": pa.schema([*arrow_schema(CodedNote), *arrow_schema(CodedText)]),
+        }  # fmt: skip
 
     def open(self) -> None:
         """Loads the tokenizer and connects the lookup."""
@@ -117,10 +132,13 @@ class Prepare:
             for pair in pairs:
                 made, drops = build_examples([pair], searched, self._splitter, self._config.candidates)
                 dropped += [_dropped(row, drop) for drop in drops]
-                drafts += [self._draft(row, pair, one.example, one.question) for one in made]
-        for draft, signature in zip(drafts, duplicates.signatures([d["question"] for d in drafts]) if drafts else [], strict=True):
-            draft["signature"] = signature
-        return {"drafts": drafts, "dropped": dropped}
+                drafts += [self._draft(row, pair, one) for one in made]
+        notes = [self._note(row, codes) for row in rows if row["_table"] == "documents" and (codes := coded(row, self._links))]
+        for made_rows, name in ((drafts, "question"), (notes, "text")):
+            signatures = duplicates.signatures([one[name] for one in made_rows]) if made_rows else []
+            for one, signature in zip(made_rows, signatures, strict=True):
+                one["signature"] = signature
+        return {"drafts": drafts, "dropped": dropped, "note_drafts": notes}
 
     def _pairs(self, row: Mapping[str, Any]) -> tuple[list[Pair], list[str]]:
         table = row["_table"]
@@ -134,11 +152,31 @@ class Prepare:
             return document_pairs(row, self._links, self._lookup)
         return [], []
 
-    def _draft(self, row: Mapping[str, Any], pair: Pair, example: Example, question: str) -> dict[str, Any]:
+    def _draft(self, row: Mapping[str, Any], pair: Pair, made: Made) -> dict[str, Any]:
+        assert self._lookup is not None
+        example, wrong = made.example, [(place, title) for place, (code, title) in enumerate(made.candidates) if code != pair.code]
+        terms = self._lookup.terms(pair.code)
+        draft = {
+            **_source(row), **to_dict(example), "question": made.question, "code": pair.code, "title": terms[0] if terms else None,
+            "negatives": [title for _, title in wrong], "input_ids": [], "num_prompt_tokens": 0, "rejected_ids": [],
+        }  # fmt: skip
+        if not example.answer:
+            return draft
         messages: list[Message] = [{"role": "system", "content": example.instruction}, {"role": "user", "content": example.prompt}]
         encoded = templates.encode(self._tokenizer, messages, example.answer)
-        tokens = {"input_ids": encoded.input_ids, "num_prompt_tokens": encoded.num_prompt_tokens}
-        return {**_source(row), **to_dict(example), "question": question, "code": pair.code, **tokens}
+        draft |= {"input_ids": encoded.input_ids, "num_prompt_tokens": encoded.num_prompt_tokens}
+        if wrong:
+            rejected = templates.encode(self._tokenizer, messages, LABELS[wrong[0][0]])
+            draft["rejected_ids"] = rejected.input_ids[rejected.num_prompt_tokens :]
+        return draft
+
+    def _note(self, row: Mapping[str, Any], codes: Sequence[str]) -> dict[str, Any]:
+        key = f"{row['source_digest']}:{row['source_row']}"
+        note = CodedText(
+            text_id=hashlib.sha256(key.encode()).hexdigest()[:24], patient_id=row.get("patient_id"),
+            split=self._splitter.of_patient(_owner(row)), text=row["text"], codes=tuple(codes),
+        )  # fmt: skip
+        return {**_source(row), **to_dict(note)}
 
 
 class _Once:
@@ -155,42 +193,36 @@ class _Once:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `finish` makes.
+    """What `finish` makes, in order of id.
 
     Attributes:
-        examples: table of `Example`, in order of id.
-        blocks: table of `PackedBlock`, train first.
-        report: figures: examples, blocks and fill by split, drops by reason and split.
+        tables: `examples` (of `Example`), `blocks` (`PackedBlock`, train first), `preferences` (`Preference`), `pairs` and `notes`
+            (`CodedText`).
+        report: figures: examples, blocks and fill by split, drops by reason and split, rows of the other tables.
     """
 
-    examples: pa.Table
-    blocks: pa.Table
+    tables: Mapping[str, pa.Table]
     report: dict[str, Any]
 
 
-def finish(drafts: pa.Table, dropped: pa.Table | None, config: PrepareConfig, pad_id: int = 0) -> Prepared:
+def finish(
+    drafts: pa.Table, dropped: pa.Table | None, config: PrepareConfig, pad_id: int = 0, notes: pa.Table | None = None
+) -> Prepared:  # fmt: skip
     """Removes duplicates across splits and packs what is left; examples that no block can hold are dropped whole and counted."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    rows = drafts.select(["example_id", "split", "question", "code", "signature"]).to_pylist()
-    items = [duplicates.Item(r["example_id"], r["split"], r["question"], r["code"], r["signature"]) for r in rows]
     counts: dict[str, dict[str, int]] = {}
     for drop in dropped.select(["split", "reason"]).to_pylist() if dropped is not None else []:
         _count(counts, drop["reason"], drop["split"])
-    removed = duplicates.find_duplicates(list({item.key: item for item in items}.values()), config.near_duplicate)
-    first: dict[str, int] = {}
-    for place, item in enumerate(items):
-        if item.key in first:
-            _count(counts, "exact_duplicate", item.split)
-        elif item.key in removed:
-            first[item.key] = place
-            _count(counts, removed[item.key], item.split)
-        else:
-            first[item.key] = place
-    kept = drafts.take(pa.array([place for key, place in first.items() if key not in removed], pa.int64()))
+    kept, gone = _without_duplicates(drafts, "example_id", "question", "code", config.near_duplicate)
+    for place, reason in gone.items():
+        if drafts["answer"][place].as_py():  # one without an answer is counted as not retrieved
+            _count(counts, reason, drafts["split"][place].as_py())
+    answered = kept.filter(pc.greater(pc.list_value_length(kept["input_ids"]), 0))
     tables, splits, too_long = [], {}, set()
     for split in SPLITS:
-        chosen = [r for r in kept.select(["split", "example_id", "input_ids", "num_prompt_tokens"]).to_pylist() if r["split"] == split]
+        chosen = [r for r in answered.select(["split", "example_id", "input_ids", "num_prompt_tokens"]).to_pylist() if r["split"] == split]
         tokens = [Tokens(r["example_id"], r["input_ids"], r["num_prompt_tokens"]) for r in chosen]
         packed = pack(tokens, split, config.context_tokens, pad_id)
         for _ in packed.too_long:
@@ -203,20 +235,76 @@ def finish(drafts: pa.Table, dropped: pa.Table | None, config: PrepareConfig, pa
             "tokens": packed.num_tokens,
             "fill": round(packed.fill, 4),
         }
-    examples = kept.select(arrow_schema(Example).names).cast(arrow_schema(Example)).sort_by("example_id")
-    examples = examples.filter(pa.array([key not in too_long for key in examples["example_id"].to_pylist()], pa.bool_()))
-    return Prepared(examples, pa.concat_tables(tables), {"splits": splits, "dropped": counts})
+    answered = answered.filter(pa.array([key not in too_long for key in answered["example_id"].to_pylist()], pa.bool_()))
+    examples = answered.select(arrow_schema(Example).names).cast(arrow_schema(Example)).sort_by("example_id")
+    made = {
+        "examples": examples, "blocks": pa.concat_tables(tables), "preferences": _preferences(answered, config.context_tokens),
+        "pairs": _pairs(kept),
+    }  # fmt: skip
+    if notes is not None and notes.num_rows:
+        texts, gone = _without_duplicates(notes, "text_id", "text", "codes", config.near_duplicate)
+        for place, reason in gone.items():
+            _count(counts, f"note_{reason}", notes["split"][place].as_py())
+        made["notes"] = texts.select(arrow_schema(CodedText).names).cast(arrow_schema(CodedText)).sort_by("text_id")
+    more: dict[str, Any] = {name: _by_split(made[name]) for name in ("preferences", "pairs", "notes") if name in made}
+    return Prepared(made, {"splits": splits, "dropped": counts, **more})
+
+
+def _without_duplicates(table: pa.Table, key: str, text: str, answer: str, near: float) -> tuple[pa.Table, dict[int, str]]:
+    """The rows that stay; and those that go, by place, with the reason."""
+    import pyarrow as pa
+
+    rows = table.select([key, "split", text, answer, "signature"]).to_pylist()
+    items = [duplicates.Item(r[key], r["split"], r[text], str(r[answer]), r["signature"]) for r in rows]
+    removed = duplicates.find_duplicates(list({item.key: item for item in items}.values()), near)
+    first: dict[str, int] = {}
+    gone: dict[int, str] = {}
+    for place, item in enumerate(items):
+        if first.setdefault(item.key, place) != place:
+            gone[place] = "exact_duplicate"
+        elif item.key in removed:
+            gone[place] = removed[item.key]
+    return table.take(pa.array([place for place in range(len(items)) if place not in gone], pa.int64())), gone
+
+
+def _preferences(answered: pa.Table, context_tokens: int) -> pa.Table:
+    rows = []
+    for row in answered.select(["example_id", "split", "input_ids", "num_prompt_tokens", "rejected_ids"]).to_pylist():
+        prompt, chosen = row["input_ids"][: row["num_prompt_tokens"]], row["input_ids"][row["num_prompt_tokens"] :]
+        if row["rejected_ids"] and len(prompt) + len(row["rejected_ids"]) <= context_tokens:
+            rows.append(Preference(
+                example_id=row["example_id"], split=row["split"], prompt_ids=tuple(prompt), chosen_ids=tuple(chosen),
+                rejected_ids=tuple(row["rejected_ids"]),
+            ))  # fmt: skip
+    return to_table(Preference, rows).sort_by("example_id")
+
+
+def _pairs(kept: pa.Table) -> pa.Table:
+    rows = [
+        CodedText(
+            text_id=row["example_id"], patient_id=row["patient_id"], split=row["split"], text=row["question"], codes=(row["code"],),
+            title=row["title"], negatives=tuple(row["negatives"]),
+        )
+        for row in kept.select(["example_id", "patient_id", "split", "question", "code", "title", "negatives"]).to_pylist()
+        if row["title"]
+    ]  # fmt: skip
+    return to_table(CodedText, rows).sort_by("text_id")
+
+
+def _by_split(table: pa.Table) -> dict[str, int]:
+    splits = table["split"].to_pylist()
+    return {split: splits.count(split) for split in SPLITS}
 
 
 def write(prepared: Prepared, uri: str) -> dict[str, str]:
-    """Writes `examples/part-0.parquet` and `blocks/part-0.parquet` below a folder; returns their digests by name."""
+    """Writes `TABLE/part-0.parquet` of each table below a folder; returns their digests by name."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from nosology import storage
 
     digests = {}
-    for name, table in (("examples", prepared.examples), ("blocks", prepared.blocks)):
+    for name, table in prepared.tables.items():
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         target = storage.join(uri, name, "part-0.parquet")

@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING, Any
 from nosology.records.arrow import arrow_schema, from_dict, misfit, to_dict, to_table
 from nosology.records.clean import CleanClaim, CleanCondition, CleanDocument, CleanEncounter, CleanPatient, CleanProcedure, CleanRemittance
 from nosology.records.content import DIGEST, digested_schema, digested_table
-from nosology.records.made import DeidAudit, Discrepancy, Evidence, Example, PackedBlock, PredictedCode, Prediction, Removal, Sealed, Span
+from nosology.records.made import (
+    CodedText,
+    DeidAudit,
+    Discrepancy,
+    Evidence,
+    Example,
+    PackedBlock,
+    PredictedCode,
+    Prediction,
+    Preference,
+    Removal,
+    Sealed,
+    Span,
+)  # fmt: skip
 from nosology.records.parts import Adjustment, Attachment, ClaimLine, Coding, Diagnosis, Origin, Phi, RemittanceLine, Sourced, column
 from nosology.records.raw import (
     DeadLetter,
@@ -60,7 +73,9 @@ __all__ = [
     "ORIGINALS",
     "Origin",
     "Original",
+    "CodedText",
     "PackedBlock",
+    "Preference",
     "Phi",
     "PredictedCode",
     "Prediction",

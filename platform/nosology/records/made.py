@@ -75,6 +75,30 @@ class PackedBlock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """A question with a right answer and a wrong one that is near it, as tokens."""
+
+    example_id: str = column("id of the example, stable across runs")
+    split: str = column("train, validation or test")
+    prompt_ids: tuple[int, ...] = column("tokens that serving sends")
+    chosen_ids: tuple[int, ...] = column("tokens of the right answer, with its end of turn")
+    rejected_ids: tuple[int, ...] = column("tokens of the wrong answer, with its end of turn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodedText:
+    """A phrase or a note, and the codes that it stands for."""
+
+    text_id: str = column("id, stable across runs")
+    patient_id: str | None = column("pseudonym; None where no patient stands behind it", default=None)
+    split: str = column("train, validation or test")
+    text: str = column("the phrase, or the note")
+    codes: tuple[str, ...] = column("its codes")
+    title: str | None = column("official title of a phrase's one code; None for a note", default=None)
+    negatives: tuple[str, ...] = column("titles that retrieval found for a phrase and that are wrong, the nearest first", default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """The words a code stands on; offsets count Unicode characters of the note, end exclusive."""
 

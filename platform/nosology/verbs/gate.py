@@ -73,15 +73,20 @@ def _prepared(source: str) -> str | None:
 
 
 def _check_blocks(source: str, prepared: str) -> None:
-    """Raises InputError where the blocks are not those that the run of `prepare` wrote."""
+    """Raises InputError where the table is not one that the run of `prepare` wrote."""
     if source.rstrip("/") == prepared:
-        raise InputError("a run folder of prepare, not its blocks", file=source, remedy=f"Give {storage.join(prepared, 'blocks')}")
+        raise InputError(
+            "a run folder of prepare, not one of its tables",
+            file=source,
+            remedy=f"Give {storage.join(prepared, 'blocks')}, or its preferences, pairs or notes",
+        )
     uri = storage.join(prepared, "lineage.json")
-    held = storage.read_json(uri)["outputs"].get("blocks") if storage.exists(uri) else None
+    table = storage.absolute(source).rstrip("/").rpartition("/")[2]
+    held = storage.read_json(uri)["outputs"].get(table) if storage.exists(uri) else None
     files = [file for file in storage.list_files(source) if file.endswith(".parquet")]
     if held is None or [storage.digest(file) for file in files] != [held]:
-        raise InputError("these are not the blocks that prepare wrote here, so its lineage does not speak for them", file=source,
-                         remedy="Run prepare again, and give its folder blocks")  # fmt: skip
+        raise InputError(f"these are not the {table} that prepare wrote here, so its lineage does not speak for them", file=source,
+                         remedy=f"Run prepare again, and give its folder {table if held else 'blocks'}")  # fmt: skip
 
 
 def _unknown_phrases(prepared: str, digests: Collection[str]) -> int:

@@ -66,10 +66,12 @@ def prepare(config: Config, inputs: Sequence[str], phrases: Path | None, out: st
             models["chat_template"] = storage.digest(template)
         marks = fingerprint("prepare", config.prepare, config.terminology, seed=str(config.run.seed), **models)
         report = run_stage(stage, [phrase_file, *inputs], out, config.cluster, marks, tables=["documents", "conditions"])
-        prepared = room.finish(read_output(out, "drafts"), read_output(out, "dropped"), config.prepare)
+        drafts, dropped, notes = (read_output(out, name) for name in ("drafts", "dropped", "note_drafts"))
+        prepared = room.finish(drafts, dropped, config.prepare, notes=notes)
         run.lineage("models", models)
         run.lineage("outputs", room.write(prepared, out))
-        room.write_tokenizer(tokenizer, storage.join(out, "blocks", TOKENIZER))
+        for table in ("blocks", "preferences"):
+            room.write_tokenizer(tokenizer, storage.join(out, table, TOKENIZER))
         return finish(run, report, prepared.report)
 
 
