@@ -14,13 +14,15 @@ from nosology.config import TrainConfig
 from nosology.errors import ConfigError
 from nosology.training import checkpoint, zero
 
-# method, stage, and what else: every method at every stage, bf16 and recomputation at some
+# method, stage, and what else: every method and every objective at every stage, bf16 and recomputation at some
 _CASES = {
     **{f"{method}{stage}": {"method": method, "zero": stage} for method in ("lora", "full") for stage in range(4)},
     "again0": {"method": "lora", "zero": 0, "gradient_checkpointing": True}, "again3": {"method": "full", "zero": 3, "gradient_checkpointing": True},
     "dora0": {"method": "lora", "zero": 0, "decomposed": True}, "dora3": {"method": "lora", "zero": 3, "decomposed": True},
     "dropout1": {"method": "lora", "zero": 1, "dropout": 0.3},
     "rslora1": {"method": "lora", "zero": 1, "rank_stabilized": True},
+    **{f"{name}{stage}": {"objective": name, "method": ("lora", "full")[(stage + odd) % 2], "zero": stage, "max_steps": 12, "temperature": 0.1}
+       for odd, name in enumerate(("prefer", "embed", "rerank", "classify")) for stage in range(4)},
     "half2": {"method": "full", "zero": 2, "precision": "bf16"}, "half3": {"method": "lora", "zero": 3, "precision": "bf16"},
 }  # fmt: skip
 
@@ -31,19 +33,19 @@ import torch, torch.distributed as dist
 torch.set_num_threads(1)
 dist.init_process_group("gloo")
 from nosology.config import ModelConfig, TrainConfig
-from nosology.training.generate import Generate
+from nosology.training import objective
 from nosology.training.loop import train
 from nosology.training.step import DeepSpeedStepper
 
-base, blocks, out = sys.argv[1:4]
+places, out = json.loads(sys.argv[1]), sys.argv[2]
+model = ModelConfig(base=places["base"], encoder=places["encoder"])
 
 class Stop(Exception):
     pass
 
-for name, changes, folder, stop in json.loads(sys.argv[4]):
+for name, changes, folder, stop in json.loads(sys.argv[3]):
     config = TrainConfig(**{**dict(precision="fp32", batch_size=2, accumulation_steps=1, learning_rate=1e-2, max_steps=9, epochs=9, checkpoint_steps=3,
                                    rank=4, weight_decay=0.1, workers=2), **changes})
-    model = ModelConfig(base=base)
     class Halting(DeepSpeedStepper):
         taken = 0
         def learn(self, loss, rate):
@@ -58,7 +60,7 @@ for name, changes, folder, stop in json.loads(sys.argv[4]):
                     raise Stop
             return super().total(values)
     try:
-        report = train(Generate(), config, model, blocks, Path(out) / name / folder, stepper=Halting)
+        report = train(objective(config.objective), config, model, places[config.objective], Path(out) / name / folder, stepper=Halting)
         if dist.get_rank() == 0:
             (Path(out) / name / f"{folder}.json").write_text(json.dumps(report))
     except Stop:
@@ -74,7 +76,7 @@ def _free_port() -> str:
         return str(server.getsockname()[1])
 
 
-def _group(workers: int, base: str, blocks: str, out: Path, tasks: list) -> None:
+def _group(workers: int, places: dict[str, str], out: Path, tasks: list) -> None:
     """Run tasks in a group of so many processes; each is cut off in the step of its number (0: never)."""
     port, running = _free_port(), []
     for rank in map(str, range(workers)):
@@ -82,7 +84,7 @@ def _group(workers: int, base: str, blocks: str, out: Path, tasks: list) -> None
                "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}  # fmt: skip
         log = (out / f"{rank}.log").open("w")
         running.append(
-            subprocess.Popen([sys.executable, "-c", _SCRIPT, base, blocks, str(out), json.dumps(tasks)], env=env, stdout=log, stderr=log)
+            subprocess.Popen([sys.executable, "-c", _SCRIPT, json.dumps(places), str(out), json.dumps(tasks)], env=env, stdout=log, stderr=log)
         )
     codes = []
     try:
@@ -94,13 +96,14 @@ def _group(workers: int, base: str, blocks: str, out: Path, tasks: list) -> None
 
 
 @pytest.fixture(scope="module")
-def runs(base, blocks, tmp_path_factory) -> Path:
+def runs(base, encoder, blocks, preferences, pairs, tmp_path_factory) -> Path:
     """Each case unbroken on two workers; cut off and resized 2, 1, 2; begun on one and gone on with on two."""
     out = tmp_path_factory.mktemp("deepspeed")
     cases = list(_CASES.items())
-    _group(2, base, blocks, out, [*((n, c, "whole", 0) for n, c in cases), *((n, c, "resized", 5) for n, c in cases)])
-    _group(1, base, blocks, out, [*((n, c, "resized", 5) for n, c in cases), *((n, c, "grown", 5) for n, c in cases)])
-    _group(2, base, blocks, out, [*((n, c, "resized", 0) for n, c in cases), *((n, c, "grown", 0) for n, c in cases)])
+    places = {"base": base, "encoder": encoder, "generate": blocks, "prefer": preferences, **dict.fromkeys(("embed", "rerank", "classify"), pairs)}
+    _group(2, places, out, [*((n, c, "whole", 0) for n, c in cases), *((n, c, "resized", 5) for n, c in cases)])
+    _group(1, places, out, [*((n, c, "resized", 5) for n, c in cases), *((n, c, "grown", 5) for n, c in cases)])
+    _group(2, places, out, [*((n, c, "resized", 0) for n, c in cases), *((n, c, "grown", 0) for n, c in cases)])
     return out
 
 
@@ -112,7 +115,8 @@ def curve(folder: Path) -> dict[int, float]:
 @pytest.mark.parametrize("name", _CASES)
 def test_the_loss_falls(runs, name):
     losses = curve(runs / name / "whole")
-    assert list(losses) == list(range(9)) and losses[8] < losses[0]
+    last = _CASES[name].get("max_steps", 9) - 1
+    assert list(losses) == list(range(last + 1)) and losses[last] < losses[0]
 
 
 @pytest.mark.parametrize("name", _CASES)
@@ -128,7 +132,7 @@ def test_on_another_number_of_workers_a_run_goes_on_as_if_it_had_not_stopped(run
     assert (
         report["ledger"]["exact"]
         and report["ledger"]["workers"] == [1, 2]
-        and report["ledger"]["samples"] == whole["ledger"]["samples"] == 36
+        and report["ledger"]["samples"] == whole["ledger"]["samples"] == 4 * _CASES[name].get("max_steps", 9)
     )
     assert report["ledger"]["attempts"] == (3 if folder == "resized" else 2) == report["restarts"] + 1
     assert report["metrics"]["loss"] == pytest.approx(whole["metrics"]["loss"], abs=near)

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from nosology.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from nosology.config import ModelConfig, TrainConfig
+    from nosology.training.step import Stepper
 
 
 class Objective(Protocol):
@@ -24,7 +27,7 @@ class Objective(Protocol):
     metrics: tuple[str, ...]  # that `evaluate` gives
 
     def build(self, config: TrainConfig, model: ModelConfig) -> torch.nn.Module:
-        """The module, adapters attached; parameters that do not learn have `requires_grad` off.
+        """The module, adapters attached; parameters that do not learn have `requires_grad` off. Called after `rows` of train.
 
         The module's `save_pretrained(directory, state_dict=…)`, where it has one, writes what inference loads.
         """
@@ -33,6 +36,17 @@ class Objective(Protocol):
     def rows(self, data: str, split: str) -> Sequence[Mapping[str, Any]]:
         """Rows of a split below `data` (a directory or file), addressable by index and in the same order on every worker."""
         ...
+
+    def begin(
+        self, group: Stepper, rows: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], config: TrainConfig, out: Path
+    ) -> dict[str, Any]:  # fmt: skip
+        """What has to be known of the rows, or of the module before it has learnt anything; called once, before a checkpoint is loaded, by
+        all workers at the same time.
+
+        Returns:
+            What the report is to have of it, from worker 0.
+        """
+        return {}
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """One batch. `input_ids` (B, T) is counted as the batch's tokens; `labels` are -100 where the loss does not count."""
@@ -59,6 +73,10 @@ class Objective(Protocol):
 
 OBJECTIVES: dict[str, str] = {
     "generate": "nosology.training.generate:Generate",
+    "prefer": "nosology.training.prefer:Prefer",
+    "embed": "nosology.training.embed:Embed",
+    "rerank": "nosology.training.rerank:Rerank",
+    "classify": "nosology.training.classify:Classify",
     "tag": "nosology.training.tag:Tag",
 }
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from nosology.config import TrainConfig
 
 
-def attach(module: torch.nn.Module, config: TrainConfig, *, task: str | None = None, whole: tuple[str, ...] = ()) -> torch.nn.Module:
+def attach(
+    module: torch.nn.Module, config: TrainConfig, *, task: str | None = None, whole: tuple[str, ...] = (), apart: tuple[str, ...] = ()
+) -> torch.nn.Module:  # fmt: skip
     """The module as it will be trained.
 
     Args:
@@ -20,6 +22,7 @@ def attach(module: torch.nn.Module, config: TrainConfig, *, task: str | None = N
         config: method, rank, alpha, dropout, targets and variant.
         task: peft's task type (`CAUSAL_LM`, `TOKEN_CLS` …); None for modules of another kind.
         whole: names of submodules that are trained in full and saved with the adapter, for instance a new head.
+        apart: names of submodules that no loss reaches, so that they do not learn.
 
     Raises:
         ConfigError: no layer of the module carries a name in `targets`.
@@ -27,6 +30,9 @@ def attach(module: torch.nn.Module, config: TrainConfig, *, task: str | None = N
     """
     if config.method == "full":
         module.requires_grad_(True)
+        for name, parameter in module.named_parameters():
+            if name.rpartition(".")[0] in apart:
+                parameter.requires_grad_(False)
         return module
     from peft import LoraConfig, get_peft_model
 
@@ -34,6 +40,7 @@ def attach(module: torch.nn.Module, config: TrainConfig, *, task: str | None = N
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, task_type=task, bias="none",
         use_rslora=config.rank_stabilized, use_dora=config.decomposed,
         target_modules=list(config.targets) if config.targets else "all-linear", modules_to_save=list(whole) or None,
+        exclude_modules=[name for name, _ in module.named_modules() if name in apart] or None,
     )  # fmt: skip
     try:
         adapted: torch.nn.Module = get_peft_model(module, lora)

@@ -286,6 +286,25 @@ class DeepSpeedStepper:
             found = self._torch_optimizer().state[parameter][key] if key else parameter.detach()
         return found.detach().float().cpu().clone() if keep else None
 
+    def _take(self, parameter: torch.nn.Parameter, key: str | None, value: torch.Tensor) -> None:
+        """Put a whole value (or moment) where ZeRO keeps its shards."""
+        from deepspeed import utils
+
+        if not hasattr(parameter, "ds_id"):
+            if key:
+                utils.safe_set_full_optimizer_state(parameter, value, key)
+            else:
+                utils.safe_set_full_fp32_param(parameter, value)
+            return
+        # stage 3's own way fails where the workers do not divide the size: the last shards are padded, and it reads past the end
+        shard = value.new_zeros(cast("Any", parameter).ds_tensor.numel())
+        piece = value.flatten()[self.rank * shard.numel() :][: shard.numel()]
+        shard[: piece.numel()] = piece
+        if key:
+            utils.safe_set_local_optimizer_state(parameter, shard, key)
+        else:
+            utils.safe_set_local_fp32_param(parameter, shard)
+
     def snapshot(self, step: int, fields: Mapping[str, Any]) -> Snapshot:
         import deepspeed
 
@@ -318,8 +337,6 @@ class DeepSpeedStepper:
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         import deepspeed
         import torch
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
-
         adam_step = int(state["adam_step"])
         _check_names(self.bare, tensors)
         optimizer = self._torch_optimizer()
@@ -339,9 +356,8 @@ class DeepSpeedStepper:
                 if self.rank == 0 or not hasattr(parameter, "ds_id"):
                     parameter.data.copy_(values["value"])
             if hasattr(parameter, "ds_id") or hasattr(parameter, "_hp_mapping"):
-                safe_set_full_fp32_param(parameter, values["value"])
-                for key in MOMENTS:
-                    safe_set_full_optimizer_state(parameter, values[key], key)
+                for key, value in values.items():
+                    self._take(parameter, None if key == "value" else key, value)
             else:
                 for key in MOMENTS:
                     optimizer.state[parameter][key].copy_(values[key])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nosology.config import home
 from nosology.errors import InputError
+from nosology.training import Objective
 from nosology.training.adapters import attach
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ MAX_TOKENS = 128
 LINEAR = ("query", "key", "value", "dense")  # every linear layer of a BERT block; the head is trained whole
 
 
-class Tag:
+class Tag(Objective):
     """Cross-entropy over inside-outside classes; word embeddings stay as they are."""
 
     name = "tag"

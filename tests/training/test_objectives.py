@@ -1,0 +1,228 @@
+"""The objectives beside `generate`: what each learns, that its loss is what the paper says, and that a model is the same after it was saved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from nosology.config import ModelConfig, TrainConfig
+from nosology.errors import ConfigError, InputError, ModelError
+from nosology.records import CodedText, to_table
+from nosology.terminology.codeset import code_set
+from nosology.training import objective
+from nosology.training.classify import Classify, log_probabilities
+from nosology.training.embed import Embed, ranked
+from nosology.training.loop import train
+from nosology.training.prefer import Prefer
+from nosology.training.rerank import Rerank
+from nosology.training.step import LocalStepper
+from nosology.training.tree import Tree
+
+HEADS = ("embed", "rerank", "classify")
+WAYS = [(name, backbone, method) for name in HEADS for backbone in ("encoder", "generator") for method in ("full", "lora")]
+
+
+def settings(**changes):
+    toy = {"precision": "fp32", "batch_size": 4, "learning_rate": 3e-3, "epochs": 12, "checkpoint_steps": 100, "rank": 8, "alpha": 16, "workers": 1}
+    return TrainConfig(**{**toy, "temperature": 0.1, **changes})
+
+
+@pytest.fixture
+def places(encoder, generator) -> ModelConfig:
+    return ModelConfig(encoder=encoder, base=generator)
+
+
+@pytest.mark.parametrize(("name", "backbone", "method"), WAYS)
+def test_a_head_learns_on_encoders_and_on_decoders(places, pairs, tmp_path, name, backbone, method):
+    way = {"learning_rate": 3e-3} if method == "full" else {"learning_rate": 3e-3 if name == "rerank" else 1e-2, "epochs": 40}
+    config = settings(objective=name, backbone=backbone, method=method, **way)
+    report = train(objective(name), config, places, pairs, tmp_path)
+    assert report["last_loss"] < report["first_loss"] * 0.7, (report["first_loss"], report["last_loss"])
+    assert set(report["metrics"]) == set(objective(name).metrics) and report["ledger"]["exact"] and report["cut"] == 0
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_right_answer_is_preferred(base, preferences, tmp_path, method):
+    config = settings(objective="prefer", method=method, epochs=6, learning_rate=1e-2 if method == "lora" else 3e-3, beta=0.5)
+    report = train(Prefer(), config, ModelConfig(base=base), preferences, tmp_path)
+    assert report["first_loss"] == pytest.approx(0.6931, abs=1e-3), "the model is its own reference before the first step: log 2"
+    assert report["last_loss"] < 0.6 and set(report["metrics"]) == {"loss", "accuracy", "margin"}
+
+
+def test_the_loss_of_preference_is_that_of_the_paper(base, preferences, tmp_path):
+    """Against the formula written out, with the reference as a second model, one answer at a time."""
+    from transformers import AutoModelForCausalLM
+
+    task, config = Prefer(), settings(objective="prefer", method="lora", beta=0.3)
+    rows = task.rows(preferences, "train")
+    group = LocalStepper(lambda: task.build(config, ModelConfig(base=base)), config)
+    task.begin(group, rows, task.rows(preferences, "validation"), config, tmp_path)
+    torch.manual_seed(5)
+    for name, parameter in group.bare.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    group.bare.eval()
+    reference = AutoModelForCausalLM.from_pretrained(base).eval()
+
+    def said(model, row, answer):
+        ids = torch.tensor([[*row["prompt_ids"], *row[answer]]])
+        chances = model(input_ids=ids).logits.log_softmax(-1)[0, :-1].gather(1, ids[0, 1:, None])[:, 0]
+        return float(chances[len(row["prompt_ids"]) - 1 :].sum())
+
+    chosen = [rows[i] for i in range(5)]
+    expected = 0.0
+    with torch.no_grad():
+        for row in chosen:
+            gained = [said(group.bare, row, name) - said(reference, row, name) for name in ("chosen_ids", "rejected_ids")]
+            expected -= float(torch.nn.functional.logsigmoid(torch.tensor(0.3 * (gained[0] - gained[1]))))
+        found = float(task.loss(group.bare, task.collate(chosen)))
+    assert found == pytest.approx(expected, abs=1e-4) and abs(expected - 5 * 0.6931) > 0.05
+
+
+def test_a_run_that_goes_on_has_the_reference_of_the_first(base, preferences, tmp_path):
+    config = settings(objective="prefer", method="full", epochs=2, checkpoint_steps=2, max_steps=6)
+
+    class Stop(Exception):
+        pass
+
+    def stop(measures):
+        if measures["step"] == 4:
+            raise Stop
+
+    whole = train(Prefer(), config, ModelConfig(base=base), preferences, tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(Prefer(), config, ModelConfig(base=base), preferences, tmp_path / "cut", on_step=stop)
+    again = train(Prefer(), config, ModelConfig(base=base), preferences, tmp_path / "cut")
+    assert again["start_step"] and again["last_loss"] == pytest.approx(whole["last_loss"], abs=1e-6)
+    assert again["metrics"] == pytest.approx(whole["metrics"], abs=1e-6)
+
+
+def test_a_title_chooses_among_those_that_are_wrong(places, pairs):
+    task, config = Embed(), settings(objective="embed", method="full")
+    rows = task.rows(pairs, "train")
+    module = task.build(config, places).eval()
+    both = [row for row in rows if row["codes"][0] in ("I10", "I11.9")]
+    batch = task.collate(both)
+    titles = [row["title"] for row in both] + [title for row in both for title in row["negatives"]]
+    for own, line in enumerate(batch["allowed"].tolist()):
+        assert line[own] and all(allowed == (title != titles[own]) for place, (allowed, title) in enumerate(zip(line, titles, strict=True)) if place != own)
+    # against the formula, with the encoder's own vectors
+    from nosology.engines.encoder import load_encoder
+
+    known = load_encoder(places.encoder)
+    texts, found = known.embed([row["text"] for row in both]), known.embed(titles)
+    scores = torch.tensor(texts @ found.T) / config.temperature
+    scores = scores.masked_fill(~batch["allowed"], float("-inf"))
+    expected = -sum(float(scores[i].log_softmax(0)[i]) for i in range(len(both)))
+    with torch.no_grad():
+        assert float(task.loss(module, batch)) == pytest.approx(expected, abs=1e-3)
+    assert task.targets(batch) == len(both)
+
+
+def test_ranks_count_ties_against():
+    assert ranked([[0.5, 0.5, 0.1], [0.1, 0.9, 0.2]], [0, 1]) == {"top1": 0.5, "mrr": 0.75}
+
+
+def test_a_list_that_retrieval_left_short_is_filled(places, pairs):
+    task = Rerank()
+    module = task.build(settings(objective="rerank", method="full", negatives=3), places).eval()
+    rows = list({row["title"]: dict(row) for row in task.rows(pairs, "train")}.values())[:3]
+    rows[0]["negatives"] = []
+    batch = task.collate(rows)
+    assert batch["real"].shape == (3, 4) and batch["real"][0].tolist() == [True] * 3 + [False]  # two other titles in the batch
+    with torch.no_grad():
+        assert torch.isfinite(task.loss(module, batch))
+    with pytest.raises(ConfigError, match="negatives 0"):
+        task.build(settings(objective="rerank", negatives=0), places)
+
+
+def test_a_tree_has_every_level_and_probabilities_fall_along_it():
+    tree = Tree.of(["I10", "I11.9", "S52.501A", "no code"], code_set())
+    assert tree.nodes == ("19", "9", "I10-I1A", "S50-S59", "I10", "I11", "S52", "I11.9", "S52.501A")
+    assert [tree.nodes[p] if p >= 0 else None for p in tree.parents] == [None, None, "9", "19", "I10-I1A", "I10-I1A", "S50-S59", "I11", "S52"]
+    assert {tree.nodes[place] for place, held in enumerate(tree.marked(["I11.9", "Z99.9"])) if held} == {"9", "I10-I1A", "I11", "I11.9"}
+    assert [tree.nodes[place] for place in tree.leaves()] == ["I10", "I11.9", "S52.501A"]
+    torch.manual_seed(0)
+    logits = torch.randn(5, len(tree.nodes))
+    chances = log_probabilities(logits, tree).exp()
+    for place, parent in enumerate(tree.parents):
+        assert parent < 0 or bool((chances[:, place] <= chances[:, parent]).all())
+    steps = torch.sigmoid(logits)
+    line = [tree.nodes.index(node) for node in ("19", "S50-S59", "S52", "S52.501A")]
+    assert torch.allclose(chances[:, line[-1]], steps[:, line].prod(1))
+
+
+def test_a_node_is_asked_only_where_its_parent_is_right(places, pairs):
+    task = Classify()
+    rows = task.rows(pairs, "train")
+    task.build(settings(objective="classify", method="full"), places)
+    tree = task._tree
+    right = torch.tensor([tree.marked(["I10"])])
+    logits = torch.zeros(1, len(tree.nodes), requires_grad=True)
+    task._losses(logits, right).backward()
+    reached = {tree.nodes[place] for place, slope in enumerate(logits.grad[0].tolist()) if slope}
+    chapters = {node for node in tree.nodes if node.isdigit()}
+    assert reached == {*chapters, "I10-I1A", "I10", "I11"}, "chapters, blocks of its chapter, categories of its block, and no further"
+    assert len(rows) == 16
+
+
+def test_a_long_note_is_read_in_windows_and_the_surest_counts(places, tmp_path, pairs):
+    task = Classify()
+    task.rows(pairs, "train")
+    module = task.build(settings(objective="classify", method="full"), places).eval()
+    text = "high blood pressure " * 60 + "broken right wrist"
+    batch = task.collate([{"text": text, "codes": ["I10", "S52.501A"]}, {"text": "chest cold", "codes": ["J20.9"]}])
+    windows = batch["owners"].tolist()
+    assert windows.count(0) > 3 and windows[-1] == 1 and sum(batch["right"][1].tolist()) == 4
+    with torch.no_grad():
+        together = task._logits(module, batch)
+        alone = module(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], token_type_ids=batch["token_type_ids"]).logits
+    assert torch.allclose(together[0], alone[:-1].max(0).values) and torch.allclose(together[1], alone[-1])
+
+
+def test_what_is_cut_and_what_cannot_be_known_is_counted(places, tmp_path):
+    rows = [
+        CodedText(text_id="a", split="train", text="high blood pressure " * 2000, codes=("I10",)),
+        CodedText(text_id="b", split="train", text="chest cold", codes=("J20.9", "I10")),
+        CodedText(text_id="c", split="validation", text="broken right wrist", codes=("S52.501A",)),
+    ]
+    pq.write_table(to_table(CodedText, rows), tmp_path / "part-0.parquet")
+    report = train(Classify(), settings(objective="classify", method="full", max_steps=1), places, str(tmp_path), tmp_path / "run")
+    assert (report["cut"], report["codes"], report["nodes"], report["unknown_codes"]) == (1, 2, 7, 1)
+    assert report["metrics"]["f1"] == 0
+    with pytest.raises(InputError, match="these are notes"):
+        train(Embed(), settings(objective="embed"), places, str(tmp_path), tmp_path / "other")
+
+
+def test_codes_that_nobody_knows_are_no_tree(places, tmp_path):
+    pq.write_table(to_table(CodedText, [CodedText(text_id="a", split="train", text="x", codes=("999",))]), tmp_path / "part-0.parquet")
+    with pytest.raises(InputError, match="no code of the training rows"):
+        train(Classify(), settings(objective="classify"), places, str(tmp_path), tmp_path / "run")
+
+
+def test_the_wrong_table_and_the_wrong_directory_are_named(places, pairs, blocks, generator, tmp_path):
+    with pytest.raises(InputError, match="columns missing.*preferences"):
+        train(Prefer(), settings(objective="prefer"), places, pairs, tmp_path / "a")
+    with pytest.raises(ModelError, match="config.json is missing"):
+        train(Embed(), settings(objective="embed"), ModelConfig(encoder=blocks), pairs, tmp_path / "b")
+    with pytest.raises(ConfigError, match="model.base"):
+        train(Embed(), settings(objective="embed", backbone="generator"), ModelConfig(), pairs, tmp_path / "c")
+
+
+def test_an_example_longer_than_the_model_reads_is_refused(base, blocks, preferences, tmp_path):
+    short = tmp_path / "short"
+    shutil.copytree(base, short)
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 5}))
+    model = ModelConfig(base=str(short))
+    with pytest.raises(InputError, match=r"has \d tokens, and model.base reads 5"):
+        train(objective("generate"), settings(), model, blocks, tmp_path / "a")
+    with pytest.raises(InputError, match=r"has \d tokens, and model.base reads 5"):
+        train(Prefer(), settings(objective="prefer"), model, preferences, tmp_path / "b")
+    wide = ModelConfig(base=str(short))
+    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}))  # blocks of 32, examples of up to 7
+    assert train(objective("generate"), settings(max_steps=1), wide, blocks, tmp_path / "c")["steps_done"] == 1
