@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from nosology.config import ClusterConfig, ModelConfig, TrainConfig
-from nosology.errors import ConfigError, InputError
+from nosology.errors import ConfigError, InputError, ModelError
 
 _CLUSTER = ClusterConfig(num_cpus=2)
 
@@ -254,3 +254,24 @@ def test_several_seeds_are_trained_by_one_flag_and_compared(cluster, generator, 
     assert again["metrics"] == report["metrics"]
     made = verbs.quantize(config, report["best_run"], str(tmp_path / "quantized"))
     assert Path(made["artefact"], "manifest.json").is_file()
+
+
+def test_an_encoder_that_was_trained_takes_the_place_of_the_one_before(cluster, encoder, pairs, tmp_path):
+    """Through the verb: the run folder has a whole model, which embeds as `model.encoder`, and which quantize refuses."""
+    from nosology import verbs
+    from nosology.config import Config, ProofConfig
+    from nosology.engines.encoder import load_encoder
+
+    train = settings(objective="embed", max_steps=6, learning_rate=1e-2, temperature=0.1, max_failures=0, batch_size=4)
+    vouched = ProofConfig(vouched_by="Ada Byron, Example Hospital, 2026-05-04")
+    config = Config(model=ModelConfig(encoder=encoder), train=train, cluster=_CLUSTER, proof=vouched)
+    report = verbs.train(config, pairs, str(tmp_path / "tuned"))
+    assert report["last_loss"] < report["first_loss"] and report["metrics"].keys() == {"loss", "top1", "mrr"}
+    model = Path(report["model"])
+    assert model == tmp_path / "tuned" / "model"
+    for name in ("model.safetensors", "tokenizer.json", "training.json", "deidentification.json"):
+        assert (model / name).is_file(), name
+    before, after = (load_encoder(path).embed(["high blood pressure"]) for path in (encoder, str(model)))
+    assert abs(before - after).max() > 1e-3
+    with pytest.raises(ModelError, match="objective embed"):
+        verbs.quantize(config, str(tmp_path / "tuned"), str(tmp_path / "quantized"))

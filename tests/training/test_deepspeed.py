@@ -84,7 +84,9 @@ def _group(workers: int, places: dict[str, str], out: Path, tasks: list) -> None
                "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}  # fmt: skip
         log = (out / f"{rank}.log").open("w")
         running.append(
-            subprocess.Popen([sys.executable, "-c", _SCRIPT, json.dumps(places), str(out), json.dumps(tasks)], env=env, stdout=log, stderr=log)
+            subprocess.Popen(
+                [sys.executable, "-c", _SCRIPT, json.dumps(places), str(out), json.dumps(tasks)], env=env, stdout=log, stderr=log
+            )
         )
     codes = []
     try:
@@ -100,7 +102,13 @@ def runs(base, encoder, blocks, preferences, pairs, tmp_path_factory) -> Path:
     """Each case unbroken on two workers; cut off and resized 2, 1, 2; begun on one and gone on with on two."""
     out = tmp_path_factory.mktemp("deepspeed")
     cases = list(_CASES.items())
-    places = {"base": base, "encoder": encoder, "generate": blocks, "prefer": preferences, **dict.fromkeys(("embed", "rerank", "classify"), pairs)}
+    places = {
+        "base": base,
+        "encoder": encoder,
+        "generate": blocks,
+        "prefer": preferences,
+        **dict.fromkeys(("embed", "rerank", "classify"), pairs),
+    }
     _group(2, places, out, [*((n, c, "whole", 0) for n, c in cases), *((n, c, "resized", 5) for n, c in cases)])
     _group(1, places, out, [*((n, c, "resized", 5) for n, c in cases), *((n, c, "grown", 5) for n, c in cases)])
     _group(2, places, out, [*((n, c, "resized", 0) for n, c in cases), *((n, c, "grown", 0) for n, c in cases)])
@@ -136,6 +144,16 @@ def test_on_another_number_of_workers_a_run_goes_on_as_if_it_had_not_stopped(run
     )
     assert report["ledger"]["attempts"] == (3 if folder == "resized" else 2) == report["restarts"] + 1
     assert report["metrics"]["loss"] == pytest.approx(whole["metrics"]["loss"], abs=near)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_norm_of_the_gradient_is_told_at_every_stage(runs, method):
+    def norms(name):
+        lines = map(json.loads, (runs / name / "whole" / "metrics.jsonl").read_text().splitlines())
+        return [line["gradient_norm"] for line in lines if line["name"] == "loss"]
+
+    plain = norms(f"{method}0")
+    assert min(plain) > 0 and all(norms(f"{method}{stage}") == pytest.approx(plain, rel=1e-3) for stage in (1, 2, 3))
 
 
 def test_sharding_and_recomputation_do_not_change_the_curve(runs):

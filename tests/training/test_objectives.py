@@ -9,13 +9,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+import transformers
 from nosology.config import ModelConfig, TrainConfig
 from nosology.errors import ConfigError, InputError, ModelError
 from nosology.records import CodedText, to_table
 from nosology.terminology.codeset import code_set
 from nosology.training import objective
+from nosology.training.backbone import directory as backbone_of
 from nosology.training.classify import Classify, log_probabilities
 from nosology.training.embed import Embed, ranked
+from nosology.training.export import export
 from nosology.training.loop import train
 from nosology.training.prefer import Prefer
 from nosology.training.rerank import Rerank
@@ -27,7 +30,16 @@ WAYS = [(name, backbone, method) for name in HEADS for backbone in ("encoder", "
 
 
 def settings(**changes):
-    toy = {"precision": "fp32", "batch_size": 4, "learning_rate": 3e-3, "epochs": 12, "checkpoint_steps": 100, "rank": 8, "alpha": 16, "workers": 1}
+    toy = {
+        "precision": "fp32",
+        "batch_size": 4,
+        "learning_rate": 3e-3,
+        "epochs": 12,
+        "checkpoint_steps": 100,
+        "rank": 8,
+        "alpha": 16,
+        "workers": 1,
+    }
     return TrainConfig(**{**toy, "temperature": 0.1, **changes})
 
 
@@ -43,6 +55,19 @@ def test_a_head_learns_on_encoders_and_on_decoders(places, pairs, tmp_path, name
     report = train(objective(name), config, places, pairs, tmp_path)
     assert report["last_loss"] < report["first_loss"] * 0.7, (report["first_loss"], report["last_loss"])
     assert set(report["metrics"]) == set(objective(name).metrics) and report["ledger"]["exact"] and report["cut"] == 0
+
+    # whole again, without peft, it is the same model
+    task = objective(name)
+    rows = task.rows(pairs, "train"), task.rows(pairs, "validation")
+    task.build(config, places)
+    whole = export(config, backbone_of(config, places), Path(report["checkpoint"]), tmp_path / "model")
+    kind = transformers.AutoModel if name == "embed" else transformers.AutoModelForSequenceClassification
+    module = kind.from_pretrained(whole).eval()
+    with torch.no_grad():
+        assert task.evaluate(module, rows[1], 3) == pytest.approx(report["metrics"], abs=1e-4)
+    if name == "classify":
+        tree = Tree.of((code for row in rows[0] for code in row["codes"]), code_set())
+        assert tuple(module.config.parents) == tree.parents and tuple(module.config.id2label.values()) == tree.nodes
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -109,7 +134,9 @@ def test_a_title_chooses_among_those_that_are_wrong(places, pairs):
     batch = task.collate(both)
     titles = [row["title"] for row in both] + [title for row in both for title in row["negatives"]]
     for own, line in enumerate(batch["allowed"].tolist()):
-        assert line[own] and all(allowed == (title != titles[own]) for place, (allowed, title) in enumerate(zip(line, titles, strict=True)) if place != own)
+        assert line[own] and all(
+            allowed == (title != titles[own]) for place, (allowed, title) in enumerate(zip(line, titles, strict=True)) if place != own
+        )
     # against the formula, with the encoder's own vectors
     from nosology.engines.encoder import load_encoder
 
@@ -143,7 +170,17 @@ def test_a_list_that_retrieval_left_short_is_filled(places, pairs):
 def test_a_tree_has_every_level_and_probabilities_fall_along_it():
     tree = Tree.of(["I10", "I11.9", "S52.501A", "no code"], code_set())
     assert tree.nodes == ("19", "9", "I10-I1A", "S50-S59", "I10", "I11", "S52", "I11.9", "S52.501A")
-    assert [tree.nodes[p] if p >= 0 else None for p in tree.parents] == [None, None, "9", "19", "I10-I1A", "I10-I1A", "S50-S59", "I11", "S52"]
+    assert [tree.nodes[p] if p >= 0 else None for p in tree.parents] == [
+        None,
+        None,
+        "9",
+        "19",
+        "I10-I1A",
+        "I10-I1A",
+        "S50-S59",
+        "I11",
+        "S52",
+    ]
     assert {tree.nodes[place] for place, held in enumerate(tree.marked(["I11.9", "Z99.9"])) if held} == {"9", "I10-I1A", "I11", "I11.9"}
     assert [tree.nodes[place] for place in tree.leaves()] == ["I10", "I11.9", "S52.501A"]
     torch.manual_seed(0)

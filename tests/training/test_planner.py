@@ -208,7 +208,7 @@ def test_offload_costs_what_it_costs():
 
 @pytest.mark.parametrize(("model", "train", "reason"), [
     ({}, {}, "model.base is not set"), ({"base": "/models/nobody-knows"}, {}, "not the name of a model"),
-    ({"base": "/models/Llama-3.1-8B"}, {"objective": "tag"}, "heads train on a laptop"),
+    ({"base": "/models/Llama-3.1-8B"}, {"objective": "tag"}, "knows the objective generate alone"),
     ({"base": "/models/Llama-3.1-8B"}, {"targets": ("nowhere",)}, "it has q_proj"),
     ({"base": "/models/Llama-3.1-8B"}, {"offload": "all", "zero": 2, "use_gpu": True}, "needs train.zero of 3"),
 ])  # fmt: skip

@@ -23,7 +23,7 @@ from nosology import runs, storage
 from nosology.config import ClusterConfig, ModelConfig, TrainConfig
 from nosology.distributed.session import session
 from nosology.errors import ConfigError, InputError, ModelError, NosologyError
-from nosology.training import objective, zero
+from nosology.training import objective, tracking, zero
 from nosology.training.loop import STOP
 from nosology.training.watch import events
 
@@ -38,18 +38,20 @@ def run_training(config: TrainConfig, model: ModelConfig, data: str, out: str, c
         config: objective, method, ZeRO stage, workers.
         model: where the base lies; on a cluster, a path that every node sees.
         data: what the objective reads, for `generate` a folder of packed blocks.
-        out: folder that every node sees. Gets checkpoints/, metrics.jsonl, ledger.jsonl, events.jsonl, tensorboard/ and train.json.
+        out: folder that every node sees. Gets checkpoints/, metrics.jsonl, ledger.jsonl, events.jsonl, train.json and what
+            `train.tracking` names (tensorboard/, mlruns/).
         cluster: the cluster to join or to start; the session is the running one when there is one.
 
     Returns:
         The report of `training.loop.train`: steps, first_loss, last_loss, tokens_per_second, checkpoint, seconds, metrics.
 
     Raises:
-        ConfigError: a combination that cannot work, or more workers than the cluster has cores or GPUs.
+        ConfigError: a combination that cannot work, a tracker that is not installed, or more workers than the cluster has cores or GPUs.
         InputError, ModelError, StorageError: as the loop raises them.
         InterruptedTraining: Ctrl-C or SIGTERM came; what was done is saved.
     """
     zero.check(config)
+    tracking.check(config.tracking)
     objective(config.objective)
     folder = storage.local_path(out).absolute()
     storage.make_folder(str(folder))
@@ -199,7 +201,7 @@ def _work(plan: dict[str, Any]) -> None:
             plan["data"],
             folder,
             stepper=DeepSpeedStepper,
-            on_step=_tensorboard(folder),
+            on_step=tracking.trackers(config.tracking, folder, config),
             preempted=_preempted,
             since=plan["since"],
         )
@@ -218,19 +220,3 @@ def _preempted() -> bool:
 
     train: Any = package
     return train.get_preemption_info() is not None
-
-
-def _tensorboard(folder: Path) -> Any:
-    """A callback that writes each step's measurements to TensorBoard; its writer is made at the first call, so on rank 0 only."""
-    writers: list[Any] = []
-
-    def write(measures: dict[str, float]) -> None:
-        if not writers:
-            from torch.utils.tensorboard import SummaryWriter
-
-            writers.append(SummaryWriter(str(folder / "tensorboard"), flush_secs=10))
-        step = int(measures["step"])
-        for name in ("value", "learning_rate", "gradient_norm", "tokens_per_second"):
-            writers[0].add_scalar("loss" if name == "value" else name, measures[name], step)
-
-    return write

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from nosology.curation.templates import end_of_turn, prompt_ids, use_template
 from nosology.engines import Completion, Message
 from nosology.errors import InputError, ModelError
 from nosology.quantization.manifest import check_directory
@@ -25,11 +27,11 @@ class Laptop:
 
     Args:
         directory: transformers directory, or a quantized artefact.
-        adapter: directory of a LoRA adapter on it.
+        adapter: directory of a LoRA adapter on it; the tokenizer and the template that lie beside it come before the base's own.
 
     Raises:
         ModelError: the directory is incomplete, carries code of its own, or differs from its manifest; the tokenizer has no chat
-            template.
+            template or no end token.
     """
 
     def __init__(self, directory: str, adapter: str | None = None) -> None:
@@ -41,7 +43,8 @@ class Laptop:
         cast("Any", logging).disable_progress_bar()
         check_directory(directory)
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            tokens = adapter if adapter and (Path(adapter) / "tokenizer.json").is_file() else directory
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(tokens, local_files_only=True, trust_remote_code=False)
             with contextlib.redirect_stderr(io.StringIO()):  # compressed-tensors draws progress bars
                 model: Any = AutoModelForCausalLM.from_pretrained(
                     directory, local_files_only=True, trust_remote_code=False, dtype=torch.float32, use_safetensors=True
@@ -56,11 +59,12 @@ class Laptop:
                 model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise ModelError(f"model {directory}: transformers cannot load it ({type(error).__name__})") from error
-        if not self._tokenizer.chat_template:
-            raise ModelError(f"model {directory}: its tokenizer has no chat template")
+        if not self._tokenizer.chat_template or self._tokenizer.eos_token_id is None:
+            raise ModelError(f"model {directory}: its tokenizer has no chat template, or no end-of-sequence token")
+        use_template(self._tokenizer, "model")
         self._model = model.eval()
         self._context_tokens = int(getattr(model.config, "max_position_embeddings", 1 << 20))
-        self._end: int = self._tokenizer.eos_token_id
+        self._end = end_of_turn(self._tokenizer)
         pad = self._tokenizer.pad_token_id
         self._pad: int = self._end if pad is None else pad
 
@@ -105,15 +109,16 @@ class Laptop:
                 place = int(probabilities.argmax())
             return Completion(choices[place], "stop", len(question), len(self._ids(choices[place])))
         room = min(max_tokens, self._context_tokens - len(question))
+        stops = sorted({self._end, self._tokenizer.eos_token_id})
         sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
         ids_1T = torch.tensor([question], device=self._model.device)
         with torch.no_grad():
             whole_1T = self._model.generate(
                 ids_1T, attention_mask=torch.ones_like(ids_1T), max_new_tokens=room, pad_token_id=self._pad,
-                eos_token_id=self._end, **sampling,
+                eos_token_id=stops, **sampling,
             )  # fmt: skip
         answer = whole_1T[0, len(question) :].tolist()
-        ended = bool(answer) and answer[-1] == self._end
+        ended = bool(answer) and answer[-1] in stops
         text = self._tokenizer.decode(answer, skip_special_tokens=True)
         return Completion(text, "stop" if ended else "length", len(question), len(answer))
 
@@ -121,10 +126,10 @@ class Laptop:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
     def _prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        ids = self._tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=True, return_dict=False)
+        ids = prompt_ids(self._tokenizer, messages)
         if len(ids) >= self._context_tokens:
             raise InputError(f"the prompt has {len(ids)} tokens, the model's context {self._context_tokens}", remedy="Shorten it")
-        return list(ids)
+        return ids
 
     def _batches(self, places: Sequence[int], questions: Sequence[Sequence[int]]) -> list[list[int]]:
         """Places in groups of like length whose padded size stays below `_BATCH_TOKENS`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -114,27 +115,65 @@ def reliability(name: str, title: str, points: Sequence[tuple[float, float, int]
     return out[0]
 
 
-def curve(name: str, title: str, train: Sequence[tuple[float, float]], validation: Sequence[tuple[float, float]]) -> str:
-    """Loss by step: (step, loss) of training and validation."""
+def curve(
+    name: str, title: str, train: Sequence[tuple[float, float]], validation: Sequence[tuple[float, float]] = (), *,
+    what: str = "loss", smooth: bool = True, marks: Sequence[float] = (),
+) -> str:  # fmt: skip
+    """A measure by step: (step, value) of training and validation, of which one may be empty.
+
+    Args:
+        what: name of the measure, at its axis.
+        smooth: draw a running mean too, where there are enough steps.
+        marks: steps at which training began anew, as dotted lines.
+    """
     out: list[str] = []
     last = train[-1] if train else validation[-1]
     first = train[0] if train else validation[0]
-    description = f"loss {first[1]:.3f} at step {first[0]:.0f}, {last[1]:.3f} at step {last[0]:.0f}"
+    description = f"{what} {_told(first[1])} at step {first[0]:.0f}, {_told(last[1])} at step {last[0]:.0f}"
+    description += f"; started again at step {', '.join(f'{mark:.0f}' for mark in marks)}" if marks else ""
     with _figure(3.0, name, title, description, out) as axes:
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+        window = max(1, len(train) // 20) if smooth else 1
         if train:
-            axes.plot([s for s, _ in train], [v for _, v in train], color=BAR, linewidth=1.1, label="training, every step")
-            window = max(1, len(train) // 20)
+            colour, width = (ACCENT, 1.6) if window == 1 else (BAR, 1.1)
+            dot = "o" if len(train) == 1 else None  # of a single step no line can be drawn
+            label = "training" if validation else "each step"
+            axes.plot(*_xy(_thinned(train)), color=colour, linewidth=width, marker=dot, label=label)
             if window > 1:
-                smooth = [sum(v for _, v in train[i - window + 1 : i + 1]) / window for i in range(window - 1, len(train))]
-                axes.plot([s for s, _ in train[window - 1 :]], smooth, color=ACCENT, linewidth=2, label=f"mean of {window} steps")
+                sums = list(itertools.accumulate((v for _, v in train), initial=0.0))
+                means = [(train[end - 1][0], (sums[end] - sums[end - window]) / window) for end in range(window, len(sums))]
+                axes.plot(*_xy(_thinned(means)), color=ACCENT, linewidth=2, label=f"mean of {window:,}")
         if validation:
-            steps, losses = [s for s, _ in validation], [v for _, v in validation]
-            axes.plot(steps, losses, color=WARM, linewidth=1.8, marker="o", markersize=4, label="validation")
-        axes.set(xlabel="step", ylabel="loss")
-        axes.set_ylim(bottom=0)
+            axes.plot(*_xy(validation), color=WARM, linewidth=1.8, marker="o", markersize=4, label="validation")
+        for mark in marks:
+            axes.axvline(mark, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
+        axes.set(xlabel="step", ylabel=what)
+        axes.set_ylim(bottom=min(0.0, min(value for _, value in (*train, *validation))))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: _told(value)))
         axes.grid(axis="y", color=RULE, linewidth=0.6)
-        axes.legend(frameon=False, labelcolor=INK, fontsize=10)
+        if window > 1 or validation:  # above, where it hides nothing
+            above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2}
+            axes.legend(frameon=False, labelcolor=INK, fontsize=9.5, handlelength=1.3, columnspacing=1.2, **above)
     return out[0]
+
+
+def _xy(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _thinned(points: Sequence[tuple[float, float]], stretches: int = 400) -> list[tuple[float, float]]:
+    """No more points than can be seen: of each stretch the lowest and the highest, in their order."""
+    size = -(-len(points) // stretches)
+    if size <= 2:
+        return list(points)
+    found: list[tuple[float, float]] = []
+    for start in range(0, len(points), size):
+        part = points[start : start + size]
+        found += sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])})
+    return found
 
 
 def sweep(name: str, title: str, xlabel: str, ticks: Sequence[float], lines: Mapping[str, Sequence[float | None]]) -> str:
@@ -170,6 +209,13 @@ def times(name: str, title: str, seconds: Sequence[tuple[str, float]]) -> str:
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
     return out[0]
+
+
+def _told(value: float) -> str:
+    """A number as an axis shows it: 12,000, 3.45, 0.00005."""
+    if 1e-6 <= abs(value) < 1e-3:
+        return f"{value:.8f}".rstrip("0")
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _short(label: str, length: int) -> str:

@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from nosology import storage
 from nosology.errors import InputError, ModelError
-from nosology.quantization.manifest import NAME, artefact_digest, check_directory, check_trained, check_weights, identity, weights_digest
+from nosology.quantization.manifest import (
+    NAME,
+    artefact_digest,
+    check_directory,
+    check_generator,
+    check_trained,
+    check_weights,
+    identity,
+    weights_digest,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -102,16 +111,19 @@ def quantize(config: QuantizeConfig, model: ModelConfig, source: str, out: str) 
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from nosology.curation.templates import end_of_turn, use_template
     from nosology.terminology.codeset import code_set
 
     base, adapter = resolve(model, source)
+    check_generator(adapter or base)
     places = [folder for folder in (adapter, base, Path(model.base or base)) if folder]
     tokens = next((folder for folder in places if (folder / "tokenizer.json").is_file()), None)
     if tokens is None:
         raise ModelError(f"model {base}: no tokenizer.json")
     tokenizer: Any = AutoTokenizer.from_pretrained(str(tokens), local_files_only=True)
-    if not tokenizer.chat_template:
-        raise ModelError(f"model {tokens}: its tokenizer has no chat template, so serving could not ask as training did")
+    if not tokenizer.chat_template or tokenizer.eos_token_id is None:
+        raise ModelError(f"model {tokens}: its tokenizer has no chat template or no end token, so serving could not ask as training did")
+    use_template(tokenizer, "model")
     check_directory(str(base))
     check_weights(str(base))
     check_trained(adapter or base, identity(tokenizer, weights_digest(base) if adapter else "none", code_set().digest))
@@ -142,6 +154,9 @@ def quantize(config: QuantizeConfig, model: ModelConfig, source: str, out: str) 
             tensors[name], tensors[f"{layer_name}.weight_scale"] = values.contiguous(), scales
         else:
             tensors[name] = tensor.contiguous().clone()
+    stops = merged.generation_config.eos_token_id  # vLLM ends an answer at one of these, and some bases name no end of a turn
+    stops = {end_of_turn(tokenizer), *(stops if isinstance(stops, list) else [] if stops is None else [stops])}
+    merged.generation_config.eos_token_id = sorted(stops)
     settings = merged.config.to_dict() | {"quantization_config": scheme(ignored)}
     try:
         with storage.named_errors(str(target / "model.safetensors")):

@@ -88,6 +88,15 @@ def check_trained(folder: Path, found: dict[str, str]) -> None:
             raise ModelError(f"model {folder}: it was trained with another {name.replace('_', ' ')} than this one: {_REMEDIES[name]}")
 
 
+def check_generator(folder: Path) -> None:
+    """Raises ModelError where what `train` made in a folder is a head or an encoder, which does not generate."""
+    path = folder / TRAINED
+    objective = json.loads(path.read_bytes()).get("objective") if path.is_file() else None
+    if objective not in (None, "generate", "prefer"):
+        raise ModelError(f"model {folder}: it was trained with the objective {objective}, and only generators are quantized. Its whole "
+                         "model is in the folder `model` of its run")  # fmt: skip
+
+
 def check_code_set(directory: str, digest: str) -> None:
     """Whether an artefact was made with this release of the code set.
 

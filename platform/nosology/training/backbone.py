@@ -31,7 +31,7 @@ def directory(config: TrainConfig, model: ModelConfig) -> Path:
 
         return encoder_directory(model.encoder)
     if not model.base:
-        raise ConfigError("model.base: training needs the directory of a generator")
+        raise ConfigError("model.base is not set: training starts from that model; give it as model.base=DIRECTORY")
     return Path(model.base)
 
 
@@ -74,29 +74,25 @@ def pretrained(kind: str, folder: Path, config: TrainConfig, **options: Any) -> 
 class Words:
     """The tokenizer of a backbone, with the rule for texts that are too long."""
 
-    def __init__(self, folder: Path, most_tokens: int) -> None:
+    def __init__(self, folder: Path, most_tokens: int = 512) -> None:
         """`most_tokens` of a sequence; fewer where the model has fewer positions."""
         from transformers import AutoConfig, AutoTokenizer
 
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        if self._tokenizer.pad_token_id is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
         # a padded decoder's last token must be the last of the text
-        self._tokenizer.padding_side = self._tokenizer.truncation_side = "right"
+        self.tokenizer.padding_side = self.tokenizer.truncation_side = "right"
         positions = getattr(AutoConfig.from_pretrained(folder, local_files_only=True), "max_position_embeddings", most_tokens)
         self.most_tokens = min(most_tokens, int(positions))
 
     @property
     def pad_id(self) -> int:
-        return int(self._tokenizer.pad_token_id)
-
-    def save(self, folder: str) -> None:
-        """Writes the tokenizer as transformers has it."""
-        self._tokenizer.save_pretrained(folder)
+        return int(self.tokenizer.pad_token_id)
 
     def batch(self, texts: Sequence[str], others: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
         """Texts, or pairs of texts, as (S, T) tensors, padded to the longest and cut at `most_tokens`: of a pair the longer part is cut."""
-        encoded = self._tokenizer(
+        encoded = self.tokenizer(
             list(texts), list(others) if others is not None else None, padding=True, max_length=self.most_tokens, return_tensors="pt",
             truncation="longest_first",
         )  # fmt: skip
@@ -106,7 +102,7 @@ class Words:
         """Each text in overlapping windows, `most` of them at the most; and the place of its text for each window."""
         import torch
 
-        encoded = self._tokenizer(
+        encoded = self.tokenizer(
             list(texts), padding=True, truncation=True, max_length=self.most_tokens, stride=overlap, return_overflowing_tokens=True,
             return_tensors="pt",
         )  # fmt: skip
@@ -119,7 +115,7 @@ class Words:
         """How many texts have more than so many tokens."""
         long = [text for text in texts if len(text) > tokens - 2]  # no token is shorter than a character
         return sum(
-            len(ids) > tokens for start in range(0, len(long), 1024) for ids in self._tokenizer(long[start : start + 1024])["input_ids"]
+            len(ids) > tokens for start in range(0, len(long), 1024) for ids in self.tokenizer(long[start : start + 1024])["input_ids"]
         )
 
 

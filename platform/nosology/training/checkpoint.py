@@ -209,6 +209,8 @@ def _write_weights(snapshot: Snapshot, folder: Path) -> Iterator[str]:
             with named_errors(str(folder / "adapter_model.safetensors")):
                 module.save_pretrained(str(folder), state_dict=dict(snapshot.weights), save_embedding_layers=False)
             (folder / "README.md").unlink(missing_ok=True)  # peft's template of a model card, with nothing in it
+            for name, text in snapshot.texts.items():
+                (folder / name).write_text(text)
             verify_tensors(folder / "adapter_model.safetensors", {name: tuple(tensor.shape) for name, tensor in adapter.items()})
         return
     if snapshot.weights:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from nosology import storage
 from nosology.errors import ConfigError, InputError, ModelError
 from nosology.training import checkpoint, ledger, lines, order
+from nosology.training.figures import Figures
 from nosology.training.saving import Saver, root_of
 from nosology.training.step import LocalStepper, Stepper
+from nosology.training.tracking import Trackers
 from nosology.training.watch import Watch, events, note
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def train(
         data: where `objective.rows` finds its rows.
         out: folder that every worker sees; gets `checkpoints/`, `metrics.jsonl` (one line `loss` a step), `ledger.jsonl`, `events.jsonl`.
         stepper: `LocalStepper`, or `DeepSpeedStepper` inside a process group.
-        on_step: called on rank 0 with the measurements of each step.
+        on_step: called on rank 0 with the measurements of each step; `Trackers` get those of the validation rows too.
         preempted: whether a node of the group is about to be taken away; asked by all workers equally often.
         since: moment from which on restarts and hangs are counted.
 
@@ -68,22 +70,23 @@ def train(
     started = time.monotonic()
     if config.evaluate_steps and config.metric not in objective.metrics:
         raise ConfigError(f"train.metric {config.metric}: the objective {objective.name} measures {', '.join(objective.metrics)}")
-    torch.manual_seed(config.seed)
-    group = stepper(lambda: objective.build(config, model), config)
-    rows = objective.rows(data, "train")
+    rows, validation = objective.rows(data, "train"), objective.rows(data, "validation")
     if not len(rows):
         raise InputError("no training rows", file=data, remedy="Prepare data with a train split first")
-    validation = objective.rows(data, "validation")
     if config.patience and not len(validation):
         raise InputError(
             "no validation rows, and train.patience counts evaluations of them", file=data, remedy="Raise prepare.validation_share"
         )
+    torch.manual_seed(config.seed)
+    group = stepper(lambda: objective.build(config, model), config)
     with Watch(out, group.rank, group.world_size, config.stall_seconds) as watch:
         group.on_collective(watch.collective)
         group.bare.register_forward_pre_hook(watch.alive)
+        watch.enter("begin", 0)
+        facts = objective.begin(group, rows, validation, config, out)
         run = _Run(objective, config, group, rows, validation, out, watch)
         run.go(on_step, preempted)
-        return {**run.report(since), "seconds": round(time.monotonic() - started, 2)}
+        return {**run.report(since), **facts, "seconds": round(time.monotonic() - started, 2)}
 
 
 class _Run:
@@ -136,6 +139,7 @@ class _Run:
         book = ledger.Ledger(self.out / ledger.FILE, len(self.rows), config.seed, self.samples) if group.rank == 0 else None
         if group.rank == 0:
             note(self.out, "start", step=self.start, workers=group.world_size)
+        figures = Figures(group, config, self.objective.name)
         group.module.train()
         began = last_save = last_asked = time.monotonic()
         self.early = self._worse()
@@ -184,7 +188,8 @@ class _Run:
                 book.step(step, int(taken), group.world_size)
                 seconds = time.monotonic() - step_started
                 log.step({"step": step, "value": value, "learning_rate": rate, "gradient_norm": group.gradient_norm(), "tokens": tokens,
-                          "tokens_per_second": tokens / seconds, "seconds": seconds, "workers": group.world_size})  # fmt: skip
+                          "tokens_per_second": tokens / seconds, "seconds": seconds, "workers": group.world_size,
+                          **figures.step(tokens / seconds, batches[0][0])})  # fmt: skip
             self.watch.enter("checkpoint", self.step)
             if self.saver.busy and written == group.world_size:
                 self.saver.finish()
@@ -209,7 +214,7 @@ class _Run:
         if group.rank == 0 and self.stopped:
             note(self.out, "stop", step=self.step)
         if log and book:
-            log.close()
+            log.close(self.stopped)
             book.close()
 
     def _batches(self, step: int) -> list[tuple[dict[str, torch.Tensor], float, list[int]]]:
@@ -228,7 +233,7 @@ class _Run:
         metrics: dict[str, float] = json.loads(self.group.share(json.dumps(self._measured())))
         self.evaluations.append((self.step, metrics))
         if log:
-            log.line({"name": "validation", "step": self.step - 1, **metrics})
+            log.validation(self.step - 1, metrics)
         self.early = self._worse()
 
     def _measured(self) -> dict[str, float]:
@@ -310,7 +315,7 @@ def _num_tokens(batch: dict[str, torch.Tensor]) -> int:
 
 
 class _Log:
-    """metrics.jsonl and TensorBoard; a line is on disk when the step is done, so that a kill loses none."""
+    """metrics.jsonl and `train.tracking`; a line is on disk when the step is done, so that a kill loses none."""
 
     def __init__(self, path: Path, on_step: Report | None) -> None:
         self._path, self._on_step = str(path), on_step
@@ -323,10 +328,19 @@ class _Log:
             with storage.named_errors(self._path):
                 self._on_step(measures)
 
+    def validation(self, step: int, metrics: dict[str, float]) -> None:
+        self.line({"name": "validation", "step": step, **metrics})
+        if isinstance(self._on_step, Trackers):
+            with storage.named_errors(self._path):
+                self._on_step.validation(step, metrics)
+
     def line(self, fields: dict[str, Any]) -> None:
         with storage.named_errors(self._path):
             self._stream.write(json.dumps({"time": round(time.time(), 3), **fields}) + "\n")
             self._stream.flush()
 
-    def close(self) -> None:
+    def close(self, stopped: bool) -> None:
         self._stream.close()
+        if isinstance(self._on_step, Trackers):
+            with storage.named_errors(self._path):
+                self._on_step.close(stopped)

@@ -52,20 +52,19 @@ class Rerank(Objective):
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Phrase and title of each list, the right one first: input_ids and attention_mask (S, T); real (B, L): False is no title at all."""
-        import torch
-
         lists = []
         for row in rows:
             found = list(row["negatives"][: self._negatives])
             spare = (other["title"] for other in rows if other["title"] not in (row["title"], *found))
-            found += [title for title, _ in zip(dict.fromkeys(spare), range(self._negatives - len(found)), strict=False)]
-            lists.append([row["title"], *found])
+            lists.append([row["title"], *found, *list(dict.fromkeys(spare))[: self._negatives - len(found)]])
+        return self._batch([row["text"] for row in rows], lists)
+
+    def _batch(self, texts: Sequence[str], lists: Sequence[Sequence[str]]) -> dict[str, torch.Tensor]:
+        import torch
+
         longest = max(map(len, lists))
-        filled = [titles + [titles[0]] * (longest - len(titles)) for titles in lists]
-        batch = self._words.batch(
-            [row["text"] for row, titles in zip(rows, filled, strict=True) for _ in titles],
-            [title for titles in filled for title in titles],
-        )
+        filled = [[*titles, *[titles[0]] * (longest - len(titles))] for titles in lists]
+        batch = self._words.batch([text for text in texts for _ in range(longest)], [title for titles in filled for title in titles])
         return {**batch, "real": torch.tensor([[place < len(titles) for place in range(longest)] for titles in lists])}
 
     def targets(self, batch: dict[str, torch.Tensor]) -> int:
@@ -89,15 +88,18 @@ class Rerank(Objective):
         )
 
     def evaluate(self, module: torch.nn.Module, rows: Sequence[Mapping[str, Any]], batch_size: int) -> dict[str, float]:
-        """Each phrase's title in its list: `loss`, `top1`, `mrr`."""
+        """Each phrase's title among those that retrieval found for it: `loss`, `top1`, `mrr`. A phrase for which it found none does not count."""
         import torch
 
         device = next(module.parameters()).device
+        held = [row for row in rows if row["negatives"]]
         total, lists = 0.0, []
-        for start in range(0, len(rows), batch_size):
-            batch = {name: tensor.to(device) for name, tensor in self.collate(rows[start : start + batch_size]).items()}
+        for start in range(0, len(held), batch_size):
+            chosen = held[start : start + batch_size]
+            made = self._batch([row["text"] for row in chosen], [[row["title"], *row["negatives"][: self._negatives]] for row in chosen])
+            batch = {name: tensor.to(device) for name, tensor in made.items()}
             scores_BL = self._scores(module, batch)
             first_B = torch.zeros(len(scores_BL), dtype=torch.long, device=device)
             total += float(torch.nn.functional.cross_entropy(scores_BL, first_B, reduction="sum"))
             lists += scores_BL.tolist()
-        return {"loss": total / max(1, len(rows)), **ranked(lists, [0] * len(lists))}
+        return {"loss": total / max(1, len(held)), **ranked(lists, [0] * len(lists))}

@@ -88,12 +88,17 @@ def _buffers(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _texts(module: torch.nn.Module) -> dict[str, str]:
-    """What transformers wants beside the weights of a whole model, by file; taken now, because another thread writes it."""
+    """What transformers wants beside the weights of a whole model or of a head, by file; taken now, because another thread writes it."""
     model, found = cast("Any", module), {}
-    if hasattr(module, "config"):
-        model.config.architectures = [type(module).__name__]
+    adapted = getattr(model, "peft_config", None)
+    if adapted is not None:
+        if not any(one.task_type == "SEQ_CLS" for one in adapted.values()):
+            return {}
+        model = model.get_base_model()
+    if hasattr(model, "config"):
+        model.config.architectures = [type(model).__name__]
         found["config.json"] = model.config.to_json_string(use_diff=True)
-    if getattr(module, "generation_config", None) is not None:
+    if getattr(model, "generation_config", None) is not None:
         found["generation_config.json"] = model.generation_config.to_json_string(use_diff=True)
     return found
 
@@ -187,7 +192,7 @@ class LocalStepper:
                 count = int(held["step"])
                 tensors |= {f"{name}|{key}": held[key].cpu().clone() for key in MOMENTS}
         whole = weights | _buffers(self.bare) if full else weights
-        return Snapshot(step, 0, 1, self.bare, whole, tensors, {}, {"adam_step": count, **fields}, _texts(self.bare) if full else {})
+        return Snapshot(step, 0, 1, self.bare, whole, tensors, {}, {"adam_step": count, **fields}, _texts(self.bare))
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         import torch
@@ -214,6 +219,8 @@ class DeepSpeedStepper:
         self._config = config
         settings = zero.deepspeed_config(config, self.world_size)
         self._rounds: int = settings["gradient_accumulation_steps"]
+        # without ZeRO DeepSpeed clips the gradient and does not tell its norm
+        self._plain, self._norm = settings["zero_optimization"]["stage"] == 0, 0.0
         if not config.use_gpu:  # it would be compiled at the first use, a minute on two cores; gloo does without
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend="nccl" if config.use_gpu else "gloo", auto_mpi_discovery=False, verbose=False)
@@ -230,15 +237,18 @@ class DeepSpeedStepper:
         self._owners = _owners({name: int(getattr(p, "ds_numel", p.numel())) for name, p in self.bare.named_parameters()}, self.world_size)
 
     def learn(self, loss: torch.Tensor, learning_rate: float) -> None:
+        import torch
+
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         # DeepSpeed takes the mean over workers and rounds
         self.module.backward(loss * (self.world_size * self._rounds))
+        if self._plain and self.module.is_gradient_accumulation_boundary():
+            self._norm = float(torch.nn.utils.get_total_norm([p.grad for p in _learning(self.bare).values() if p.grad is not None]))
         self.module.step()
 
     def gradient_norm(self) -> float:
-        norm = self.module.get_global_grad_norm()
-        return float(norm) if norm is not None else 0.0
+        return self._norm if self._plain else float(self.module.get_global_grad_norm() or 0.0)
 
     def total(self, values: Sequence[float]) -> list[float]:
         import torch
@@ -331,12 +341,13 @@ class DeepSpeedStepper:
             weights |= buffers if self.rank == 0 else {}
         # some optimizers count in one parameter's state alone
         count = max((int(held["step"]) for held in self._torch_optimizer().state.values() if "step" in held), default=step)
-        texts = _texts(self.bare) if full and self.rank == 0 else {}
+        texts = _texts(self.bare) if self.rank == 0 else {}
         return Snapshot(step, self.rank, self.world_size, self.bare, weights, tensors, owners, {"adam_step": count, **fields}, texts)
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         import deepspeed
         import torch
+
         adam_step = int(state["adam_step"])
         _check_names(self.bare, tensors)
         optimizer = self._torch_optimizer()

@@ -37,8 +37,8 @@ REFUSED: tuple[tuple[Callable[[TrainConfig], bool], str], ...] = (
      "a base in 4 bits zero of 0, 1 or 2 has room"),
     (lambda c: c.method == "qlora" and c.precision != "bf16",
      "train.method: qlora needs train.precision: bf16, the type that its products are made in"),
-    (lambda c: c.method == "qlora" and c.objective != "generate",
-     "train.method: qlora is for the objective generate: the encoder heads are small"),
+    (lambda c: c.method == "qlora" and c.objective not in ("generate", "prefer"),
+     "train.method: qlora is for the objectives generate and prefer: heads and their encoders are small. Take method: lora"),
 )  # fmt: skip
 
 

@@ -76,9 +76,9 @@ def _check_blocks(source: str, prepared: str) -> None:
     """Raises InputError where the table is not one that the run of `prepare` wrote."""
     if source.rstrip("/") == prepared:
         raise InputError(
-            "a run folder of prepare, not one of its tables",
+            "a run folder of prepare, not its blocks or another of its tables",
             file=source,
-            remedy=f"Give {storage.join(prepared, 'blocks')}, or its preferences, pairs or notes",
+            remedy=f"Give {storage.join(prepared, 'blocks')}, or beside it preferences, pairs or notes",
         )
     uri = storage.join(prepared, "lineage.json")
     table = storage.absolute(source).rstrip("/").rpartition("/")[2]

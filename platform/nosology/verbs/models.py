@@ -22,6 +22,7 @@ TOKENIZER = "tokenizer"  # folder beside blocks: the tokenizer and the chat temp
 # how a training is run and not what it learns: these may change when it goes on
 _OPERATION = {
     "max_failures": 0, "stall_seconds": 0.0, "keep_checkpoints": 1, "checkpoint_steps": 1, "checkpoint_minutes": None, "least_workers": None,
+    "tracking": (),
 }  # fmt: skip
 DEIDENTIFICATION = "deidentification.json"  # in a checkpoint: why its data could be trained on
 
@@ -96,6 +97,7 @@ def train(config: Config, source: str, out: str) -> dict[str, Any]:
 
 def _each_seed(config: Config, source: str, out: str) -> dict[str, Any]:
     """The same training with several seeds: each metric's mean, how far the seeds are apart, and the best of them."""
+    from nosology.evaluation.training_page import write_seeds
     from nosology.training import objective
     from nosology.training.loop import better
 
@@ -118,20 +120,23 @@ def _each_seed(config: Config, source: str, out: str) -> dict[str, Any]:
         metric = config.train.metric
         best = max(each, key=lambda seed: better(each[seed][metric], metric))
         spread = {name: statistics.stdev(v) if len(v) > 1 else 0.0 for name, v in values.items()}
-        return run.finish({
+        report = {
             "seeds": list(each), "metrics": {name: statistics.fmean(v) for name, v in values.items()}, "spread": spread, "each": each,
             "best_seed": best, "best_run": reports[best]["run"], "checkpoint": reports[best]["checkpoint"],
-        })  # fmt: skip
+        }  # fmt: skip
+        return run.finish({**report, "html": write_seeds(out, report, reports, config.train)})
 
 
 def _train(config: Config, source: str, out: str) -> dict[str, Any]:
     from nosology.distributed.train import run_training
+    from nosology.evaluation.training_page import write_run
     from nosology.quantization.manifest import check_directory, check_weights
+    from nosology.training.backbone import OF_ENCODER, directory
+    from nosology.training.export import export
 
     with Run(out, "train", config, source=source) as run:
-        base = config.model.base
-        if config.train.objective == "generate":
-            base = _needed(base, "model.base", "training starts from that model")
+        base = str(directory(config.train, config.model)) if config.train.objective != "tag" else None
+        if base:
             check_directory(base)
             check_weights(base)
         origin = provenance(config, source)
@@ -142,14 +147,18 @@ def _train(config: Config, source: str, out: str) -> dict[str, Any]:
         # travels with the adapter or model, wherever it is copied to: the digests of the bundles, and no folder, whose name may tell of a site
         proofs = {"proofs": sorted(origin["proofs"].values())} if "proofs" in origin else {}
         storage.write_json(storage.join(str(report["checkpoint"]), DEIDENTIFICATION), origin | proofs)
-        if config.train.objective == "generate":
-            _accompany(config, str(base), source, str(report["checkpoint"]))
+        if base:
+            _accompany(config, base, source, str(report["checkpoint"]))
+        if base and config.train.objective in OF_ENCODER:
+            report["model"] = export(config.train, Path(base), Path(str(report["checkpoint"])), storage.local_path(out) / "model")
         report["deidentification"] = origin
         run.lineage("inputs", {source: digests["data"]})
         run.lineage("models", {"base": digests["base"]})
         said: dict[str, str] = {name: str(origin[name]) for name in ("basis", "policy", "vouched_by") if name in origin}
         run.lineage("deidentification", {**said, **origin.get("proofs", {})})
-        run.lineage("outputs", {"checkpoint": folder_digest(str(report["checkpoint"]))})
+        digests["checkpoint"] = folder_digest(str(report["checkpoint"]))
+        report["html"] = write_run(out, report, config.train, digests)
+        run.lineage("outputs", {"checkpoint": digests["checkpoint"], "html": storage.digest(report["html"])})
         return run.finish(report)
 
 
@@ -158,9 +167,12 @@ def _accompany(config: Config, base: str, source: str, checkpoint: str) -> None:
     from nosology.curation.prepare import load_tokenizer, write_tokenizer
     from nosology.quantization.manifest import TRAINED, identity, weights_digest
     from nosology.terminology.codeset import code_set
+    from nosology.training.backbone import OF_ENCODER, Words
 
     files = [uri for uri in storage.list_files(source) if uri.rpartition("/")[0].endswith(f"/{TOKENIZER}")]
-    if files:
+    if config.train.objective in OF_ENCODER:
+        tokenizer = Words(Path(base)).tokenizer
+    elif files:
         with tempfile.TemporaryDirectory() as folder:
             for uri in files:
                 storage.write_bytes(storage.join(folder, uri.rpartition("/")[2]), storage.read_bytes(uri))
@@ -169,7 +181,8 @@ def _accompany(config: Config, base: str, source: str, checkpoint: str) -> None:
         tokenizer = load_tokenizer(base, config.prepare.template)
     write_tokenizer(tokenizer, checkpoint)
     digest = weights_digest(Path(base)) if config.train.method != "full" else "none"
-    storage.write_json(storage.join(checkpoint, TRAINED), identity(tokenizer, digest, code_set().digest))
+    trained = {"objective": config.train.objective, **identity(tokenizer, digest, code_set().digest)}
+    storage.write_json(storage.join(checkpoint, TRAINED), trained)
 
 
 def quantize(config: Config, source: str, out: str) -> dict[str, Any]:

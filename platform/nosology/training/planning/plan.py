@@ -158,7 +158,7 @@ def plan(model: ModelConfig, train: TrainConfig, context_tokens: int, config: Pl
     """
     zero.check(train)
     if train.objective != "generate":
-        raise ConfigError(f"train.objective {train.objective}: the encoder heads train on a laptop; plan is for the objective generate")
+        raise ConfigError(f"train.objective {train.objective}: plan knows the objective generate alone")
     if train.precision == "fp32" and train.use_gpu:
         raise ConfigError("train.precision fp32: on GPUs the planner knows bf16 alone")
     if not model.base:
