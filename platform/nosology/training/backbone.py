@@ -53,8 +53,7 @@ def pretrained(kind: str, folder: Path, config: TrainConfig, **options: Any) -> 
     cast("Any", logging).set_verbosity_error()
     dtype = torch.bfloat16 if config.precision == "bf16" and config.use_gpu else torch.float32
     try:
-        # sdpa takes our mask; kernels that cannot mask a block-diagonal (flash without varlen) are not offered. Gemma 2 caps its
-        # scores, which transformers has in the eager kernel alone
+        # Gemma 2 caps its scores, which transformers has in the eager kernel alone
         family = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).model_type
         module = getattr(transformers, kind).from_pretrained(
             folder, dtype=dtype, attn_implementation="eager" if family == "gemma2" else "sdpa", local_files_only=True, use_safetensors=True,

@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 COLUMNS = ("input_ids", "labels", "position_ids", "segment_ids")
 
 
-def attention_mask(segment_ids_BT: torch.Tensor) -> torch.Tensor:
-    """Who may look at whom: True (B, 1, T, T) for the same segment at the same place or before.
-
-    Block-diagonal, so that the loss of packed examples is that of the examples alone. Padding looks at padding, which
-    keeps its softmax finite.
-    """
-    import torch
-
-    length = segment_ids_BT.shape[1]
-    same = segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segment_ids_BT.device).tril()
-    return (same & causal)[:, None]
-
-
 def _counted(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Places (B, T-1) whose next token the loss asks for; never the first token of an example, which has none before it."""
     return (batch["labels"][:, 1:] != -100) & (batch["segment_ids"][:, 1:] == batch["segment_ids"][:, :-1])
@@ -66,10 +52,11 @@ def answers(module: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[to
     columns = counts_BT.any(0).nonzero()[:, 0]
     if not len(columns):
         columns = columns.new_zeros(1)
+    # without a mask of ours the model makes its own: where positions begin again an example begins, and no other sees anything of it. A mask
+    # that is handed in would stand for every layer, windows or not, and be right for one kernel alone (the eager one adds it to the scores)
     output = module(
-        input_ids=batch["input_ids"], position_ids=batch["position_ids"], attention_mask=attention_mask(batch["segment_ids"]),
-        logits_to_keep=columns, use_cache=False,
-    )  # fmt: skip
+        input_ids=batch["input_ids"], position_ids=batch["position_ids"], attention_mask=None, logits_to_keep=columns, use_cache=False
+    )
     picked = counts_BT[:, columns]
     return output.logits[picked].float(), targets_BT[:, columns][picked], picked.nonzero()[:, 0]
 

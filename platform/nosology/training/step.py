@@ -143,6 +143,8 @@ class LocalStepper:
         self._config = config
         self.device = torch.device("cuda" if config.use_gpu else "cpu")
         self.module = self.bare = build().to(self.device)
+        for parameter in _learning(self.bare).values():  # small steps would be lost in bf16; autocast works with either
+            parameter.data = parameter.data.float()
         self._optimizer = torch.optim.AdamW(list(_learning(self.bare).values()), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.autocast: AbstractContextManager[Any] = nullcontext()
         if config.precision == "bf16":
