@@ -247,9 +247,12 @@ class TrainConfig(Section):
         None, description="names of the linear layers that get an adapter; None is every one but the head"
     )
     zero: Annotated[int, Field(ge=0, le=3)] = Field(0, description="DeepSpeed ZeRO stage")
-    offload: Literal["none", "optimizer", "all"] = Field(
-        "none", description="what lies in host memory in place of the GPU: the optimizer state, or (all, at stage 3) the weights too"
+    offload: Literal["none", "optimizer", "all", "nvme"] = Field(
+        "none",
+        description="what lies in host memory in place of the GPU: the optimizer state, or (all, at stage 3) the weights too; nvme, at stage "
+        "3: the optimizer state on a disk of each node",
     )
+    offload_folder: str | None = Field(None, description="where offload: nvme lies, a folder on a fast disk that each node has for itself")
     gradient_checkpointing: bool = Field(
         False, description="keep a layer's input alone and compute the rest again in the backward pass: a third more time, far less memory"
     )

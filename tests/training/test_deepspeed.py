@@ -192,6 +192,31 @@ def test_every_weight_of_a_full_run_loads_from_its_parts(runs, blocks, stage):
     assert again["loss"] == pytest.approx(report["metrics"]["loss"], abs=1e-4)
 
 
+def _libaio() -> bool:
+    from deepspeed.ops.op_builder import AsyncIOBuilder
+
+    return bool(AsyncIOBuilder().is_compatible(verbose=False))
+
+
+@pytest.mark.skipif(not _libaio(), reason="DeepSpeed's asynchronous reads and writes need libaio with its headers")
+def test_an_optimizer_on_disk_goes_on_at_another_size(blocks, tmp_path):
+    """Only groups of parameters of 1 MiB and more go to disk, so the base is a larger toy."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
+    LlamaForCausalLM(LlamaConfig(**shape, max_position_embeddings=64, pad_token_id=0)).save_pretrained(tmp_path / "base")
+    case = {"method": "full", "zero": 3, "learning_rate": 1e-3}
+    disk = {**case, "offload": "nvme", "offload_folder": str(tmp_path / "disk")}
+    places = {"base": str(tmp_path / "base"), "encoder": "", "generate": blocks}
+    _group(2, places, tmp_path, [("memory", case, "whole", 0), ("disk", disk, "whole", 0), ("disk", disk, "resized", 5)])
+    _group(1, places, tmp_path, [("disk", disk, "resized", 0)])
+    assert list((tmp_path / "disk" / "zero_stage_3").rglob("*exp_avg*"))
+    curves = [curve(tmp_path / name / folder) for name, folder in (("memory", "whole"), ("disk", "whole"), ("disk", "resized"))]
+    for other in curves[1:]:
+        assert all(curves[0][step] == pytest.approx(other[step], abs=1e-3) for step in curves[0])
+    assert json.loads((tmp_path / "disk" / "resized.json").read_text())["start_step"] >= 3
+
+
 def test_deepspeed_settings_follow_ours():
     config = TrainConfig(
         precision="bf16", batch_size=4, accumulation_steps=2, zero=3, gradient_clip=0.5, use_gpu=True, offload="all", workers=8
@@ -202,6 +227,8 @@ def test_deepspeed_settings_follow_ours():
     assert not settings["optimizer"]["params"]["torch_adam"] and "fp16" not in settings
     on_cpu = zero.deepspeed_config(TrainConfig(precision="fp32", zero=0), world_size=2)
     assert on_cpu["optimizer"]["params"]["torch_adam"] and on_cpu["zero_optimization"] == {"stage": 0} and not on_cpu["bf16"]["enabled"]
+    on_disk = zero.deepspeed_config(TrainConfig(zero=3, offload="nvme", offload_folder="/scratch"), world_size=2)
+    assert on_disk["zero_optimization"]["offload_optimizer"] == {"device": "nvme", "nvme_path": "/scratch", "pin_memory": False}
     # in bf16 the fp32 weights live in ZeRO's optimizer, so the stage is 1 at least
     assert zero.deepspeed_config(TrainConfig(precision="bf16", zero=0), world_size=2)["zero_optimization"]["stage"] == 1
 
@@ -209,6 +236,7 @@ def test_deepspeed_settings_follow_ours():
 REFUSED = [
     ({"offload": "optimizer", "zero": 0, "use_gpu": True}, "cannot move"), ({"offload": "all", "zero": 2, "use_gpu": True}, "zero of 3"),
     ({"offload": "optimizer", "zero": 2}, "use_gpu"),
+    ({"offload": "nvme", "zero": 2, "offload_folder": "/x"}, "zero of 3"), ({"offload": "nvme", "zero": 3}, "go together"),
     ({"patience": 2}, "evaluate_steps is not set"), ({"least_workers": 4, "workers": 2}, "is more than train.workers"),
     ({"method": "qlora"}, "GPU kernels"), ({"method": "qlora", "zero": 3, "use_gpu": True}, "packed 4-bit"),
     ({"method": "qlora", "use_gpu": True, "precision": "fp32"}, "bf16"), ({"method": "qlora", "use_gpu": True, "objective": "tag"}, "generate"),

@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from nosology.errors import ModelError
+from nosology.errors import ConfigError, ModelError
 from nosology.training import order, zero
 from nosology.training.checkpoint import Snapshot
 
@@ -223,6 +223,9 @@ class DeepSpeedStepper:
         self._rounds: int = settings["gradient_accumulation_steps"]
         # without ZeRO DeepSpeed clips the gradient and does not tell its norm
         self._plain, self._norm = settings["zero_optimization"]["stage"] == 0, 0.0
+        if config.offload == "nvme" and not deepspeed.ops.op_builder.AsyncIOBuilder().is_compatible():
+            raise ConfigError("train.offload: nvme needs libaio with its headers, which DeepSpeed compiles against, on every node (Debian: "
+                              "apt-get install libaio-dev)")  # fmt: skip
         if not config.use_gpu:  # it would be compiled at the first use, a minute on two cores; gloo does without
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend="nccl" if config.use_gpu else "gloo", auto_mpi_discovery=False, verbose=False)
@@ -298,6 +301,16 @@ class DeepSpeedStepper:
             found = self._torch_optimizer().state[parameter][key] if key else parameter.detach()
         return found.detach().float().cpu().clone() if keep else None
 
+    @contextmanager
+    def _at_hand(self, place: int) -> Iterator[None]:
+        """Within, what stage 3 keeps of a group of parameters on NVMe is in memory; on disk again after."""
+        swapped = self._config.offload == "nvme" and self._optimizer._swappable_optimizer_subgroup(place)
+        if swapped:
+            self._optimizer._optimizer_states_and_gradient_swap_in(place)
+        yield
+        if swapped:
+            self._optimizer._optimizer_states_and_gradient_swap_out(place)
+
     def _take(self, parameter: torch.nn.Parameter, key: str | None, value: torch.Tensor) -> None:
         """Put a whole value (or moment) where ZeRO keeps its shards."""
         from deepspeed import utils
@@ -356,10 +369,11 @@ class DeepSpeedStepper:
         # the moments are made at the first step; make them now, so that there is a place to put ours. Stage 3 keeps its flat
         # parameters apart, because the optimizer sees one at a time
         apart = getattr(self._optimizer, "fp32_partitioned_groups_flat", None)
-        for flat in apart or [parameter for group in optimizer.param_groups for parameter in group["params"]]:
-            held = optimizer.state[flat]
-            count = torch.tensor(float(adam_step)) if torch.is_tensor(held.get("step", torch.tensor(0.0))) else adam_step
-            optimizer.state[flat] = {"step": count, **{key: torch.zeros_like(flat) for key in MOMENTS}}
+        for place, flat in enumerate(apart or [parameter for group in optimizer.param_groups for parameter in group["params"]]):
+            with self._at_hand(place):
+                held = optimizer.state[flat]
+                count = torch.tensor(float(adam_step)) if torch.is_tensor(held.get("step", torch.tensor(0.0))) else adam_step
+                optimizer.state[flat] = {"step": count, **{key: torch.zeros_like(flat) for key in MOMENTS}}
         link = getattr(self._optimizer, "_lazy_init_hp_params_optimizer_state", None)
         if link:  # stages 1 and 2 find the shards of a parameter's moments through these links
             link()

@@ -24,7 +24,11 @@ REFUSED: tuple[tuple[Callable[[TrainConfig], bool], str], ...] = (
      "train.offload needs train.zero of 1, 2 or 3: without ZeRO the optimizer state cannot move"),
     (lambda c: c.offload == "all" and c.zero != 3,
      "train.offload: all needs train.zero of 3: below it every GPU works on all weights. Take offload: optimizer"),
-    (lambda c: c.offload != "none" and not c.use_gpu,
+    (lambda c: c.offload == "nvme" and c.zero != 3,
+     "train.offload: nvme needs train.zero of 3, which alone can keep its optimizer state on a disk. Take offload: optimizer"),
+    (lambda c: (c.offload == "nvme") != (c.offload_folder is not None),
+     "train.offload: nvme and train.offload_folder go together: a folder on a fast disk that each node has for itself"),
+    (lambda c: c.offload in ("optimizer", "all") and not c.use_gpu,
      "train.offload moves state from a GPU to host memory; without train.use_gpu it is there already"),
     (lambda c: c.patience is not None and c.evaluate_steps is None,
      "train.patience counts evaluations, and train.evaluate_steps is not set"),
@@ -59,7 +63,9 @@ def deepspeed_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
         # small parameters stay whole: gathering a LoRA factor or a norm costs more than it saves
         zero |= {"stage3_param_persistence_threshold": 10_000, "stage3_prefetch_bucket_size": 50_000_000,
                  "stage3_gather_16bit_weights_on_model_save": False}  # fmt: skip
-    if config.offload != "none":
+    if config.offload == "nvme":
+        zero["offload_optimizer"] = {"device": "nvme", "nvme_path": config.offload_folder, "pin_memory": config.use_gpu}
+    elif config.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
     if config.offload == "all":
         zero["offload_param"] = {"device": "cpu", "pin_memory": True}
@@ -76,6 +82,7 @@ def deepspeed_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
         "bf16": {"enabled": config.precision == "bf16"},
         "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": zero,
+        "aio": {"block_size": 1 << 20, "queue_depth": 32, "thread_count": 1, "single_submit": False, "overlap_events": True},
         "zero_allow_untested_optimizer": False,
         "wall_clock_breakdown": False,
         "steps_per_print": 1 << 40,

@@ -159,6 +159,10 @@ def plan(model: ModelConfig, train: TrainConfig, context_tokens: int, config: Pl
     zero.check(train)
     if train.objective != "generate":
         raise ConfigError(f"train.objective {train.objective}: plan knows the objective generate alone")
+    if train.offload == "nvme":
+        raise ConfigError(
+            "train.offload: nvme is not planned: its speed is that of the disks. Plan offload: optimizer, which needs more host memory"
+        )
     if train.precision == "fp32" and train.use_gpu:
         raise ConfigError("train.precision fp32: on GPUs the planner knows bf16 alone")
     if not model.base:
