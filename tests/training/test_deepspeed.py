@@ -198,9 +198,10 @@ def _libaio() -> bool:
     return bool(AsyncIOBuilder().is_compatible(verbose=False))
 
 
-@pytest.mark.skipif(not _libaio(), reason="DeepSpeed's asynchronous reads and writes need libaio with its headers")
 def test_an_optimizer_on_disk_goes_on_at_another_size(blocks, tmp_path):
     """Only groups of parameters of 1 MiB and more go to disk, so the base is a larger toy."""
+    if not _libaio():
+        pytest.skip("DeepSpeed's asynchronous reads and writes need libaio with its headers")
     from transformers import LlamaConfig, LlamaForCausalLM
 
     shape = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}

@@ -50,7 +50,8 @@ def places(encoder, generator) -> ModelConfig:
 
 @pytest.mark.parametrize(("name", "backbone", "method"), WAYS)
 def test_a_head_learns_on_encoders_and_on_decoders(places, pairs, tmp_path, name, backbone, method):
-    way = {"learning_rate": 3e-3} if method == "full" else {"learning_rate": 3e-3 if name == "rerank" else 1e-2, "epochs": 40}
+    way = {"learning_rate": 3e-3} if method == "full" else {"learning_rate": 1e-2, "epochs": 40}
+    way |= {"learning_rate": 5e-3, "epochs": 80} if name == "rerank" else {}  # to compare two texts is harder to learn from nothing
     config = settings(objective=name, backbone=backbone, method=method, **way)
     report = train(objective(name), config, places, pairs, tmp_path)
     assert report["last_loss"] < report["first_loss"] * 0.7, (report["first_loss"], report["last_loss"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -81,3 +82,28 @@ def test_what_moves_or_may_last_is_no_hang(tmp_path: Path, sign: str) -> None:
             elif sign == "collective":
                 watch.collective("all_reduce of DeepSpeed")
     assert left.status is None and not events(tmp_path)
+
+
+def test_a_base_whose_loading_hangs_is_named(tmp_path: Path) -> None:
+    left = Left()
+    with Watch(tmp_path, 0, 1, 0.1, left):
+        for _ in range(60):
+            time.sleep(0.1)
+            if left.status is not None:
+                break
+    (hang,) = events(tmp_path)
+    assert left.status == STALLED and hang["phase"] == "build" and hang["seconds"] >= 2, "twenty times as long as a step may last"
+
+
+def test_the_watch_begins_before_the_base_is_loaded(tmp_path: Path, base: str, blocks: str) -> None:
+    from nosology.config import ModelConfig, TrainConfig
+    from nosology.training.generate import Generate
+    from nosology.training.loop import train
+
+    class Slow(Generate):
+        def build(self, config, model):
+            beat = json.loads((tmp_path / "beats" / "rank-0.json").read_text())
+            assert beat["phase"] == "build"
+            return super().build(config, model)
+
+    assert train(Slow(), TrainConfig(precision="fp32", max_steps=1, workers=1), ModelConfig(base=base), blocks, tmp_path)["steps_done"] == 1

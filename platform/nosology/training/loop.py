@@ -20,7 +20,7 @@ from nosology.errors import ConfigError, InputError, ModelError
 from nosology.training import checkpoint, ledger, lines, order
 from nosology.training.figures import Figures
 from nosology.training.saving import Saver, root_of
-from nosology.training.step import LocalStepper, Stepper
+from nosology.training.step import LocalStepper, Stepper, place
 from nosology.training.tracking import Trackers
 from nosology.training.watch import Watch, events, note
 
@@ -78,8 +78,8 @@ def train(
             "no validation rows, and train.patience counts evaluations of them", file=data, remedy="Raise prepare.validation_share"
         )
     torch.manual_seed(config.seed)
-    group = stepper(lambda: objective.build(config, model), config)
-    with Watch(out, group.rank, group.world_size, config.stall_seconds) as watch:
+    with Watch(out, *place(), config.stall_seconds) as watch:
+        group = stepper(lambda: objective.build(config, model), config)
         group.on_collective(watch.collective)
         group.bare.register_forward_pre_hook(watch.alive)
         watch.enter("begin", 0)

@@ -131,6 +131,14 @@ def _check_names(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -
         raise ModelError(f"the checkpoint holds {len(saved)} parameters, this model learns {len(own)}: another model or another adapter")
 
 
+def place() -> tuple[int, int]:
+    """Rank of this process in its group, and the size of the group; known before the model is built."""
+    import torch
+
+    group = torch.distributed
+    return (group.get_rank(), group.get_world_size()) if group.is_available() and group.is_initialized() else (0, 1)
+
+
 class LocalStepper:
     """One process without DeepSpeed: tests, small heads, scripts."""
 

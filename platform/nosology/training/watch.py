@@ -20,8 +20,8 @@ from nosology import storage
 from nosology.training import lines
 
 EVENTS, BEATS = "events.jsonl", "beats"
-# phases in which a worker does one long thing (a checkpoint of 70B is read, written, copied): they may last so many times longer
-_LONG = {"load": 20, "checkpoint": 20, "report": 20}
+# phases in which a worker does one long thing (a base or a checkpoint of 70B is read, written, copied): they may last so many times longer
+_LONG = {"build": 20, "load": 20, "checkpoint": 20, "report": 20}
 STALLED = 75  # exit status of a worker that gives up on a group that hangs
 
 
@@ -48,7 +48,7 @@ class Watch:
     def __init__(self, out: Path, rank: int, world_size: int, stall_seconds: float, leave: Callable[[int], Any] = os._exit) -> None:
         self._folder, self._out, self._rank, self._world_size = out / BEATS, out, rank, world_size
         self._stall, self._leave = stall_seconds, leave
-        self._number, self._step, self._phase, self._since = 0, 0, "start", time.monotonic()
+        self._number, self._step, self._phase, self._since = 0, 0, "build", time.monotonic()
         self._collective = "none"
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
