@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -82,14 +83,15 @@ PHRASES = {
 
 
 def make_encoder(folder: Path) -> str:
-    """A random BERT of two layers with word pieces of the toy phrases."""
+    """A random BERT of two layers that knows the words of the toy phrases."""
     import torch
     from nosology.terminology.codeset import code_set
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    words = BertWordPieceTokenizer(lowercase=True)
-    words.train_from_iterator([*(text for texts in PHRASES.values() for text in texts), *map(code_set().title, PHRASES)], vocab_size=400)
+    texts = [*(text for texts in PHRASES.values() for text in texts), *map(code_set().title, PHRASES)]
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(set(re.findall(r"\w+|[^\w\s]", " ".join(texts).lower())))]
+    words = BertWordPieceTokenizer(vocab={word: place for place, word in enumerate(known)}, lowercase=True)
     BertTokenizerFast(tokenizer_object=words._tokenizer, model_max_length=64).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(

@@ -51,10 +51,12 @@ def places(encoder, generator) -> ModelConfig:
 @pytest.mark.parametrize(("name", "backbone", "method"), WAYS)
 def test_a_head_learns_on_encoders_and_on_decoders(places, pairs, tmp_path, name, backbone, method):
     way = {"learning_rate": 3e-3} if method == "full" else {"learning_rate": 1e-2, "epochs": 40}
-    way |= {"learning_rate": 5e-3, "epochs": 80} if name == "rerank" else {}  # to compare two texts is harder to learn from nothing
+    if name == "rerank":  # to compare two texts is harder to learn from nothing
+        way = {"learning_rate": 1e-3 if method == "full" else 5e-3, "epochs": 80 if backbone == "encoder" else 30}
     config = settings(objective=name, backbone=backbone, method=method, **way)
     report = train(objective(name), config, places, pairs, tmp_path)
-    assert report["last_loss"] < report["first_loss"] * 0.7, (report["first_loss"], report["last_loss"])
+    values = [line["value"] for line in map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines()) if line["name"] == "loss"]
+    assert sum(values[-8:]) / 8 < 0.7 * sum(values[:3]) / 3, (values[:3], values[-8:])
     assert set(report["metrics"]) == set(objective(name).metrics) and report["ledger"]["exact"] and report["cut"] == 0
 
     # whole again, without peft, it is the same model
