@@ -175,7 +175,7 @@ def train(
     overrides: Overrides = NONE,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune a model on prepared blocks (LoRA or full, DeepSpeed ZeRO 0-3); resumes from its last good checkpoint."""
+    """Fine-tune a model or a head on what prepare wrote (LoRA or full, DeepSpeed ZeRO 0-3); resumes from its last good checkpoint."""
     from nosology import verbs
 
     named = [f"train.seeds=[{seeds}]"] if seeds else []

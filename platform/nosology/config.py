@@ -220,7 +220,7 @@ class PrepareConfig(Section):
 class ModelConfig(Section):
     """Models, by directory."""
 
-    base: str | None = Field(None, description="directory of the generator that is trained (Llama architecture)")
+    base: str | None = Field(None, description="directory of the generator that is trained (Llama, Mistral, Qwen 2.5 or 3, Gemma 2)")
     artefact: str | None = Field(None, description="directory of a quantized artefact to serve; None codes with the encoder heads alone")
     encoder: str | None = Field(None, description="directory of the encoder; None is the local all-MiniLM-L6-v2")
 
