@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nosology import storage
 from nosology.errors import InputError, ModelError
@@ -110,10 +110,12 @@ def quantize(config: QuantizeConfig, model: ModelConfig, source: str, out: str) 
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
     from nosology.curation.templates import end_of_turn, use_template
     from nosology.terminology.codeset import code_set
 
+    cast("Any", logging).disable_progress_bar()
     base, adapter = resolve(model, source)
     check_generator(adapter or base)
     places = [folder for folder in (adapter, base, Path(model.base or base)) if folder]
