@@ -343,7 +343,9 @@ class Bench:
             **{f"{name}_ratio": found[f"{name}_gib"] / size for name, size in planned.items() if "card_gib" in found},
         }  # fmt: skip
         if plan.train.method == "full" and found["stepper"] == "LocalStepper" and not self.asked.cpu:
-            more["note"] = "LocalStepper: fp32 weights under autocast, 16 bytes a parameter; the planner counts DeepSpeed's 20, as in -zero0"
+            more["note"] = (
+                "LocalStepper: fp32 weights under autocast, 16 bytes a parameter; the planner counts DeepSpeed's 20, as in -zero0"
+            )
         return more
 
 
