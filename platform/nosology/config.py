@@ -215,6 +215,7 @@ class PrepareConfig(Section):
     test_share: Share = 0.1
     near_duplicate: Share = Field(0.9, description="Jaccard similarity of word shingles from which two examples count as the same")
     candidates: Positive = Field(8, description="codes offered in a choose_code question")
+    notes: bool = Field(False, description="also make the table notes: whole notes with all codes of their claim, for classify")
 
 
 class ModelConfig(Section):

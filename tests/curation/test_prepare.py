@@ -16,7 +16,7 @@ from nosology.curation.split import Splitter
 from nosology.errors import InputError, ModelError, RecordError
 from nosology.records import CLEAN_TABLES, TABLES, Example, PackedBlock, arrow_schema
 
-CONFIG = PrepareConfig(context_tokens=256, candidates=3)
+CONFIG = PrepareConfig(context_tokens=256, candidates=3, notes=True)
 
 
 def phrase(row: int, text: str, code: str, **more: Any) -> dict[str, Any]:
@@ -86,6 +86,7 @@ def test_pairs_keep_what_retrieval_missed_and_preferences_offer_the_nearest_wron
         right, wrong = (tokenizer.decode(row[name]) for name in ("chosen_ids", "rejected_ids"))
         assert right == examples[row["example_id"]]["answer"] + "<|eot|>" and wrong.endswith("<|eot|>")
         assert wrong == ("B<|eot|>" if right[0] == "A" else "A<|eot|>"), "the nearest wrong one"
+    assert made.report["pairs_without_title"] == {"train": 1, "validation": 0, "test": 0}
     assert made.report["pairs"] == {"train": len([r for r in pairs if r["split"] == "train"]), "validation": 0, "test": 1}
 
 

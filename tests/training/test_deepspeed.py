@@ -14,7 +14,7 @@ from nosology.config import TrainConfig
 from nosology.errors import ConfigError
 from nosology.training import checkpoint, zero
 
-# method, stage, and what else: every method and every objective at every stage, bf16 and recomputation at some
+# method, stage, and what else: LoRA and full at every stage, the other objectives at every stage by one or the other; bf16 and recomputation at some
 _CASES = {
     **{f"{method}{stage}": {"method": method, "zero": stage} for method in ("lora", "full") for stage in range(4)},
     "again0": {"method": "lora", "zero": 0, "gradient_checkpointing": True}, "again3": {"method": "full", "zero": 3, "gradient_checkpointing": True},
@@ -239,6 +239,7 @@ REFUSED = [
     ({"offload": "optimizer", "zero": 2}, "use_gpu"),
     ({"offload": "nvme", "zero": 2, "offload_folder": "/x"}, "zero of 3"), ({"offload": "nvme", "zero": 3}, "go together"),
     ({"patience": 2}, "evaluate_steps is not set"), ({"least_workers": 4, "workers": 2}, "is more than train.workers"),
+    ({"objective": "rerank", "negatives": 0}, "needs wrong titles"),
     ({"method": "qlora"}, "GPU kernels"), ({"method": "qlora", "zero": 3, "use_gpu": True}, "packed 4-bit"),
     ({"method": "qlora", "use_gpu": True, "precision": "fp32"}, "bf16"), ({"method": "qlora", "use_gpu": True, "objective": "tag"}, "generate"),
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from nosology.config import ModelConfig, TrainConfig
 from nosology.errors import ConfigError, InputError, ModelError
+from nosology.records import PackedBlock, to_table
 from nosology.storage import StorageError
 from nosology.training import OBJECTIVES, checkpoint, objective, order
 from nosology.training.generate import Generate
@@ -126,6 +127,23 @@ def test_packed_loss_is_the_loss_of_the_examples_alone(base, blocks):
             alone.append(float(task.loss(module, task.collate([{name: values[inside] for name, values in packed.items()}]))))
     assert len(alone) > 2 and float(together) == pytest.approx(sum(alone), abs=1e-4)
     assert task.targets(task.collate([packed])) == len(alone)
+
+
+def test_a_step_is_the_mean_over_all_its_answer_tokens(base, blocks, tmp_path):
+    """However unequal its forward passes are: by one row each, by four, and of blocks with one answer beside blocks with all of them."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(Path(blocks) / "blocks.parquet").to_pylist()
+    for row in table[::2]:
+        seen = [place for place, label in enumerate(row["labels"]) if label != -100]
+        row["labels"] = [label if place == seen[0] else -100 for place, label in enumerate(row["labels"])]
+    (tmp_path / "data").mkdir()
+    pq.write_table(to_table(PackedBlock, [PackedBlock(**row) for row in table]), tmp_path / "data" / "blocks.parquet")
+    ways = [{"batch_size": 4}, {"batch_size": 1, "accumulation_steps": 4}, {"batch_size": 2, "accumulation_steps": 2}]
+    for number, way in enumerate(ways):
+        train(Generate(), settings(max_steps=4, **way), ModelConfig(base=base), str(tmp_path / "data"), tmp_path / str(number))
+    curves = [curve(tmp_path / str(number)) for number in range(len(ways))]
+    assert all(curves[0][step] == pytest.approx(other[step], abs=1e-5) for other in curves[1:] for step in curves[0])
 
 
 def test_only_labels_enter_the_loss(base, blocks):

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -17,13 +18,13 @@ from nosology.terminology.codeset import code_set
 from nosology.training import objective
 from nosology.training.backbone import directory as backbone_of
 from nosology.training.classify import Classify, log_probabilities
-from nosology.training.embed import Embed, ranked
+from nosology.training.embed import Embed, ranks, summed
 from nosology.training.export import export
 from nosology.training.loop import train
 from nosology.training.prefer import Prefer
 from nosology.training.rerank import Rerank
 from nosology.training.step import LocalStepper
-from nosology.training.tree import Tree
+from nosology.training.tree import Tree, lineage
 
 HEADS = ("embed", "rerank", "classify")
 WAYS = [(name, backbone, method) for name in HEADS for backbone in ("encoder", "generator") for method in ("full", "lora")]
@@ -124,9 +125,24 @@ def test_a_run_that_goes_on_has_the_reference_of_the_first(base, preferences, tm
     whole = train(Prefer(), config, ModelConfig(base=base), preferences, tmp_path / "whole")
     with pytest.raises(Stop):
         train(Prefer(), config, ModelConfig(base=base), preferences, tmp_path / "cut", on_step=stop)
-    again = train(Prefer(), config, ModelConfig(base=base), preferences, tmp_path / "cut")
+
+    def restarted(name, spoil=None):
+        shutil.copytree(tmp_path / "cut", tmp_path / name)
+        if spoil:
+            spoil(tmp_path / name / "reference-train.npz")
+        return train(Prefer(), config, ModelConfig(base=base), preferences, tmp_path / name)
+
+    def shifted(path):
+        with np.load(path) as held:
+            values, mark = held["values"], held["mark"]
+        np.savez(path, values=values + [[2.0, 0.0]], mark=mark)
+
+    again = restarted("again")
     assert again["start_step"] and again["last_loss"] == pytest.approx(whole["last_loss"], abs=1e-6)
     assert again["metrics"] == pytest.approx(whole["metrics"], abs=1e-6)
+    assert abs(restarted("read", shifted)["last_loss"] - whole["last_loss"]) > 1e-2, "the file is what is read"
+    for name, spoil in (("cut off", lambda path: path.write_bytes(path.read_bytes()[:100])), ("none", Path.unlink)):
+        assert restarted(name, spoil)["last_loss"] == pytest.approx(whole["last_loss"], abs=1e-6)
 
 
 def test_a_title_chooses_among_those_that_are_wrong(places, pairs):
@@ -154,7 +170,8 @@ def test_a_title_chooses_among_those_that_are_wrong(places, pairs):
 
 
 def test_ranks_count_ties_against():
-    assert ranked([[0.5, 0.5, 0.1], [0.1, 0.9, 0.2]], [0, 1]) == {"top1": 0.5, "mrr": 0.75}
+    found = ranks(torch.tensor([[0.5, 0.5, 0.1], [0.1, 0.9, 0.2]]), torch.tensor([0, 1]))
+    assert found == [2, 1] and summed(found) == {"top1": 0.5, "mrr": 0.75}
 
 
 def test_a_list_that_retrieval_left_short_is_filled(places, pairs):
@@ -166,8 +183,6 @@ def test_a_list_that_retrieval_left_short_is_filled(places, pairs):
     assert batch["real"].shape == (3, 4) and batch["real"][0].tolist() == [True] * 3 + [False]  # two other titles in the batch
     with torch.no_grad():
         assert torch.isfinite(task.loss(module, batch))
-    with pytest.raises(ConfigError, match="negatives 0"):
-        task.build(settings(objective="rerank", negatives=0), places)
 
 
 def test_a_tree_has_every_level_and_probabilities_fall_along_it():
@@ -184,8 +199,9 @@ def test_a_tree_has_every_level_and_probabilities_fall_along_it():
         "I11",
         "S52",
     ]
-    assert {tree.nodes[place] for place, held in enumerate(tree.marked(["I11.9", "Z99.9"])) if held} == {"9", "I10-I1A", "I11", "I11.9"}
-    assert [tree.nodes[place] for place in tree.leaves()] == ["I10", "I11.9", "S52.501A"]
+    assert lineage("I11.9", code_set()) == ["9", "I10-I1A", "I11", "I11.9"] and lineage("no code", code_set()) == ["no code"]
+    assert [tree.nodes[place] for place in tree.categories] == ["I10", "I11", "S52"]
+    assert [tree.nodes[place] for place in tree.leaves] == ["I10", "I11.9", "S52.501A"]
     torch.manual_seed(0)
     logits = torch.randn(5, len(tree.nodes))
     chances = log_probabilities(logits, tree).exp()
@@ -201,7 +217,8 @@ def test_a_node_is_asked_only_where_its_parent_is_right(places, pairs):
     rows = task.rows(pairs, "train")
     task.build(settings(objective="classify", method="full"), places)
     tree = task._tree
-    right = torch.tensor([tree.marked(["I10"])])
+    right = task.collate([{"text": "x", "context": None, "codes": ["I10"]}])["right"]
+    assert {tree.nodes[place] for place in right[0].nonzero()[:, 0].tolist()} == {"9", "I10-I1A", "I10"}
     logits = torch.zeros(1, len(tree.nodes), requires_grad=True)
     task._losses(logits, right).backward()
     reached = {tree.nodes[place] for place, slope in enumerate(logits.grad[0].tolist()) if slope}
@@ -215,7 +232,8 @@ def test_a_long_note_is_read_in_windows_and_the_surest_counts(places, tmp_path, 
     task.rows(pairs, "train")
     module = task.build(settings(objective="classify", method="full"), places).eval()
     text = "high blood pressure " * 60 + "broken right wrist"
-    batch = task.collate([{"text": text, "codes": ["I10", "S52.501A"]}, {"text": "chest cold", "codes": ["J20.9"]}])
+    rows = [{"text": text, "context": None, "codes": ["I10", "S52.501A"]}, {"text": "chest cold", "context": None, "codes": ["J20.9"]}]
+    batch = task.collate(rows)
     windows = batch["owners"].tolist()
     assert windows.count(0) > 3 and windows[-1] == 1 and sum(batch["right"][1].tolist()) == 4
     with torch.no_grad():
@@ -228,13 +246,14 @@ def test_what_is_cut_and_what_cannot_be_known_is_counted(places, tmp_path):
     rows = [
         CodedText(text_id="a", split="train", text="high blood pressure " * 2000, codes=("I10",)),
         CodedText(text_id="b", split="train", text="chest cold", codes=("J20.9", "I10")),
+        CodedText(text_id="d", split="train", text="nothing", codes=()),
         CodedText(text_id="c", split="validation", text="broken right wrist", codes=("S52.501A",)),
     ]
     pq.write_table(to_table(CodedText, rows), tmp_path / "part-0.parquet")
     report = train(Classify(), settings(objective="classify", method="full", max_steps=1), places, str(tmp_path), tmp_path / "run")
-    assert (report["cut"], report["codes"], report["nodes"], report["unknown_codes"]) == (1, 2, 7, 1)
+    assert (report["cut"], report["codes"], report["nodes"], report["unknown_codes"], report["without_codes"]) == (1, 2, 7, 1, 1)
     assert report["metrics"]["f1"] == 0
-    with pytest.raises(InputError, match="these are notes"):
+    with pytest.raises(InputError, match="without a title"):
         train(Embed(), settings(objective="embed"), places, str(tmp_path), tmp_path / "other")
 
 
@@ -266,3 +285,68 @@ def test_an_example_longer_than_the_model_reads_is_refused(base, blocks, prefere
     wide = ModelConfig(base=str(short))
     (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}))  # blocks of 32, examples of up to 7
     assert train(objective("generate"), settings(max_steps=1), wide, blocks, tmp_path / "c")["steps_done"] == 1
+
+
+def test_what_stands_above_an_unknown_code_counts(places, tmp_path):
+    """I11.0 occurs in no training row; its category, block and chapter do."""
+    rows = [CodedText(text_id=f"{n}", split="train", text="pressure heart", codes=("I11.9",)) for n in range(8)]
+    rows += [CodedText(text_id=f"x{n}", split="train", text="chest cold", codes=("J20.9",)) for n in range(8)]
+    rows += [CodedText(text_id="v", split="validation", text="pressure heart", codes=("I11.0",))]
+    pq.write_table(to_table(CodedText, rows), tmp_path / "part-0.parquet")
+    report = train(Classify(), settings(objective="classify", method="full", epochs=30), places, str(tmp_path), tmp_path / "run")
+    found = report["metrics"]
+    assert (found["f1"], found["category_f1"], found["top1"]) == (0, 1, 0) and found["hierarchical_f1"] == pytest.approx(2 * 3 / (4 + 4))
+    assert report["unknown_codes"] == 1
+
+
+@pytest.mark.parametrize("name", ["rerank", "classify"])
+def test_layers_that_the_encoder_lacks_are_trained_and_travel(name, places, pairs, tmp_path):
+    """A BERT saved as a masked language model has no pooler, on which its classification head stands."""
+    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+
+    torch.manual_seed(1)
+    BertForMaskedLM(BertConfig.from_pretrained(places.encoder)).save_pretrained(tmp_path / "bare")
+    AutoTokenizer.from_pretrained(places.encoder).save_pretrained(tmp_path / "bare")
+    model = ModelConfig(encoder=str(tmp_path / "bare"))
+    config = settings(objective=name, method="lora", epochs=3)
+    report = train(objective(name), config, model, pairs, tmp_path / "run")
+    task = objective(name)
+    task.rows(pairs, "train")
+    task.build(config, model)
+    whole = export(config, tmp_path / "bare", Path(report["checkpoint"]), tmp_path / "model")
+    module = transformers.AutoModelForSequenceClassification.from_pretrained(whole).eval()
+    with torch.no_grad():
+        assert task.evaluate(module, task.rows(pairs, "validation"), 4) == pytest.approx(report["metrics"], abs=1e-4)
+    assert not list((tmp_path / "model").glob("part-*"))
+    AutoTokenizer.from_pretrained(places.encoder).save_pretrained(whole)
+    # a head is a base for another one, of another width
+    other = train(
+        objective("rerank"), settings(objective="rerank", method="lora", max_steps=1), ModelConfig(encoder=whole), pairs, tmp_path / "next"
+    )
+    assert other["steps_done"] == 1
+
+
+def test_rows_that_leave_nothing_to_choose_are_refused(places, tmp_path):
+    title = code_set().title("I10")
+    rows = [CodedText(text_id=str(n), split="train", text="high blood pressure", codes=("I10",), title=title) for n in range(4)]
+    pq.write_table(to_table(CodedText, rows), tmp_path / "part-0.parquet")
+    with pytest.raises(InputError, match="have one title"):
+        train(Embed(), settings(objective="embed"), places, str(tmp_path), tmp_path / "a")
+    with pytest.raises(InputError, match="no wrong titles"):
+        train(Rerank(), settings(objective="rerank"), places, str(tmp_path), tmp_path / "b")
+
+
+def test_two_texts_are_kept_apart_where_the_tokenizer_sets_nothing_between(places, encoder):
+    from nosology.training.backbone import Words
+
+    words = Words(Path(places.base))
+    ids = words.batch(["heart disease"], ["Asthma"])["input_ids"][0]
+    assert words.tokenizer.decode(ids) == "heart disease\nAsthma"
+    assert words.count_longer(["é" * 90], 128) == int(len(words.tokenizer("é" * 90)["input_ids"]) > 128)
+    assert "\n" not in Words(Path(encoder)).tokenizer.decode(Words(Path(encoder)).batch(["high"], ["low"])["input_ids"][0])
+
+
+def test_a_long_count_of_the_rows_is_no_hang():
+    from nosology.training import watch
+
+    assert watch._LONG["begin"] > 1

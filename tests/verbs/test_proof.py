@@ -248,6 +248,18 @@ def test_blocks_that_prepare_did_not_write_are_refused_or_vouched_for(way: Path)
     refused(way, "not the blocks that prepare wrote", vouch)
 
 
+@pytest.mark.parametrize(("table", "objective"), [("pairs", "embed"), ("pairs", "classify"), ("preferences", "prefer")])
+def test_every_table_of_prepare_is_asked_for_its_proof(way: Path, table: str, objective: str) -> None:
+    sets, source = f"train.objective={objective}", str(way / "prepare" / table)
+    assert provenance(tree(way, sets), source)["basis"] == "proof"
+    shutil.copytree(way / "clean" / "proof", way / "kept-proof")
+    shutil.rmtree(way / "clean" / "proof")
+    refused(way, "deidentify --proof", sets, source=f"prepare/{table}")
+    shutil.copytree(way / "kept-proof", way / "clean" / "proof")
+    shutil.copy(way / "prepare" / "examples" / "part-0.parquet", way / "prepare" / table / "part-0.parquet")
+    refused(way, f"not the {table} that prepare wrote", sets, source=f"prepare/{table}")
+
+
 def test_a_run_that_is_gone_needs_somebody_to_vouch(way: Path) -> None:
     shutil.rmtree(way / "clean")
     refused(way, "not at .*clean.*proof.vouched_by")

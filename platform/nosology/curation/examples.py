@@ -65,11 +65,13 @@ class Made:
     """What became of a pair.
 
     Attributes:
+        pair: what it was made of.
         example: its answer is empty where the right code is not among the candidates: nothing to choose, and the more for retrieval to learn.
         question: what makes it a duplicate of another (phrase and context, without candidates).
         candidates: (code, title), best first.
     """
 
+    pair: Pair
     example: Example
     question: str
     candidates: Sequence[tuple[str, str]]
@@ -166,7 +168,7 @@ def build_examples(pairs: Sequence[Pair], lookup: Lookup, splitter: Splitter, nu
         answer = LABELS[codes.index(pair.code)] if retrieved else ""
         question = pair.phrase if not pair.context else f"{pair.phrase}\n{pair.context}"
         key = "\0".join((task.name, pair.owner or "", pair.phrase, pair.context or "", pair.code))
-        made.append(Made(Example(
+        made.append(Made(pair, Example(
             example_id=hashlib.sha256(key.encode()).hexdigest()[:24], patient_id=pair.patient_id, task=task.name, split=split,
             instruction=asked[0], prompt=asked[1], answer=answer), question, candidates))  # fmt: skip
     return made, dropped

@@ -28,6 +28,8 @@ class Draft(Sourced):
     """What the table `drafts` has beside the columns of `Example`: an example before duplicates are known, with its tokens."""
 
     question: str = column("what two examples are compared by: phrase and context, without candidates")
+    phrase: str = column("the phrase alone")
+    context: str | None = column("the sentence around it", default=None)
     code: str = column("the code behind the answer")
     title: str | None = column("official title of the code; None for one that is not billable", default=None)
     negatives: tuple[str, ...] = column("titles of the candidates that are wrong, the nearest first", default=())
@@ -132,8 +134,9 @@ class Prepare:
             for pair in pairs:
                 made, drops = build_examples([pair], searched, self._splitter, self._config.candidates)
                 dropped += [_dropped(row, drop) for drop in drops]
-                drafts += [self._draft(row, pair, one) for one in made]
-        notes = [self._note(row, codes) for row in rows if row["_table"] == "documents" and (codes := coded(row, self._links))]
+                drafts += [self._draft(row, one) for one in made]
+        documents = [row for row in rows if self._config.notes and row["_table"] == "documents"]
+        notes = [self._note(row, codes) for row in documents if (codes := coded(row, self._links))]
         for made_rows, name in ((drafts, "question"), (notes, "text")):
             signatures = duplicates.signatures([one[name] for one in made_rows]) if made_rows else []
             for one, signature in zip(made_rows, signatures, strict=True):
@@ -152,12 +155,13 @@ class Prepare:
             return document_pairs(row, self._links, self._lookup)
         return [], []
 
-    def _draft(self, row: Mapping[str, Any], pair: Pair, made: Made) -> dict[str, Any]:
+    def _draft(self, row: Mapping[str, Any], made: Made) -> dict[str, Any]:
         assert self._lookup is not None
+        pair = made.pair
         example, wrong = made.example, [(place, title) for place, (code, title) in enumerate(made.candidates) if code != pair.code]
         terms = self._lookup.terms(pair.code)
         draft = {
-            **_source(row), **to_dict(example), "question": made.question, "code": pair.code, "title": terms[0] if terms else None,
+            **_source(row), **to_dict(example), "question": made.question, "phrase": pair.phrase, "context": pair.context, "code": pair.code, "title": terms[0] if terms else None,
             "negatives": [title for _, title in wrong], "input_ids": [], "num_prompt_tokens": 0, "rejected_ids": [],
         }  # fmt: skip
         if not example.answer:
@@ -247,7 +251,8 @@ def finish(
             _count(counts, f"note_{reason}", notes["split"][place].as_py())
         made["notes"] = texts.select(arrow_schema(CodedText).names).cast(arrow_schema(CodedText)).sort_by("text_id")
     more: dict[str, Any] = {name: _by_split(made[name]) for name in ("preferences", "pairs", "notes") if name in made}
-    return Prepared(made, {"splits": splits, "dropped": counts, **more})
+    without = _by_split(kept.filter(pc.is_null(kept["title"])))  # their code is not billable, so it has no title to learn
+    return Prepared(made, {"splits": splits, "dropped": counts, **more, "pairs_without_title": without})
 
 
 def _without_duplicates(table: pa.Table, key: str, text: str, answer: str, near: float) -> tuple[pa.Table, dict[int, str]]:
@@ -282,10 +287,10 @@ def _preferences(answered: pa.Table, context_tokens: int) -> pa.Table:
 def _pairs(kept: pa.Table) -> pa.Table:
     rows = [
         CodedText(
-            text_id=row["example_id"], patient_id=row["patient_id"], split=row["split"], text=row["question"], codes=(row["code"],),
+            text_id=row["example_id"], patient_id=row["patient_id"], split=row["split"], text=row["phrase"], context=row["context"], codes=(row["code"],),
             title=row["title"], negatives=tuple(row["negatives"]),
         )
-        for row in kept.select(["example_id", "patient_id", "split", "question", "code", "title", "negatives"]).to_pylist()
+        for row in kept.select(["example_id", "patient_id", "split", "phrase", "context", "code", "title", "negatives"]).to_pylist()
         if row["title"]
     ]  # fmt: skip
     return to_table(CodedText, rows).sort_by("text_id")

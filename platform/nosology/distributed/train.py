@@ -8,8 +8,10 @@ for good leaves a smaller group where `train.least_workers` allows one, which gr
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -59,8 +61,10 @@ def run_training(config: TrainConfig, model: ModelConfig, data: str, out: str, c
         storage.remove(str(folder / name))
     places = {name: os.path.abspath(value) if value and storage.is_local(value) else value for name, value in model.model_dump().items()}
     elsewhere = storage.absolute(config.checkpoint_folder) if config.checkpoint_folder else None  # workers stand in another folder
+    # a folder of the run's own, because DeepSpeed names its files by number alone
+    swap = os.path.join(os.path.abspath(config.offload_folder), f"run-{_mark(folder)}") if config.offload_folder else None
     plan: dict[str, Any] = {
-        "config": config.model_copy(update={"checkpoint_folder": elsewhere}).model_dump(), "model": places, "data": os.path.abspath(data) if storage.is_local(data) else data,
+        "config": config.model_copy(update={"checkpoint_folder": elsewhere, "offload_folder": swap}).model_dump(), "model": places, "data": os.path.abspath(data) if storage.is_local(data) else data,
         "out": str(folder), "since": time.time(),
     }  # fmt: skip
     with session(cluster):
@@ -80,6 +84,11 @@ class InterruptedTraining(NosologyError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return InterruptedTraining, (self.done, self.steps)
+
+
+def _mark(folder: Path) -> str:
+    """What tells a run's files from those of others on a disk that they share."""
+    return hashlib.sha256(str(folder).encode()).hexdigest()[:16]
 
 
 def _fit(config: TrainConfig, plan: dict[str, Any], folder: Path) -> None:
@@ -210,6 +219,9 @@ def _work(plan: dict[str, Any]) -> None:
         raise error from None
     except Exception as error:
         raise RuntimeError(runs.describe(error)) from None
+    finally:
+        if config.offload_folder:
+            shutil.rmtree(config.offload_folder, ignore_errors=True)
     if report["rank"] == 0:
         storage.write_json(str(folder / _REPORT), report)
 

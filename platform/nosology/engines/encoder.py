@@ -21,6 +21,7 @@ DIGESTS = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
+MOST_TOKENS = 64  # of a phrase or a title
 Vectors = NDArray[np.float32]
 
 
@@ -34,7 +35,7 @@ class Encoder:
     model: Any
 
     def embed(
-        self, texts: Sequence[str], *, batch_size: int = 64, max_tokens: int = 64, progress: Callable[[int], None] | None = None
+        self, texts: Sequence[str], *, batch_size: int = 64, max_tokens: int = MOST_TOKENS, progress: Callable[[int], None] | None = None
     ) -> Vectors:
         """One vector a text: last layer, mean over its tokens, L2-normalised.
 

@@ -20,10 +20,10 @@ from nosology.evaluation import figures
 from nosology.evaluation.report import Headline, Part, Table
 from nosology.runs import VERSION
 from nosology.training import ledger, lines
+from nosology.training.tracking import PLACES
 from nosology.training.watch import events
 
 _MOST_ROWS = 40  # of a table; the last ones
-_PLACES = ("checkpoint_folder",)  # keys whose value is a place
 _METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "Full fine-tuning"}
 # why its data could be trained on
 _BASIS = {
@@ -246,7 +246,7 @@ def _words(name: str, one: Mapping[str, Any]) -> str:
 def _configuration(config: TrainConfig) -> Table | None:
     default = dict(flatten(TrainConfig()))
     changed = [(name, value) for name, value in flatten(config) if value != default[name]]
-    rows = [[f"train.{name}", "set" if name in _PLACES else _value(value), _value(default[name])] for name, value in changed]
+    rows = [[f"train.{name}", "set" if name in PLACES else _value(value), _value(default[name])] for name, value in changed]
     return _table("Configuration", ["key", "value", "default"], rows, "Keys of train that are not at their default.", len(rows))
 
 

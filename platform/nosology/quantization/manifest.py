@@ -70,19 +70,23 @@ def identity(tokenizer: Any, base: str, code_set: str) -> dict[str, str]:
     }  # fmt: skip
 
 
+def _trained(folder: Path) -> dict[str, str]:
+    """What `train` wrote of a model; nothing of one from elsewhere."""
+    path = folder / TRAINED
+    try:
+        held: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (OSError, ValueError):
+        raise ModelError(f"model {folder}: {TRAINED} is damaged. Run train again") from None
+    return held
+
+
 def check_trained(folder: Path, found: dict[str, str]) -> None:
     """Whether an adapter or a model that `train` made is used with what it was trained with; one from elsewhere says nothing.
 
     Raises:
         ModelError: names what differs.
     """
-    path = folder / TRAINED
-    if not path.is_file():
-        return
-    try:
-        held: dict[str, str] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        raise ModelError(f"model {folder}: {TRAINED} is damaged. Run train again") from None
+    held = _trained(folder)
     for name, digest in found.items():
         if name in held and held[name] != digest:
             raise ModelError(f"model {folder}: it was trained with another {name.replace('_', ' ')} than this one: {_REMEDIES[name]}")
@@ -90,8 +94,7 @@ def check_trained(folder: Path, found: dict[str, str]) -> None:
 
 def check_generator(folder: Path) -> None:
     """Raises ModelError where what `train` made in a folder is a head or an encoder, which does not generate."""
-    path = folder / TRAINED
-    objective = json.loads(path.read_bytes()).get("objective") if path.is_file() else None
+    objective = _trained(folder).get("objective")
     if objective not in (None, "generate", "prefer"):
         raise ModelError(f"model {folder}: it was trained with the objective {objective}, and only generators are quantized. Its whole "
                          "model is in the folder `model` of its run")  # fmt: skip

@@ -93,6 +93,7 @@ class CodedText:
     patient_id: str | None = column("pseudonym; None where no patient stands behind it", default=None)
     split: str = column("train, validation or test")
     text: str = column("the phrase, or the note")
+    context: str | None = column("the sentence that a phrase stands in, where it comes from a note", default=None)
     codes: tuple[str, ...] = column("its codes")
     title: str | None = column("official title of a phrase's one code; None for a note", default=None)
     negatives: tuple[str, ...] = column("titles that retrieval found for a phrase and that are wrong, the nearest first", default=())

@@ -40,11 +40,11 @@ def attach(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, task_type=task, bias="none",
         use_rslora=config.rank_stabilized, use_dora=config.decomposed,
         target_modules=list(config.targets) if config.targets else "all-linear", modules_to_save=list(whole) or None,
-        exclude_modules=[name for name, _ in module.named_modules() if name in apart] or None,
+        exclude_modules=[name for name, _ in module.named_modules() if name in (*apart, *whole)] or None,
     )  # fmt: skip
     try:
         adapted: torch.nn.Module = get_peft_model(module, lora)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"train.targets: no layer of {type(module).__name__} carries one of these names") from error
     if not any(parameter.requires_grad for parameter in adapted.parameters()):
         raise ModelError("the adapter holds no parameter that learns")

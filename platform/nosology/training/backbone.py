@@ -5,7 +5,8 @@ Shapes: S sequences, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -59,15 +60,32 @@ def pretrained(kind: str, folder: Path, config: TrainConfig, **options: Any) -> 
             folder, dtype=dtype, attn_implementation="eager" if family == "gemma2" else "sdpa", local_files_only=True, use_safetensors=True,
             **options,
         )  # fmt: skip
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder}: transformers cannot load it as {kind} ({type(error).__name__})") from None
+    told: dict[str, Any] = {}
+    if options.get("output_loading_info"):
+        module, told = module
     if hasattr(module.config, "use_cache"):
         module.config.use_cache = False
     if config.gradient_checkpointing:
         # ZeRO 3 takes a layer's weights away after its forward pass; only the reentrant form asks for them again
         module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": config.zero == 3})
         module.enable_input_require_grads()
-    return module
+    return (module, told) if told else module
+
+
+def head(folder: Path, config: TrainConfig, words: Words, **shape: Any) -> tuple[Any, tuple[str, ...]]:
+    """A backbone under a head of a given shape, and the names of its modules that are new: what stands above the body, and what the body's
+    files do not have. They are trained whole, whatever the method."""
+    module, told = pretrained(
+        "AutoModelForSequenceClassification", folder, config, ignore_mismatched_sizes=True, output_loading_info=True, **shape
+    )
+    module.config.pad_token_id = words.pad_id  # by which a decoder finds a text's last token
+    keys = [*told["missing_keys"], *(key if isinstance(key, str) else key[0] for key in told["mismatched_keys"])]
+    above = [name for name, part in module.named_children() if name != module.base_model_prefix and any(True for _ in part.parameters())]
+    fresh = {key.rpartition(".")[0] for key in keys}
+    inside = [name for name in fresh if name and not any(name == top or name.startswith(f"{top}.") for top in above)]
+    return module, tuple(sorted([*above, *inside]))
 
 
 class Words:
@@ -79,7 +97,11 @@ class Words:
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         if self.tokenizer.pad_token_id is None:
+            if self.tokenizer.eos_token is None:
+                raise ModelError(f"{folder}: its tokenizer has neither a padding nor an end token")
             self.tokenizer.pad_token = self.tokenizer.eos_token
+        count = self.tokenizer.num_special_tokens_to_add
+        self._between = "" if count(pair=True) > count(pair=False) else "\n"  # some set nothing between two texts
         # a padded decoder's last token must be the last of the text
         self.tokenizer.padding_side = self.tokenizer.truncation_side = "right"
         positions = getattr(AutoConfig.from_pretrained(folder, local_files_only=True), "max_position_embeddings", most_tokens)
@@ -92,7 +114,7 @@ class Words:
     def batch(self, texts: Sequence[str], others: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
         """Texts, or pairs of texts, as (S, T) tensors, padded to the longest and cut at `most_tokens`: of a pair the longer part is cut."""
         encoded = self.tokenizer(
-            list(texts), list(others) if others is not None else None, padding=True, max_length=self.most_tokens, return_tensors="pt",
+            list(texts), [f"{self._between}{text}" for text in others] if others is not None else None, padding=True, max_length=self.most_tokens, return_tensors="pt",
             truncation="longest_first",
         )  # fmt: skip
         return {name: encoded[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in encoded}
@@ -110,12 +132,18 @@ class Words:
         names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in encoded]
         return {name: encoded[name][taken] for name in names}, [owners[place] for place in taken]
 
-    def count_longer(self, texts: Sequence[str], tokens: int) -> int:
+    def windowed(self, most: int, overlap: int) -> int:
+        """Tokens of a text that so many windows hold, special ones included."""
+        return self.most_tokens + (most - 1) * int(self.most_tokens - self.tokenizer.num_special_tokens_to_add() - overlap)
+
+    def count_longer(self, texts: Iterable[str], tokens: int) -> int:
         """How many texts have more than so many tokens."""
-        long = [text for text in texts if len(text) > tokens - 2]  # no token is shorter than a character
-        return sum(
-            len(ids) > tokens for start in range(0, len(long), 1024) for ids in self.tokenizer(long[start : start + 1024])["input_ids"]
-        )
+        # no token but a special one is shorter than a byte
+        long = (text for text in texts if len(text.encode()) > tokens - self.tokenizer.num_special_tokens_to_add())
+        found = 0
+        while part := list(itertools.islice(long, 256)):
+            found += sum(len(ids) > tokens for ids in self.tokenizer(part)["input_ids"])
+        return found
 
 
 def inputs(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

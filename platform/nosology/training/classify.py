@@ -6,8 +6,8 @@ it is never above that of its category, block or chapter. The loss respects the 
 that nodes far from the text's codes, which the levels above have to tell apart, bring no gradient (conditional training as in Redmon and
 Farhadi 2017, sec. 4, with sigmoids, because a note has several codes).
 
-A text longer than the model reads is cut into windows; a node's logit is the largest of its windows'. The code that a head can give are those of
-the training rows.
+A text longer than the model reads is cut into windows; a node's logit is the largest of its windows'. The codes that a head can give are those of
+the training rows; of another code that a text has what stands above it counts.
 
 Shapes: B texts, S windows, T tokens, N nodes.
 """
@@ -21,7 +21,7 @@ from nosology.errors import InputError
 from nosology.records import CodedText
 from nosology.training import Objective, backbone, tables
 from nosology.training.adapters import attach
-from nosology.training.tree import CATEGORY, Tree
+from nosology.training.tree import Tree, is_category, lineage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,12 +41,16 @@ def log_probabilities(logits_BN: torch.Tensor, tree: Tree) -> torch.Tensor:
 
     steps_BN = torch.nn.functional.logsigmoid(logits_BN)
     parents_N = torch.tensor(tree.parents, device=logits_BN.device)
-    depths = tree.depths()
+    depths = tree.depths
     found_BN = steps_BN.clone()
     for depth in range(1, max(depths, default=0) + 1):
         places = torch.tensor([place for place, held in enumerate(depths) if held == depth], device=logits_BN.device)
         found_BN[:, places] = steps_BN[:, places] + found_BN[:, parents_N[places]]
     return found_BN
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    return f"{row['text']}\n{row['context']}" if row["context"] else str(row["text"])
 
 
 class Classify(Objective):
@@ -61,11 +65,12 @@ class Classify(Objective):
         Raises:
             InputError: none of their codes is of the code set.
         """
+        from nosology.terminology.codeset import code_set
+
         rows = tables.read(data, split, CodedText, "text_id")
         if split == "train" and len(rows):
-            from nosology.terminology.codeset import code_set
-
-            self._tree = Tree.of((code for row in rows for code in row["codes"]), code_set())
+            self._codes = code_set()
+            self._tree = Tree.of((code for codes in rows.values("codes") for code in codes), self._codes)
             if not self._tree.nodes:
                 raise InputError("no code of the training rows is of the code set", file=data, field="codes")
         return rows
@@ -74,34 +79,38 @@ class Classify(Objective):
         folder = backbone.directory(config, model)
         self._words = backbone.Words(folder, WINDOW_TOKENS)
         nodes = dict(enumerate(self._tree.nodes))
-        module = backbone.pretrained(
-            "AutoModelForSequenceClassification", folder, config, num_labels=len(nodes), id2label=nodes,
-            label2id={node: place for place, node in nodes.items()},
-        )  # fmt: skip
-        module.config.update(
-            {"problem_type": "multi_label_classification", "parents": list(self._tree.parents), "pad_token_id": self._words.pad_id}
+        module, fresh = backbone.head(
+            folder, config, self._words, num_labels=len(nodes), id2label=nodes, label2id={node: place for place, node in nodes.items()}
         )
-        return attach(module, config, task="SEQ_CLS")
+        module.config.update({"problem_type": "multi_label_classification", "parents": list(self._tree.parents)})
+        return attach(module, config, whole=fresh)
 
     def begin(self, group: Stepper, rows: Any, validation: Any, config: TrainConfig, out: Path) -> dict[str, Any]:
-        """`nodes`, `codes`; `cut`: rows with more tokens than all windows together hold; `unknown_codes`: codes of validation that no training row has."""
+        """`nodes`, `codes`; `cut`: rows with more tokens than all windows together hold; `without_codes`: rows that have none, from which every
+        chapter learns that it is absent; `unknown_codes`: codes of validation that no training row has."""
         if group.rank:
             return {}
-        known = {self._tree.nodes[place] for place in self._tree.leaves()}
-        step = self._words.most_tokens - OVERLAP_TOKENS - 2
+        known = {self._tree.nodes[place] for place in self._tree.leaves}
         return {
-            "nodes": len(self._tree.nodes), "codes": len(known),
-            "cut": self._words.count_longer([row["text"] for row in rows], MOST_WINDOWS * step),
-            "unknown_codes": len({code for row in validation for code in row["codes"]} - known),
+            "nodes": len(self._tree.nodes), "codes": len(known), "cut": self._words.count_longer(map(_text, rows), self._words.windowed(MOST_WINDOWS, OVERLAP_TOKENS)),
+            "without_codes": sum(not codes for codes in rows.values("codes")),
+            "unknown_codes": len({code for codes in validation.values("codes") for code in codes} - known),
         }  # fmt: skip
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Windows: input_ids and attention_mask (S, T), owners (S), the text of each; right (B, N): its codes and what stands above them."""
         import torch
 
-        batch, owners = self._words.windows([row["text"] for row in rows], MOST_WINDOWS, OVERLAP_TOKENS)
-        right_BN = torch.tensor([self._tree.marked(row["codes"]) for row in rows])
+        batch, owners = self._words.windows(list(map(_text, rows)), MOST_WINDOWS, OVERLAP_TOKENS)
+        right_BN = torch.zeros(len(rows), len(self._tree.nodes), dtype=torch.bool)
+        for line, row in enumerate(rows):
+            found = {self._tree.places.get(node, -1) for node in self._above(row)}
+            right_BN[line, sorted(found - {-1})] = True
         return {**batch, "owners": torch.tensor(owners), "right": right_BN}
+
+    def _above(self, row: Mapping[str, Any]) -> set[str]:
+        """The codes of a text, and what stands above them."""
+        return {node for code in row["codes"] for node in lineage(code, self._codes)}
 
     def targets(self, batch: dict[str, torch.Tensor]) -> int:
         return len(batch["right"])
@@ -131,14 +140,10 @@ class Classify(Objective):
 
     def evaluate(self, module: torch.nn.Module, rows: Sequence[Mapping[str, Any]], batch_size: int) -> dict[str, float]:
         """`loss` of a text; micro F1 of codes, of categories and of all nodes (`hierarchical_f1`, Kiritchenko et al. 2006) at a probability of
-        one half; `top1`: texts whose most probable code is one of theirs. A code that no training row has is missed."""
+        one half; `top1`: texts whose most probable code is one of theirs. What no training row has is missed."""
         device = next(module.parameters()).device
-        leaves = self._tree.leaves()
-        categories = [
-            place for place, node in enumerate(self._tree.nodes) if len(node) == CATEGORY and "-" not in node and not node.isdigit()
-        ]
-        groups = {"f1": leaves, "category_f1": categories, "hierarchical_f1": list(range(len(self._tree.nodes)))}
-        known = set(self._tree.nodes)
+        leaves = self._tree.leaves
+        groups = {"f1": leaves, "category_f1": self._tree.categories, "hierarchical_f1": list(range(len(self._tree.nodes)))}
         hits, given, gold = (dict.fromkeys(groups, 0) for _ in range(3))
         total, first = 0.0, 0
         for start in range(0, len(rows), batch_size):
@@ -154,10 +159,11 @@ class Classify(Objective):
                 gold[name] += int(right_BN[:, places].sum())
             best_B = chances_BN[:, leaves].argmax(1).tolist()
             first += sum(self._tree.nodes[leaves[best]] in row["codes"] for best, row in zip(best_B, chosen, strict=True))
-            unknown = [{code for code in row["codes"] if code not in known} for row in chosen]
-            gold["f1"] += sum(map(len, unknown))
-            gold["hierarchical_f1"] += sum(map(len, unknown))
-            gold["category_f1"] += sum(len({code[:CATEGORY] for code in codes} - known) for codes in unknown)
+            for row in chosen:  # what no training row had is missed
+                missed = {node for node in self._above(row) if node not in self._tree.places}
+                gold["f1"] += len(missed & set(row["codes"]))
+                gold["category_f1"] += sum(map(is_category, missed))
+                gold["hierarchical_f1"] += len(missed)
         number = max(1, len(rows))
         scores = {name: 2 * hits[name] / max(1, given[name] + gold[name]) for name in groups}
         return {"loss": total / number, **scores, "top1": first / number}

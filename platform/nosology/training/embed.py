@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nosology.engines.encoder import MOST_TOKENS
 from nosology.errors import InputError
 from nosology.records import CodedText
 from nosology.training import Objective, backbone, tables
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from nosology.config import ModelConfig, TrainConfig
     from nosology.training.step import Stepper
 
-MOST_TOKENS = 128  # a phrase, its sentence and a title are shorter; what is not is cut and counted
-
 
 def titled(data: str, split: str) -> tables.Rows:
     """The rows of a split of `pairs`.
@@ -36,16 +35,21 @@ def titled(data: str, split: str) -> tables.Rows:
         InputError: rows of notes, which have no title.
     """
     rows = tables.read(data, split, CodedText, "text_id")
-    if len(rows) and rows[0]["title"] is None:
-        raise InputError("rows without a title: these are notes", file=data, remedy="Give the table pairs of prepare")
+    if any(title is None for title in rows.values("title")):
+        raise InputError("rows without a title, as those of notes are", file=data, remedy="Give the table pairs of prepare")
     return rows
 
 
-def ranked(scores: Sequence[Sequence[float]], right: Sequence[int]) -> dict[str, float]:
-    """`top1`, and `mrr`, the mean of 1/rank, of lists in which one place is right; a tie counts against it."""
-    ranks = [sum(score >= line[place] for score in line) for line, place in zip(scores, right, strict=True)]
-    number = max(1, len(ranks))
-    return {"top1": sum(rank == 1 for rank in ranks) / number, "mrr": sum(1 / rank for rank in ranks) / number}
+def ranks(scores_BD: torch.Tensor, right_B: torch.Tensor) -> list[int]:
+    """Rank of the right place of each line, from 1; a tie counts against it."""
+    found: list[int] = (scores_BD >= scores_BD.gather(1, right_B[:, None])).sum(1).tolist()
+    return found
+
+
+def summed(found: Sequence[int]) -> dict[str, float]:
+    """`top1`, and `mrr`, the mean of 1/rank."""
+    number = max(1, len(found))
+    return {"top1": sum(rank == 1 for rank in found) / number, "mrr": sum(1 / rank for rank in found) / number}
 
 
 class Embed(Objective):
@@ -62,13 +66,16 @@ class Embed(Objective):
         return attach(module, config, task="FEATURE_EXTRACTION", apart=("pooler.dense",))  # nothing reads what the pooler makes
 
     def rows(self, data: str, split: str) -> Sequence[Mapping[str, Any]]:
-        return titled(data, split)
+        rows = titled(data, split)
+        if len(rows) and len(set(rows.values("title")) | {title for found in rows.values("negatives") for title in found}) < 2:
+            raise InputError(f"the rows of {split} have one title, so there is nothing to choose among", file=data)
+        return rows
 
     def begin(self, group: Stepper, rows: Any, validation: Any, config: TrainConfig, out: Path) -> dict[str, Any]:
-        """`cut`: rows whose text is longer than `MOST_TOKENS`."""
+        """`cut`: rows whose phrase is longer than `MOST_TOKENS`."""
         if group.rank:
             return {}
-        return {"cut": self._words.count_longer([row["text"] for row in rows], self._words.most_tokens)}
+        return {"cut": self._words.count_longer(rows.values("text"), self._words.most_tokens)}
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Phrases, then titles: input_ids and attention_mask (S, T); allowed (B, D): the titles among which a phrase chooses, its own first."""
@@ -116,8 +123,16 @@ class Embed(Objective):
             return torch.cat([self._vectors(module, {k: v.to(device) for k, v in part.items()}) for part in parts])
 
         held = [dict(row) for row in rows]
-        titles = list(dict.fromkeys(title for row in held for title in (row["title"], *row["negatives"][: self._negatives])))
-        right = [titles.index(row["title"]) for row in held]
-        scores = vectors([row["text"] for row in held]) @ vectors(titles).T
-        loss = torch.nn.functional.cross_entropy(scores / self._temperature, torch.tensor(right, device=device))
-        return {"loss": float(loss), **ranked(scores.tolist(), right)}
+        places: dict[str, int] = {}
+        for row in held:
+            for title in (row["title"], *row["negatives"][: self._negatives]):
+                places.setdefault(title, len(places))
+        titles_DW = vectors(list(places))
+        total, found = 0.0, list[int]()
+        for start in range(0, len(held), batch_size):
+            chosen = held[start : start + batch_size]
+            scores_BD = vectors([row["text"] for row in chosen]) @ titles_DW.T
+            right_B = torch.tensor([places[row["title"]] for row in chosen], device=device)
+            total += float(torch.nn.functional.cross_entropy(scores_BD / self._temperature, right_B, reduction="sum"))
+            found += ranks(scores_BD, right_B)
+        return {"loss": total / max(1, len(held)), **summed(found)}

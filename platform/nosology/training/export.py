@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nosology import storage
+from nosology.errors import ModelError
 
 if TYPE_CHECKING:
     from nosology.config import TrainConfig
 
 _KINDS = {"embed": "AutoModel", "rerank": "AutoModelForSequenceClassification", "classify": "AutoModelForSequenceClassification"}
+_OF_CHECKPOINT = re.compile(r"adapter_config\.json|state\.json|part-\d+\.json|.*\.safetensors\..*")
 _BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")  # tokenizer, template and what was trained on what
 
 
@@ -28,6 +31,7 @@ def export(config: TrainConfig, base: Path, checkpoint: Path, out: Path) -> str:
         The folder.
 
     Raises:
+        ModelError: what was written lacks a tensor.
         StorageError: the disk is full or refuses.
     """
     import torch
@@ -41,20 +45,24 @@ def export(config: TrainConfig, base: Path, checkpoint: Path, out: Path) -> str:
 
         head = checkpoint / "config.json"  # of a head: how wide it is, and what its outputs are called
         settings = {"config": transformers.AutoConfig.from_pretrained(head, local_files_only=True)} if head.is_file() else {}
-        module = kind.from_pretrained(base, local_files_only=True, use_safetensors=True, dtype=torch.float32, **settings)
+        module = kind.from_pretrained(
+            base, local_files_only=True, use_safetensors=True, dtype=torch.float32, ignore_mismatched_sizes=True, **settings
+        )
         module = PeftModel.from_pretrained(module, str(checkpoint)).merge_and_unload()
     else:
         module = kind.from_pretrained(checkpoint, local_files_only=True, use_safetensors=True, dtype="auto")
-    shutil.rmtree(out, ignore_errors=True)
+    made = out.with_name(f".{out.name}-new")  # a kill leaves the one before, or none
+    shutil.rmtree(made, ignore_errors=True)
     with storage.named_errors(str(out)):
-        module.save_pretrained(str(out))
-        for pattern in _BESIDE:
-            for path in checkpoint.glob(pattern):
-                if (
-                    not (out / path.name).exists()
-                    and path.name not in ("adapter_config.json", "state.json")
-                    and ".safetensors." not in path.name
-                ):
-                    shutil.copyfile(path, out / path.name)
-    kind.from_pretrained(out, local_files_only=True)
+        module.save_pretrained(str(made))
+        for path in (path for pattern in _BESIDE for path in checkpoint.glob(pattern)):
+            if not (made / path.name).exists() and not _OF_CHECKPOINT.match(path.name):
+                shutil.copyfile(path, made / path.name)
+    _, told = kind.from_pretrained(made, local_files_only=True, output_loading_info=True)
+    lacking = [key for key in told["missing_keys"] if "pooler" not in key or config.objective != "embed"]
+    if lacking:
+        raise ModelError(f"the model of checkpoint {checkpoint.name} lacks {len(lacking)} tensors once it is whole")
+    with storage.named_errors(str(out)):
+        shutil.rmtree(out, ignore_errors=True)
+        made.rename(out)
     return str(out)

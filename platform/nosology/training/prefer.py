@@ -9,6 +9,7 @@ Shapes: P pairs, B = 2P sequences (right answers, then wrong ones), T tokens.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,20 @@ class Compared(Sequence[Mapping[str, Any]]):
         return {**self.rows[index], "reference": said}
 
 
+def _held(path: Path, mark: str) -> list[list[float]]:
+    """What a file has of these rows; nothing where it is of others, damaged or not there."""
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            found: list[list[float]] = held["values"].tolist() if str(held["mark"]) == mark else []
+            return found
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return []
+
+
 class Prefer(generate.Generate):
     """A sigmoid loss on how much more than the reference the model prefers the right answer."""
 
@@ -63,11 +78,13 @@ class Prefer(generate.Generate):
 
     def begin(self, group: Stepper, rows: Any, validation: Any, config: TrainConfig, out: Path) -> dict[str, Any]:
         """The reference's log-probabilities, computed or read; raises InputError where a row is longer than the model reads."""
+        import numpy as np
+
         for held in (rows, validation):
-            longest = [held.rows.longest(name) for name in _NAMES]
-            generate.check_length(group.bare, longest[0] + max(longest[1:]))
+            prompts, chosen, rejected = (held.rows.lengths(name) for name in _NAMES)
+            generate.check_length(group.bare, int((prompts + np.maximum(chosen, rejected)).max(initial=0)))
         for split, held in (("train", rows), ("validation", validation)):
-            held.reference_R2 = self._reference(group, held, out / f"reference-{split}.npy", config.batch_size)
+            held.reference_R2 = self._reference(group, held, out / f"reference-{split}.npz", config.batch_size)
         return {}
 
     def _reference(self, group: Stepper, rows: Compared, path: Path, batch_size: int) -> NDArray[Any]:
@@ -75,11 +92,11 @@ class Prefer(generate.Generate):
         import numpy as np
         import torch
 
+        mark = hashlib.sha256("\n".join([str(getattr(group.bare, "name_or_path", "")), *rows.rows.ids()]).encode()).hexdigest()
         # the first worker reads it, because a shared disk may show another state to the others
-        held = np.load(path, allow_pickle=False) if group.rank == 0 and path.is_file() else np.zeros((0, 2))
-        known = np.array(json.loads(group.share(json.dumps(held.tolist()))), np.float64).reshape(-1, 2)
+        known = json.loads(group.share(json.dumps(_held(path, mark) if group.rank == 0 else [])))
         if len(known) == len(rows):
-            return known
+            return np.array(known, np.float64).reshape(-1, 2)
         # dealt like the micro-batches of a step: all workers do as many forward passes, as collectives need it
         starts = range(0, len(rows), batch_size)
         found: dict[int, list[float]] = {}
@@ -96,7 +113,7 @@ class Prefer(generate.Generate):
         reference_R2 = np.array([gathered[row] for row in range(len(rows))], np.float64).reshape(-1, 2)
         if group.rank == 0:
             buffer = io.BytesIO()
-            np.save(buffer, reference_R2, allow_pickle=False)
+            np.savez(buffer, values=reference_R2, mark=np.array(mark))
             storage.write_bytes(str(path), buffer.getvalue())
         return reference_R2
 

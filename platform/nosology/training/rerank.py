@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nosology.errors import ConfigError
+from nosology.errors import InputError
 from nosology.training import Objective, backbone, tables
 from nosology.training.adapters import attach
-from nosology.training.embed import MOST_TOKENS, ranked, titled
+from nosology.training.embed import ranks, summed, titled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from nosology.training.step import Stepper
 
 
+MOST_TOKENS = 128  # of a phrase and a title together
+
+
 class Rerank(Objective):
     """One score for a pair of texts, learnt over lists."""
 
@@ -33,22 +36,23 @@ class Rerank(Objective):
     metrics = ("loss", "top1", "mrr")
 
     def build(self, config: TrainConfig, model: ModelConfig) -> torch.nn.Module:
-        if not config.negatives:
-            raise ConfigError("train.negatives 0: a cross-encoder learns to tell the right title from wrong ones")
         folder = backbone.directory(config, model)
         self._words, self._negatives = backbone.Words(folder, MOST_TOKENS), config.negatives
-        module = backbone.pretrained("AutoModelForSequenceClassification", folder, config, num_labels=1)
-        module.config.pad_token_id = self._words.pad_id  # by which a decoder finds a text's last token
-        return attach(module, config, task="SEQ_CLS")
+        module, fresh = backbone.head(folder, config, self._words, num_labels=1)
+        return attach(module, config, whole=fresh)
 
     def rows(self, data: str, split: str) -> Sequence[Mapping[str, Any]]:
-        return titled(data, split)
+        rows = titled(data, split)
+        if len(rows) and not any(rows.values("negatives")):
+            raise InputError(f"the rows of {split} have no wrong titles, so there is nothing to tell apart", file=data, field="negatives")
+        return rows
 
     def begin(self, group: Stepper, rows: Any, validation: Any, config: TrainConfig, out: Path) -> dict[str, Any]:
-        """`cut`: rows whose text and title are longer than `MOST_TOKENS`."""
+        """`cut`: rows whose phrase and right title are longer than `MOST_TOKENS`."""
         if group.rank:
             return {}
-        return {"cut": self._words.count_longer([f"{row['text']} {row['title']}" for row in rows], self._words.most_tokens)}
+        both = (f"{text} {title}" for text, title in zip(rows.values("text"), rows.values("title"), strict=True))
+        return {"cut": self._words.count_longer(both, self._words.most_tokens)}
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Phrase and title of each list, the right one first: input_ids and attention_mask (S, T); real (B, L): False is no title at all."""
@@ -93,7 +97,7 @@ class Rerank(Objective):
 
         device = next(module.parameters()).device
         held = [row for row in rows if row["negatives"]]
-        total, lists = 0.0, []
+        total, found = 0.0, list[int]()
         for start in range(0, len(held), batch_size):
             chosen = held[start : start + batch_size]
             made = self._batch([row["text"] for row in chosen], [[row["title"], *row["negatives"][: self._negatives]] for row in chosen])
@@ -101,5 +105,5 @@ class Rerank(Objective):
             scores_BL = self._scores(module, batch)
             first_B = torch.zeros(len(scores_BL), dtype=torch.long, device=device)
             total += float(torch.nn.functional.cross_entropy(scores_BL, first_B, reduction="sum"))
-            lists += scores_BL.tolist()
-        return {"loss": total / max(1, len(held)), **ranked(lists, [0] * len(lists))}
+            found += ranks(scores_BL, first_B)
+        return {"loss": total / max(1, len(held)), **summed(found)}

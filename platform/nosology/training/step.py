@@ -92,9 +92,9 @@ def _texts(module: torch.nn.Module) -> dict[str, str]:
     model, found = cast("Any", module), {}
     adapted = getattr(model, "peft_config", None)
     if adapted is not None:
-        if not any(one.task_type == "SEQ_CLS" for one in adapted.values()):
-            return {}
         model = model.get_base_model()
+        if not type(model).__name__.endswith("ForSequenceClassification"):
+            return {}
     if hasattr(model, "config"):
         model.config.architectures = [type(model).__name__]
         found["config.json"] = model.config.to_json_string(use_diff=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nosology import storage
@@ -11,6 +11,7 @@ from nosology.records import arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 
 class Rows(Sequence[Mapping[str, Any]]):
@@ -35,11 +36,20 @@ class Rows(Sequence[Mapping[str, Any]]):
         value = self._table[name][index]
         return value.values.to_numpy(zero_copy_only=False) if name in self._lists else value.as_py()
 
-    def longest(self, name: str) -> int:
-        """Items of the longest list of a column."""
+    def values(self, name: str) -> Iterator[Any]:
+        """A column, value by value."""
+        return (value.as_py() for value in self._table[name])
+
+    def ids(self) -> list[str]:
+        """The ids of all rows."""
+        return [str(value) for value in self._table[self._id].to_pylist()]
+
+    def lengths(self, name: str) -> NDArray[Any]:
+        """Items of each row's list of a column."""
         import pyarrow.compute as pc
 
-        return int(pc.max(pc.list_value_length(self._table[name])).as_py() or 0)
+        found: NDArray[Any] = pc.fill_null(pc.list_value_length(self._table[name]), 0).to_numpy()
+        return found
 
     def called(self, index: int) -> str:
         """The id of a row in the data that `prepare` wrote."""
@@ -55,6 +65,7 @@ def read(data: str, split: str, record: type, id_column: str) -> Rows:
     Raises:
         InputError: no Parquet files, or columns are missing.
     """
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
     files = [uri for uri in storage.list_files(data) if uri.endswith(".parquet")]
@@ -69,8 +80,12 @@ def read(data: str, split: str, record: type, id_column: str) -> Rows:
             f"expected the schema of {record.__name__}, columns missing: {', '.join(missing)}", file=data,
             remedy="generate reads the table blocks of prepare, prefer its preferences, embed and rerank its pairs, classify pairs or notes",
         )  # fmt: skip
-    names = [name for name in arrow_schema(record).names if name != "split"]
-    return Rows(dataset.to_table(columns=names, filter=ds.field("split") == split).sort_by(id_column), id_column)
+    wanted = pa.schema([column for column in arrow_schema(record) if column.name != "split"])
+    try:
+        table = dataset.to_table(columns=wanted.names, filter=ds.field("split") == split).select(wanted.names).cast(wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, ValueError):  # its text can quote a value
+        raise InputError(f"a column is not of the type that {record.__name__} has, or is empty where it must not be", file=data) from None
+    return Rows(table.sort_by(id_column), id_column)
 
 
 def called(rows: Sequence[Mapping[str, Any]], index: int) -> str:

@@ -7,6 +7,7 @@ gets the figures, the keys of `train` and the folder's name; no user, host, prog
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import logging
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nosology.config import TrainConfig
 
 EXPERIMENT = "nosology"
+PLACES = frozenset({"checkpoint_folder", "offload_folder"})  # keys of `train` whose value is a place, which nobody else is told
 # of the figures of a step those that are followed, and what they are called there
 _FOLLOWED = {
     "value": "loss", "learning_rate": "learning_rate", "gradient_norm": "gradient_norm", "tokens_per_second": "tokens_per_second",
@@ -72,7 +74,7 @@ class MLflow:
         self._run: str = run.info.run_id
         self._client.update_run(self._run, status="RUNNING")
         # a resumed training may be run in another way (`train.max_failures`), and MLflow lets no parameter change
-        for name, value in flatten(config):
+        for name, value in flatten(config.model_copy(update=dict.fromkeys(PLACES))):
             if name not in run.data.params:
                 self._client.log_param(self._run, name, value if isinstance(value, str) else json.dumps(value))
 
@@ -128,9 +130,9 @@ class Trackers:
     def _guarded(self, name: str, work: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return work(*arguments)
-        except OSError:
-            raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             (self._made or {}).pop(name, None)
             text = "train.tracking: %s is left out from here on (%s); metrics.jsonl has all figures"
             logging.getLogger("nosology").warning(text, name, describe(error))

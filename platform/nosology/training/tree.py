@@ -6,7 +6,8 @@ characters is its own category.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 CATEGORY = 3  # characters
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tree:
     """Nodes in an order in which every parent comes before its children.
 
@@ -33,7 +34,7 @@ class Tree:
         """The tree over these codes; codes that have nothing above them in the code set are left out."""
         depths: dict[str, tuple[int, str | None]] = {}
         for code in set(codes):
-            line = [*path(code, known), code]
+            line = lineage(code, known)
             if len(line) > 1:
                 for depth, (node, above) in enumerate(zip(line, [None, *line[:-1]], strict=True)):
                     depths[node] = (depth, above)
@@ -42,17 +43,12 @@ class Tree:
         parents = [places[above] if (above := depths[node][1]) is not None else -1 for node in nodes]
         return cls(tuple(nodes), tuple(parents))
 
-    def marked(self, codes: Iterable[str]) -> list[bool]:
-        """Whether each node is one of these codes or stands above one."""
-        places = {node: place for place, node in enumerate(self.nodes)}
-        found = [False] * len(self.nodes)
-        for code in codes:
-            place = places.get(code, -1)
-            while place >= 0 and not found[place]:
-                found[place] = True
-                place = self.parents[place]
-        return found
+    @functools.cached_property
+    def places(self) -> Mapping[str, int]:
+        """Place of each node."""
+        return {node: place for place, node in enumerate(self.nodes)}
 
+    @functools.cached_property
     def depths(self) -> list[int]:
         """Steps from the chapter, for each node."""
         depths: list[int] = []
@@ -60,13 +56,24 @@ class Tree:
             depths.append(depths[parent] + 1 if parent >= 0 else 0)
         return depths
 
+    @functools.cached_property
     def leaves(self) -> list[int]:
         """Places of the nodes that have no children: the codes."""
         inner = set(self.parents)
         return [place for place in range(len(self.nodes)) if place not in inner]
 
+    @functools.cached_property
+    def categories(self) -> list[int]:
+        """Places of the three-character categories."""
+        return [place for place, node in enumerate(self.nodes) if is_category(node)]
 
-def path(code: str, known: CodeSet) -> Sequence[str]:
-    """What stands above a code, chapter first, without subcategories."""
+
+def is_category(node: str) -> bool:
+    """Whether a node is a three-character category."""
+    return len(node) == CATEGORY and "-" not in node and not node.isdigit()
+
+
+def lineage(code: str, known: CodeSet) -> list[str]:
+    """A code and what stands above it, chapter first, without subcategories."""
     above = [node for node in known.ancestors(code) if node.isdigit() or "-" in node or len(node) == CATEGORY]
-    return above[::-1]
+    return [*above[::-1], code]

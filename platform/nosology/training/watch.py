@@ -21,7 +21,7 @@ from nosology.training import lines
 
 EVENTS, BEATS = "events.jsonl", "beats"
 # phases in which a worker does one long thing (a base or a checkpoint of 70B is read, written, copied): they may last so many times longer
-_LONG = {"build": 20, "load": 20, "checkpoint": 20, "report": 20}
+_LONG = {"build": 20, "begin": 20, "load": 20, "checkpoint": 20, "report": 20}
 STALLED = 75  # exit status of a worker that gives up on a group that hangs
 
 

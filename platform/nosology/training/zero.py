@@ -34,6 +34,8 @@ REFUSED: tuple[tuple[Callable[[TrainConfig], bool], str], ...] = (
      "train.patience counts evaluations, and train.evaluate_steps is not set"),
     (lambda c: c.least_workers is not None and c.least_workers > c.workers,
      "train.least_workers is more than train.workers, which is the most that there will be"),
+    (lambda c: c.objective in ("embed", "rerank") and not c.negatives and (c.batch_size == 1 or c.objective == "rerank"),
+     "train.negatives 0: rerank needs wrong titles, and so does embed where a forward pass has one row (train.batch_size 1)"),
     (lambda c: c.method == "qlora" and not c.use_gpu,
      "train.method: qlora needs train.use_gpu: its 4-bit products are GPU kernels. Take method: lora"),
     (lambda c: c.method == "qlora" and c.zero == 3,

@@ -22,7 +22,7 @@ TOKENIZER = "tokenizer"  # folder beside blocks: the tokenizer and the chat temp
 # how a training is run and not what it learns: these may change when it goes on
 _OPERATION = {
     "max_failures": 0, "stall_seconds": 0.0, "keep_checkpoints": 1, "checkpoint_steps": 1, "checkpoint_minutes": None, "least_workers": None,
-    "tracking": (),
+    "tracking": (), "zero": 0, "offload": "none", "offload_folder": None, "gradient_checkpointing": False,
 }  # fmt: skip
 DEIDENTIFICATION = "deidentification.json"  # in a checkpoint: why its data could be trained on
 
@@ -158,7 +158,8 @@ def _train(config: Config, source: str, out: str) -> dict[str, Any]:
         run.lineage("deidentification", {**said, **origin.get("proofs", {})})
         digests["checkpoint"] = folder_digest(str(report["checkpoint"]))
         report["html"] = write_run(out, report, config.train, digests)
-        run.lineage("outputs", {"checkpoint": digests["checkpoint"], "html": storage.digest(report["html"])})
+        whole = {"model": folder_digest(report["model"])} if "model" in report else {}
+        run.lineage("outputs", {"checkpoint": digests["checkpoint"], "html": storage.digest(report["html"]), **whole})
         return run.finish(report)
 
 
