@@ -247,11 +247,18 @@ def test_several_seeds_are_trained_by_one_flag_and_compared(cluster, generator, 
     assert report["best_run"] == str(out / f"seed-{report['best_seed']}")
     for name in ("training.json", "tokenizer.json", "deidentification.json", "adapter_model.safetensors"):
         assert (Path(report["checkpoint"]) / name).is_file()
+    with pytest.raises(InputError, match="CodedText"):  # blocks are no pairs; told before anything begins
+        verbs.train(config.model_copy(update={"train": settings(objective="embed")}), blocks, str(tmp_path / "refused"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="nothing in it to train on"):
+        verbs.train(config.model_copy(update={"train": settings()}), str(tmp_path / "empty"), str(tmp_path / "refused"))
     with pytest.raises(InputError, match="no validation rows, by which train.seeds"):
         verbs.train(config, blocks_of(tmp_path / "unmeasured", validation=0), str(tmp_path / "refused"))
     assert not (tmp_path / "refused").exists()
+    best = Path(report["best_run"])
+    told = {name: (best / name).read_bytes() for name in ("report.json", "lineage.json", "report.html", "config.yaml")}
     again = verbs.train(config, blocks, str(out))
-    assert again["metrics"] == report["metrics"]
+    assert again["metrics"] == report["metrics"] and all((best / name).read_bytes() == held for name, held in told.items())
     made = verbs.quantize(config, report["best_run"], str(tmp_path / "quantized"))
     assert Path(made["artefact"], "manifest.json").is_file()
 

@@ -239,7 +239,7 @@ REFUSED = [
     ({"offload": "optimizer", "zero": 2}, "use_gpu"),
     ({"offload": "nvme", "zero": 2, "offload_folder": "/x"}, "zero of 3"), ({"offload": "nvme", "zero": 3}, "go together"),
     ({"patience": 2}, "evaluate_steps is not set"), ({"least_workers": 4, "workers": 2}, "is more than train.workers"),
-    ({"objective": "rerank", "negatives": 0}, "needs wrong titles"),
+    ({"objective": "rerank", "negatives": 0}, "from wrong ones"), ({"objective": "embed", "negatives": 0, "batch_size": 1}, "nothing to choose"),
     ({"method": "qlora"}, "GPU kernels"), ({"method": "qlora", "zero": 3, "use_gpu": True}, "packed 4-bit"),
     ({"method": "qlora", "use_gpu": True, "precision": "fp32"}, "bf16"), ({"method": "qlora", "use_gpu": True, "objective": "tag"}, "generate"),
 ]  # fmt: skip

@@ -222,7 +222,7 @@ def _work(plan: dict[str, Any]) -> None:
     finally:
         if config.offload_folder:
             shutil.rmtree(config.offload_folder, ignore_errors=True)
-    if report["rank"] == 0:
+    if report.pop("rank") == 0:
         storage.write_json(str(folder / _REPORT), report)
 
 

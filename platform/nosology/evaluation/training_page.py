@@ -24,6 +24,7 @@ from nosology.training.tracking import PLACES
 from nosology.training.watch import events
 
 _MOST_ROWS = 40  # of a table; the last ones
+_COUNTS = ("validation_rows", "cut", "nodes", "codes", "unknown_codes", "without_codes")  # of the data, where the objective counts them
 _METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "Full fine-tuning"}
 # why its data could be trained on
 _BASIS = {
@@ -122,6 +123,7 @@ def run_page(report: Mapping[str, Any], history: History, config: TrainConfig, d
     origin = report.get("deidentification") or {}
     facts |= {"data": _BASIS.get(str(origin["basis"]), "")} if "basis" in origin else {}
     facts |= {"policy": str(origin["policy_name"])} if "policy_name" in origin else {}
+    facts |= {name.replace("_", " "): f"{report[name]:,}" for name in _COUNTS if name in report}
     return TrainingPage(
         title="Training", lead=lead, facts={**facts, "version": VERSION},
         headlines=_headlines(report, history, config, len(restarts)),

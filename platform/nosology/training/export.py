@@ -39,6 +39,7 @@ def export(config: TrainConfig, base: Path, checkpoint: Path, out: Path) -> str:
     from transformers.utils import logging
 
     cast("Any", logging).disable_progress_bar()
+    cast("Any", logging).set_verbosity_error()  # that a head is new is no news
     kind: Any = getattr(transformers, _KINDS[config.objective])
     if (checkpoint / "adapter_config.json").is_file():
         from peft import PeftModel

@@ -277,6 +277,7 @@ class _Run:
         return {
             "steps": self.total, "start_step": self.start, "stopped": self.stopped, "early": self.early, "steps_done": self.step,
             "first_loss": self.losses.get(self.start), "last_loss": self.losses.get(self.step - 1), "rows": len(self.rows),
+            "validation_rows": len(self.validation),
             "tokens": int(self.tokens), "tokens_per_second": round(self.tokens / seconds, 1) if self.tokens else 0.0,
             "workers": group.world_size, "rank": group.rank, "parameters_learning": learning, "parameters": parameters,
             "checkpoint": str(self.out / "checkpoints" / found["folder"]), "checkpoint_step": found["step"],

@@ -75,6 +75,10 @@ def read(data: str, split: str, record: type, id_column: str) -> Rows:
         )
     dataset = ds.dataset(files, format="parquet")
     missing = [name for name in arrow_schema(record).names if name not in dataset.schema.names]
+    if missing and len(missing) < len(arrow_schema(record)) / 2:
+        raise InputError(
+            f"columns are missing, as in a table of an older version: {', '.join(missing)}", file=data, remedy="Run prepare again"
+        )
     if missing:
         raise InputError(
             f"expected the schema of {record.__name__}, columns missing: {', '.join(missing)}", file=data,

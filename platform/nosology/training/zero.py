@@ -20,7 +20,7 @@ def check(config: TrainConfig) -> None:
 
 
 REFUSED: tuple[tuple[Callable[[TrainConfig], bool], str], ...] = (
-    (lambda c: c.offload != "none" and c.zero == 0,
+    (lambda c: c.offload in ("optimizer", "all") and c.zero == 0,
      "train.offload needs train.zero of 1, 2 or 3: without ZeRO the optimizer state cannot move"),
     (lambda c: c.offload == "all" and c.zero != 3,
      "train.offload: all needs train.zero of 3: below it every GPU works on all weights. Take offload: optimizer"),
@@ -34,8 +34,10 @@ REFUSED: tuple[tuple[Callable[[TrainConfig], bool], str], ...] = (
      "train.patience counts evaluations, and train.evaluate_steps is not set"),
     (lambda c: c.least_workers is not None and c.least_workers > c.workers,
      "train.least_workers is more than train.workers, which is the most that there will be"),
-    (lambda c: c.objective in ("embed", "rerank") and not c.negatives and (c.batch_size == 1 or c.objective == "rerank"),
-     "train.negatives 0: rerank needs wrong titles, and so does embed where a forward pass has one row (train.batch_size 1)"),
+    (lambda c: c.objective == "rerank" and not c.negatives,
+     "train.negatives 0: rerank learns to tell the right title from wrong ones. Take 4 or more"),
+    (lambda c: c.objective == "embed" and not c.negatives and c.batch_size == 1,
+     "train.negatives 0 and train.batch_size 1: embed would have nothing to choose among. Raise one of them"),
     (lambda c: c.method == "qlora" and not c.use_gpu,
      "train.method: qlora needs train.use_gpu: its 4-bit products are GPU kernels. Take method: lora"),
     (lambda c: c.method == "qlora" and c.zero == 3,

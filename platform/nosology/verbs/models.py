@@ -120,9 +120,10 @@ def _each_seed(config: Config, source: str, out: str) -> dict[str, Any]:
         metric = config.train.metric
         best = max(each, key=lambda seed: better(each[seed][metric], metric))
         spread = {name: statistics.stdev(v) if len(v) > 1 else 0.0 for name, v in values.items()}
-        report = {
+        report: dict[str, Any] = {
             "seeds": list(each), "metrics": {name: statistics.fmean(v) for name, v in values.items()}, "spread": spread, "each": each,
             "best_seed": best, "best_run": reports[best]["run"], "checkpoint": reports[best]["checkpoint"],
+            **{name: reports[best][name] for name in ("model", "validation_rows", "deidentification") if name in reports[best]},
         }  # fmt: skip
         return run.finish({**report, "html": write_seeds(out, report, reports, config.train)})
 
@@ -131,6 +132,7 @@ def _train(config: Config, source: str, out: str) -> dict[str, Any]:
     from nosology.distributed.train import run_training
     from nosology.evaluation.training_page import write_run
     from nosology.quantization.manifest import check_directory, check_weights
+    from nosology.training import objective
     from nosology.training.backbone import OF_ENCODER, directory
     from nosology.training.export import export
 
@@ -139,10 +141,17 @@ def _train(config: Config, source: str, out: str) -> dict[str, Any]:
         if base:
             check_directory(base)
             check_weights(base)
+        if not storage.list_files(source):
+            raise InputError(
+                "there is nothing in it to train on", file=source, remedy="Give a table that prepare wrote, for instance its blocks"
+            )
         origin = provenance(config, source)
+        objective(config.train.objective).rows(source, "validation")  # a wrong table is refused here, before the folder holds anything
         digests = {"data": folder_digest(source), "base": folder_digest(base) if base else "none"}
         cleaned = {"policy": origin.get("policy"), "vouched_by": origin.get("vouched_by")}
         run.claim(fingerprint("train", config.train.model_copy(update=_OPERATION), **digests, **cleaned))
+        if done := _done(out):
+            return done
         report = run_training(config.train, config.model, source, out, config.cluster)
         # travels with the adapter or model, wherever it is copied to: the digests of the bundles, and no folder, whose name may tell of a site
         proofs = {"proofs": sorted(origin["proofs"].values())} if "proofs" in origin else {}
@@ -161,6 +170,17 @@ def _train(config: Config, source: str, out: str) -> dict[str, Any]:
         whole = {"model": folder_digest(report["model"])} if "model" in report else {}
         run.lineage("outputs", {"checkpoint": digests["checkpoint"], "html": storage.digest(report["html"]), **whole})
         return run.finish(report)
+
+
+def _done(out: str) -> dict[str, Any] | None:
+    """The report of a training that has ended and whose checkpoint is as it was left."""
+    places = [storage.join(out, name) for name in ("report.json", "lineage.json")]
+    if not all(map(storage.exists, places)):
+        return None
+    report, lineage = (dict(storage.read_json(place)) for place in places)
+    checkpoint = str(report.get("checkpoint"))
+    same = Path(checkpoint).is_dir() and folder_digest(checkpoint) == lineage["outputs"].get("checkpoint")
+    return report if same else None
 
 
 def _accompany(config: Config, base: str, source: str, checkpoint: str) -> None:
