@@ -6,10 +6,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from nosology.distributed.session import prepare_environment
 
 prepare_environment()
+hypothesis.settings.register_profile("steady", deadline=None)  # how long an example takes depends on who else runs
+hypothesis.settings.load_profile("steady")
 sys.path.insert(0, str(Path(__file__).parent))  # fixed_key
 
 TITLES = [
