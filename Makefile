@@ -36,10 +36,12 @@ $(MODELS)/encoder/model.safetensors: | $(VENV)/.ready
 demo: all
 	$(BIN)/nosology demo
 
+# The search index first (about 90 s): whichever tests need it would build it within their limits of time, others at work beside them.
 test: all
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/python -c 'from nosology.engines.encoder import load_encoder; from nosology.terminology.codeset import code_set; from nosology.terminology.index import build_index; build_index(code_set(), load_encoder(None))'
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(OWN_PROCESS))
 	set -e; for part in $(OWN_PROCESS); do $(BIN)/python -m pytest $$part; done
 

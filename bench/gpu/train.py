@@ -177,7 +177,7 @@ def attention_child(spec: dict[str, Any]) -> dict[str, Any]:
 
     def flexible() -> Any:
         if device == "cpu":
-            raise NotImplementedError("trains on a GPU alone")
+            raise RuntimeError("trains on a GPU alone")
         flex = importlib.import_module("torch.nn.attention.flex_attention")
         same = lambda b, _, i, j: (i >= j) & (segments[b, i] == segments[b, j])  # noqa: E731
         blocks, call = flex.create_block_mask(same, batch, None, tokens, tokens, device=device), torch.compile(flex.flex_attention)

@@ -107,6 +107,8 @@ def test_a_note_stands_for_all_the_codes_of_its_claim_and_each_text_comes_once(s
         ("Hypertension: stable.", ["I10", "B20"], None)
     ]
     assert notes.report["notes"] == {"train": 1, "validation": 0, "test": 0}
+    stage._config = CONFIG.model_copy(update={"notes": False})
+    assert stage.process(rows)["note_drafts"] == [], "on request alone"
     assert notes.report["dropped"]["note_exact_duplicate"] == {"train": 1}
 
 

@@ -132,6 +132,10 @@ def test_a_run_that_goes_on_has_the_reference_of_the_first(base, preferences, tm
             spoil(tmp_path / name / "reference-train.npz")
         return train(Prefer(), config, ModelConfig(base=base), preferences, tmp_path / name)
 
+    def of_others(path):
+        with np.load(path) as held:
+            np.savez(path, values=held["values"] + [[2.0, 0.0]], mark=np.array("0" * 64))
+
     def shifted(path):
         with np.load(path) as held:
             values, mark = held["values"], held["mark"]
@@ -141,7 +145,8 @@ def test_a_run_that_goes_on_has_the_reference_of_the_first(base, preferences, tm
     assert again["start_step"] and again["last_loss"] == pytest.approx(whole["last_loss"], abs=1e-6)
     assert again["metrics"] == pytest.approx(whole["metrics"], abs=1e-6)
     assert abs(restarted("read", shifted)["last_loss"] - whole["last_loss"]) > 1e-2, "the file is what is read"
-    for name, spoil in (("cut off", lambda path: path.write_bytes(path.read_bytes()[:100])), ("none", Path.unlink)):
+    cut_off = ("cut off", lambda path: path.write_bytes(path.read_bytes()[:100]))
+    for name, spoil in (cut_off, ("none", Path.unlink), ("others", of_others)):
         assert restarted(name, spoil)["last_loss"] == pytest.approx(whole["last_loss"], abs=1e-6)
 
 
@@ -181,8 +186,10 @@ def test_a_list_that_retrieval_left_short_is_filled(places, pairs):
     rows[0]["negatives"] = []
     batch = task.collate(rows)
     assert batch["real"].shape == (3, 4) and batch["real"][0].tolist() == [True] * 3 + [False]  # two other titles in the batch
+    alone = {name: tensor[:3] for name, tensor in batch.items() if name != "real"} | {"real": batch["real"][:1, :3]}
     with torch.no_grad():
-        assert torch.isfinite(task.loss(module, batch))
+        first = float(torch.nn.functional.cross_entropy(task._scores(module, batch)[:1], torch.tensor([0])))
+        assert float(task.loss(module, alone)) == pytest.approx(first, abs=1e-5), "the place without a title counts for nothing"
 
 
 def test_a_tree_has_every_level_and_probabilities_fall_along_it():
@@ -240,6 +247,12 @@ def test_a_long_note_is_read_in_windows_and_the_surest_counts(places, tmp_path, 
         together = task._logits(module, batch)
         alone = module(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], token_type_ids=batch["token_type_ids"]).logits
     assert torch.allclose(together[0], alone[:-1].max(0).values) and torch.allclose(together[1], alone[-1])
+    held, owners = task._words.windows([text, "chest cold", text], 2, 8)
+    assert owners == [0, 0, 1, 2, 2] and len(held["input_ids"]) == 5
+    ids = task._words.tokenizer(text)["input_ids"]
+    assert task._words.count_longer([text], len(ids)) == 0 and task._words.count_longer([text], len(ids) - 1) == 1
+    most = len(windows) - 1
+    assert task._words.windowed(most, 32) >= len(ids) > task._words.windowed(most - 1, 32)
 
 
 def test_what_is_cut_and_what_cannot_be_known_is_counted(places, tmp_path):
@@ -346,7 +359,41 @@ def test_two_texts_are_kept_apart_where_the_tokenizer_sets_nothing_between(place
     assert "\n" not in Words(Path(encoder)).tokenizer.decode(Words(Path(encoder)).batch(["high"], ["low"])["input_ids"][0])
 
 
-def test_a_long_count_of_the_rows_is_no_hang():
-    from nosology.training import watch
+def test_a_vector_is_the_mean_over_the_tokens_that_are_there(encoder):
+    """Of a batch with padding as of each text alone; written out."""
+    from nosology.engines.encoder import load_encoder
 
-    assert watch._LONG["begin"] > 1
+    known = load_encoder(encoder)
+    texts = ["high blood pressure", "chest cold", "wheeze"]
+    for text, found in zip(texts, known.embed(texts), strict=True):
+        with torch.no_grad():
+            states = known.model(**known.tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        mean = states.mean(0)
+        assert found == pytest.approx((mean / mean.norm()).numpy(), abs=1e-5)
+
+
+def test_a_table_that_is_not_as_prepare_writes_it_is_told(places, pairs, tmp_path):
+    table = pq.read_table(Path(pairs) / "part-0.parquet")
+    for name, changed, told in (
+        ("old", table.drop_columns(["context"]), "of an older version: context.*Run prepare again"),
+        ("types", table.set_column(table.column_names.index("codes"), "codes", table["text_id"]), "not of the type that CodedText has"),
+    ):
+        (tmp_path / name).mkdir()
+        pq.write_table(changed, tmp_path / name / "part-0.parquet")
+        with pytest.raises(InputError, match=told) as caught:
+            train(Embed(), settings(objective="embed"), places, str(tmp_path / name), tmp_path / "run")
+        assert "blood" not in str(caught.value) and "0-0" not in str(caught.value)
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_no_model(places, pairs, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    config = settings(objective="rerank", method="full", max_steps=1)
+    folder = Path(train(Rerank(), config, places, pairs, tmp_path / "run")["checkpoint"])
+    tensors = load_file(folder / "model.safetensors")
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if "pooler" not in name}, folder / "model.safetensors", metadata={"format": "pt"}
+    )
+    with pytest.raises(ModelError, match="lacks 2 tensors"):
+        export(config, backbone_of(config, places), folder, tmp_path / "model")
+    assert not (tmp_path / "model").exists()

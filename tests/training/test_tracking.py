@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from nosology.config import ModelConfig, TrainConfig, flatten
 from nosology.errors import ConfigError
+from nosology.storage import StorageError
 from nosology.training import figures, tracking
 from nosology.training.generate import Generate
 from nosology.training.loop import STOP, train
@@ -180,6 +182,25 @@ def test_a_tracker_that_fails_costs_no_training(base, blocks, tmp_path, caplog):
     report = trained(base, blocks, out)
     assert report["steps_done"] == 6 and len(measures(out)) == 6 and len(scalars(out)["loss"]) == 6
     assert "mlflow is left out" in caplog.text and "damaged" not in caplog.text
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.ENOSPC, errno.EDQUOT])
+def test_of_a_disks_faults_a_full_one_alone_ends_the_training(base, blocks, tmp_path, monkeypatch, number):
+    def fails(self, step, figures):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tracking.TensorBoard, "write", fails)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        with pytest.raises(StorageError):
+            trained(base, blocks, tmp_path, tracking=("tensorboard",))
+    else:
+        assert trained(base, blocks, tmp_path, tracking=("tensorboard",))["steps_done"] == 6
+
+
+def test_nobody_is_told_a_place(base, blocks, tmp_path):
+    trained(base, blocks, tmp_path / "tuned", tracking=("mlflow",), max_steps=1, checkpoint_folder=str(tmp_path / "st-mary-hospital"))
+    _, (run,) = store(tmp_path / "tuned")
+    assert run.data.params["checkpoint_folder"] == run.data.params["offload_folder"] == "null"
 
 
 def test_no_tracker_writes_nothing(base, blocks, tmp_path):

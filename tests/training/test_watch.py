@@ -70,11 +70,11 @@ def test_when_all_wait_in_the_same_place_it_is_the_network(tmp_path: Path) -> No
     assert "the network between them" in events(tmp_path)[0]["said"]
 
 
-@pytest.mark.parametrize("sign", ["alive", "collective", "long"])
+@pytest.mark.parametrize("sign", ["alive", "collective", "load", "begin"])
 def test_what_moves_or_may_last_is_no_hang(tmp_path: Path, sign: str) -> None:
     left = Left()
     with Watch(tmp_path, 0, 1, 0.6, left) as watch:
-        watch.enter("load" if sign == "long" else "evaluation", 1)
+        watch.enter(sign if sign in ("load", "begin") else "evaluation", 1)
         for _ in range(15):
             time.sleep(0.1)
             if sign == "alive":

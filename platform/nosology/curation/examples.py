@@ -99,7 +99,7 @@ def condition_pairs(row: Mapping[str, Any]) -> list[Pair]:
     code = codes.pop()
     phrases = dict.fromkeys(coding["display"].strip() for coding in row["codings"] if coding.get("display") and coding["display"].strip())
     owner = row.get("patient_id") or row.get("encounter_id") or row.get("condition_id")
-    return [Pair(phrase, code, None, owner or _key(row), row.get("patient_id")) for phrase in phrases]
+    return [Pair(phrase, code, None, owner or row_key(row), row.get("patient_id")) for phrase in phrases]
 
 
 def linked_codes(conditions: Iterable[Mapping[str, Any]], claims: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -202,5 +202,6 @@ def _word_start(text: str, place: int, limit: int) -> int:
     return space + 1 if space >= 0 else limit
 
 
-def _key(row: Mapping[str, Any]) -> str:
+def row_key(row: Mapping[str, Any]) -> str:
+    """What a row is called: its file, by digest, and its number there."""
     return f"{row['source_digest']}:{row['source_row']}"

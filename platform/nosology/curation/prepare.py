@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from nosology.config import ModelConfig, PrepareConfig, TerminologyConfig
 from nosology.curation import duplicates, templates
-from nosology.curation.examples import Drop, Lookup, Made, Pair, build_examples, coded, condition_pairs, document_pairs, phrase_pair
+from nosology.curation.examples import (
+    Drop,
+    Lookup,
+    Made,
+    Pair,
+    build_examples,
+    coded,
+    condition_pairs,
+    document_pairs,
+    phrase_pair,
+    row_key,
+)
 from nosology.curation.packing import Tokens, pack
 from nosology.curation.split import SPLITS, Splitter
 from nosology.errors import InputError, RecordError
@@ -175,9 +186,8 @@ class Prepare:
         return draft
 
     def _note(self, row: Mapping[str, Any], codes: Sequence[str]) -> dict[str, Any]:
-        key = f"{row['source_digest']}:{row['source_row']}"
         note = CodedText(
-            text_id=hashlib.sha256(key.encode()).hexdigest()[:24], patient_id=row.get("patient_id"),
+            text_id=hashlib.sha256(row_key(row).encode()).hexdigest()[:24], patient_id=row.get("patient_id"),
             split=self._splitter.of_patient(_owner(row)), text=row["text"], codes=tuple(codes),
         )  # fmt: skip
         return {**_source(row), **to_dict(note)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nosology.evaluation.report import Headline, Part, Table
+from nosology.evaluation.report import Headline, Part, Table, pages
 
 __all__ = ["Headline", "Note", "Page", "Sweep", "Table", "render"]
 
@@ -45,20 +45,12 @@ class Page(Part):
 
 def render(page: Page) -> str:
     """The page as HTML; all text in it is escaped."""
-    import jinja2
     from markupsafe import Markup
 
     from nosology.evaluation import figures
 
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("nosology.deid", "."), jinja2.PackageLoader("nosology.evaluation", ".")]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     plots: list[tuple[str, Any]] = [
         (one.title, Markup(figures.sweep(f"sweep{n}", one.title, "threshold", one.thresholds, {"recall": one.recall, "precision": one.precision})))
         for n, one in enumerate(page.sweeps)
     ]  # fmt: skip
-    return environment.get_template("page.html").render(page=page, plots=plots)
+    return str(pages("nosology.deid").get_template("page.html").render(page=page, plots=plots))

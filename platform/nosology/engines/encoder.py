@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nosology import config, storage
 from nosology.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 # all-MiniLM-L6-v2 (Apache-2.0) as sentence-transformers published it.
 DIGESTS = {
@@ -70,12 +73,18 @@ class Encoder:
                     ids_BT[row, : len(rows[i])] = torch.tensor(rows[i])
                     mask_BT[row, : len(rows[i])] = 1
                 states_BTD = self.model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
-                weight_BT1 = mask_BT.unsqueeze(-1).to(states_BTD.dtype)
-                mean_BD = (states_BTD * weight_BT1).sum(1) / weight_BT1.sum(1)
-                vectors_BD[part] = torch.nn.functional.normalize(mean_BD, dim=-1).numpy()
+                vectors_BD[part] = pooled(states_BTD, mask_BT).numpy()
                 if progress:
                     progress(len(part))
         return vectors_BD
+
+
+def pooled(states_BTD: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+    """Unit vectors (B, D): the mean over the tokens that the mask (1 and 0) keeps. What is trained and what is searched with are this."""
+    import torch
+
+    weight_BT1 = mask_BT.unsqueeze(-1).to(states_BTD.dtype)
+    return torch.nn.functional.normalize((states_BTD * weight_BT1).sum(1) / weight_BT1.sum(1), dim=-1)
 
 
 def encoder_directory(path: str | Path | None) -> Path:

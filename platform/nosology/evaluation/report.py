@@ -210,24 +210,30 @@ def write_report(path: str, data: ReportData) -> None:
     storage.write_bytes(path, render(data).encode())
 
 
-def render(data: ReportData) -> str:
-    """The report as HTML."""
+def pages(*packages: str) -> Any:
+    """The environment of every page: templates of these packages, then those that all pages share; all text is escaped."""
     import jinja2
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("nosology.evaluation", "."),
+    return jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package, ".") for package in (*packages, "nosology.evaluation")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render(data: ReportData) -> str:
+    """The report as HTML."""
+    environment = pages()
     environment.filters["share"] = lambda value: f"{100 * value:.1f} %"
     environment.filters["thousands"] = lambda value: f"{value:,}"
     environment.filters["clock"] = figures.clock
     environment.filters["billed"] = lambda kind: BILLED_WORDS.get(kind, kind)
-    return environment.get_template("report.html").render(
+    text: str = environment.get_template("report.html").render(
         page=data, data=data, plots=_plots(data), pieces=pieces, total=sum(data.seconds.values())
     )
+    return text
 
 
 def pieces(note: ExampleNote) -> list[Piece]:

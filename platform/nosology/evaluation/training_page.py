@@ -17,7 +17,7 @@ from nosology import storage
 from nosology.config import TrainConfig, flatten
 from nosology.errors import InputError
 from nosology.evaluation import figures
-from nosology.evaluation.report import Headline, Part, Table
+from nosology.evaluation.report import Headline, Part, Table, pages
 from nosology.runs import VERSION
 from nosology.training import ledger, lines
 from nosology.training.tracking import PLACES
@@ -312,21 +312,13 @@ def _value(value: Any) -> str:
 
 def render(page: TrainingPage) -> str:
     """The page as HTML; all text in it is escaped."""
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("nosology.evaluation", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     plots: list[tuple[Chart, Any]] = [
         (one, Markup(figures.curve(f"chart{n}", one.title, one.points, one.validation, what=one.what, smooth=one.smooth, marks=one.marks)))
         for n, one in enumerate(page.charts)
     ]
-    return environment.get_template("training.html").render(page=page, plots=plots)
+    return str(pages().get_template("training.html").render(page=page, plots=plots))
 
 
 def write_run(out: str, report: Mapping[str, Any], config: TrainConfig, digests: Mapping[str, str]) -> str:

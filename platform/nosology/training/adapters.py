@@ -44,7 +44,7 @@ def attach(
     )  # fmt: skip
     try:
         adapted: torch.nn.Module = get_peft_model(module, lora)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ConfigError(f"train.targets: no layer of {type(module).__name__} carries one of these names") from error
     if not any(parameter.requires_grad for parameter in adapted.parameters()):
         raise ModelError("the adapter holds no parameter that learns")

@@ -36,8 +36,8 @@ def directory(config: TrainConfig, model: ModelConfig) -> Path:
     return Path(model.base)
 
 
-def pretrained(kind: str, folder: Path, config: TrainConfig, **options: Any) -> Any:
-    """A model in the precision and with the attention kernel that training wants.
+def pretrained(kind: str, folder: Path, config: TrainConfig, **options: Any) -> tuple[Any, Mapping[str, Any]]:
+    """A model in the precision and with the attention kernel that training wants; and what transformers says of its loading.
 
     Args:
         kind: transformers' class, for instance `AutoModelForCausalLM`.
@@ -56,30 +56,25 @@ def pretrained(kind: str, folder: Path, config: TrainConfig, **options: Any) -> 
     try:
         # Gemma 2 caps its scores, which transformers has in the eager kernel alone
         family = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).model_type
-        module = getattr(transformers, kind).from_pretrained(
+        module, told = getattr(transformers, kind).from_pretrained(
             folder, dtype=dtype, attn_implementation="eager" if family == "gemma2" else "sdpa", local_files_only=True, use_safetensors=True,
-            **options,
+            output_loading_info=True, **options,
         )  # fmt: skip
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder}: transformers cannot load it as {kind} ({type(error).__name__})") from None
-    told: dict[str, Any] = {}
-    if options.get("output_loading_info"):
-        module, told = module
     if hasattr(module.config, "use_cache"):
         module.config.use_cache = False
     if config.gradient_checkpointing:
         # ZeRO 3 takes a layer's weights away after its forward pass; only the reentrant form asks for them again
         module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": config.zero == 3})
         module.enable_input_require_grads()
-    return (module, told) if told else module
+    return module, told
 
 
 def head(folder: Path, config: TrainConfig, words: Words, **shape: Any) -> tuple[Any, tuple[str, ...]]:
     """A backbone under a head of a given shape, and the names of its modules that are new: what stands above the body, and what the body's
     files do not have. They are trained whole, whatever the method."""
-    module, told = pretrained(
-        "AutoModelForSequenceClassification", folder, config, ignore_mismatched_sizes=True, output_loading_info=True, **shape
-    )
+    module, told = pretrained("AutoModelForSequenceClassification", folder, config, ignore_mismatched_sizes=True, **shape)
     module.config.pad_token_id = words.pad_id  # by which a decoder finds a text's last token
     keys = [*told["missing_keys"], *(key if isinstance(key, str) else key[0] for key in told["mismatched_keys"])]
     above = [name for name, part in module.named_children() if name != module.base_model_prefix and any(True for _ in part.parameters())]

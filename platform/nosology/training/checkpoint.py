@@ -201,6 +201,8 @@ def _write_tensors(file: str, tensors: Mapping[str, torch.Tensor], folder: Path)
 def _write_weights(snapshot: Snapshot, folder: Path) -> Iterator[str]:
     """What inference loads: an adapter with peft's own names, or the weights of the whole model in parts."""
     module = cast("Any", snapshot.module)
+    for name, text in snapshot.texts.items():
+        (folder / name).write_text(text)
     if hasattr(module, "peft_config"):
         if snapshot.part == 0:
             from peft import get_peft_model_state_dict
@@ -209,17 +211,11 @@ def _write_weights(snapshot: Snapshot, folder: Path) -> Iterator[str]:
             with named_errors(str(folder / "adapter_model.safetensors")):
                 module.save_pretrained(str(folder), state_dict=dict(snapshot.weights), save_embedding_layers=False)
             (folder / "README.md").unlink(missing_ok=True)  # peft's template of a model card, with nothing in it
-            for name, text in snapshot.texts.items():
-                (folder / name).write_text(text)
             verify_tensors(folder / "adapter_model.safetensors", {name: tuple(tensor.shape) for name, tensor in adapter.items()})
         return
     if snapshot.weights:
         yield _write_tensors(_numbered("model", snapshot.part, snapshot.parts), snapshot.weights, folder)
-    if snapshot.part:
-        return
-    for name, text in snapshot.texts.items():
-        (folder / name).write_text(text)
-    if snapshot.parts > 1:
+    if snapshot.part == 0 and snapshot.parts > 1:
         names = {name: _numbered("model", owner, snapshot.parts) for name, owner in snapshot.owners.items()}
         (folder / WEIGHTS_INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}, indent=1))
 

@@ -41,11 +41,9 @@ def log_probabilities(logits_BN: torch.Tensor, tree: Tree) -> torch.Tensor:
 
     steps_BN = torch.nn.functional.logsigmoid(logits_BN)
     parents_N = torch.tensor(tree.parents, device=logits_BN.device)
-    depths = tree.depths
     found_BN = steps_BN.clone()
-    for depth in range(1, max(depths, default=0) + 1):
-        places = torch.tensor([place for place, held in enumerate(depths) if held == depth], device=logits_BN.device)
-        found_BN[:, places] = steps_BN[:, places] + found_BN[:, parents_N[places]]
+    for level in tree.levels[1:]:
+        found_BN[:, level] = steps_BN[:, level] + found_BN[:, parents_N[level]]
     return found_BN
 
 
@@ -76,12 +74,13 @@ class Classify(Objective):
         return rows
 
     def build(self, config: TrainConfig, model: ModelConfig) -> torch.nn.Module:
+        import torch
+
         folder = backbone.directory(config, model)
         self._words = backbone.Words(folder, WINDOW_TOKENS)
         nodes = dict(enumerate(self._tree.nodes))
-        module, fresh = backbone.head(
-            folder, config, self._words, num_labels=len(nodes), id2label=nodes, label2id={node: place for place, node in nodes.items()}
-        )
+        module, fresh = backbone.head(folder, config, self._words, num_labels=len(nodes), id2label=nodes, label2id=dict(self._tree.places))
+        self._parents_N = torch.tensor(self._tree.parents)
         module.config.update({"problem_type": "multi_label_classification", "parents": list(self._tree.parents)})
         return attach(module, config, whole=fresh)
 
@@ -131,7 +130,7 @@ class Classify(Objective):
         """Sum of the cross-entropies of the nodes whose parent is right."""
         import torch
 
-        parents_N = torch.tensor(self._tree.parents, device=logits_BN.device)
+        parents_N = self._parents_N.to(logits_BN.device)
         asked_BN = right_BN[:, parents_N.clamp_min(0)] | (parents_N < 0)
         return torch.nn.functional.binary_cross_entropy_with_logits(logits_BN[asked_BN], right_BN[asked_BN].float(), reduction="sum")
 

@@ -10,10 +10,11 @@ Shapes: B phrases, D titles of a batch, S = B + D sequences, T tokens, W width.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nosology.engines.encoder import MOST_TOKENS
+from nosology.engines.encoder import MOST_TOKENS, pooled
 from nosology.errors import InputError
 from nosology.records import CodedText
 from nosology.training import Objective, backbone, tables
@@ -35,7 +36,7 @@ def titled(data: str, split: str) -> tables.Rows:
         InputError: rows of notes, which have no title.
     """
     rows = tables.read(data, split, CodedText, "text_id")
-    if any(title is None for title in rows.values("title")):
+    if rows.nulls("title"):
         raise InputError("rows without a title, as those of notes are", file=data, remedy="Give the table pairs of prepare")
     return rows
 
@@ -62,12 +63,14 @@ class Embed(Objective):
         folder = backbone.directory(config, model)
         self._words = backbone.Words(folder, MOST_TOKENS)
         self._negatives, self._temperature = config.negatives, config.temperature
-        module = backbone.pretrained("AutoModel", folder, config)
+        module, _ = backbone.pretrained("AutoModel", folder, config)
         return attach(module, config, task="FEATURE_EXTRACTION", apart=("pooler.dense",))  # nothing reads what the pooler makes
 
     def rows(self, data: str, split: str) -> Sequence[Mapping[str, Any]]:
         rows = titled(data, split)
-        if len(rows) and len(set(rows.values("title")) | {title for found in rows.values("negatives") for title in found}) < 2:
+        first = rows[0]["title"] if len(rows) else None
+        titles = itertools.chain(rows.values("title"), itertools.chain.from_iterable(rows.values("negatives")))
+        if len(rows) and all(title == first for title in titles):
             raise InputError(f"the rows of {split} have one title, so there is nothing to choose among", file=data)
         return rows
 
@@ -94,12 +97,8 @@ class Embed(Objective):
         return f"pair {tables.called(rows, index)}"
 
     def _vectors(self, module: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Unit vectors (S, W): the mean over a sequence's tokens."""
-        import torch
-
-        states_STW = module(**backbone.inputs(batch)).last_hidden_state.float()
-        weights_ST1 = batch["attention_mask"].unsqueeze(-1).float()
-        return torch.nn.functional.normalize((states_STW * weights_ST1).sum(1) / weights_ST1.sum(1), dim=-1)
+        """Unit vectors (S, W)."""
+        return pooled(module(**backbone.inputs(batch)).last_hidden_state.float(), batch["attention_mask"])
 
     def loss(self, module: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Cross-entropy of each phrase's own title, summed over phrases."""

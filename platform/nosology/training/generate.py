@@ -82,7 +82,7 @@ class Generate(Objective):
     metrics = ("loss", "accuracy", "answer_tokens")
 
     def build(self, config: TrainConfig, model: ModelConfig) -> torch.nn.Module:
-        base = pretrained("AutoModelForCausalLM", directory(config, model), config, **_four_bits(config))
+        base, _ = pretrained("AutoModelForCausalLM", directory(config, model), config, **_four_bits(config))
         return attach(base, config, task="CAUSAL_LM")
 
     def rows(self, data: str, split: str) -> Sequence[Mapping[str, Any]]:

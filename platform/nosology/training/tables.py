@@ -40,6 +40,10 @@ class Rows(Sequence[Mapping[str, Any]]):
         """A column, value by value."""
         return (value.as_py() for value in self._table[name])
 
+    def nulls(self, name: str) -> int:
+        """Rows in which a column is empty."""
+        return int(self._table[name].null_count)
+
     def ids(self) -> list[str]:
         """The ids of all rows."""
         return [str(value) for value in self._table[self._id].to_pylist()]

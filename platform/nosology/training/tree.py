@@ -49,12 +49,12 @@ class Tree:
         return {node: place for place, node in enumerate(self.nodes)}
 
     @functools.cached_property
-    def depths(self) -> list[int]:
-        """Steps from the chapter, for each node."""
+    def levels(self) -> list[list[int]]:
+        """Places of the nodes by their steps from the chapter."""
         depths: list[int] = []
         for parent in self.parents:
             depths.append(depths[parent] + 1 if parent >= 0 else 0)
-        return depths
+        return [[place for place, depth in enumerate(depths) if depth == level] for level in range(max(depths, default=-1) + 1)]
 
     @functools.cached_property
     def leaves(self) -> list[int]:

@@ -173,13 +173,13 @@ def _train(config: Config, source: str, out: str) -> dict[str, Any]:
 
 
 def _done(out: str) -> dict[str, Any] | None:
-    """The report of a training that has ended and whose checkpoint is as it was left."""
+    """The report of a training that has ended and whose checkpoint, model and page are as it left them."""
     places = [storage.join(out, name) for name in ("report.json", "lineage.json")]
     if not all(map(storage.exists, places)):
         return None
     report, lineage = (dict(storage.read_json(place)) for place in places)
-    checkpoint = str(report.get("checkpoint"))
-    same = Path(checkpoint).is_dir() and folder_digest(checkpoint) == lineage["outputs"].get("checkpoint")
+    held = {name: str(report.get(name)) for name in lineage["outputs"]}
+    same = all(Path(place).exists() and folder_digest(place) == lineage["outputs"][name] for name, place in held.items())
     return report if same else None
 
 
